@@ -1,0 +1,1 @@
+//! Fuzz targets as functions, so that tests replay the corpus.

@@ -1,0 +1,1 @@
+//! The relay, sans-IO: registry, outbox and inbox rules, custody.

@@ -1,0 +1,1 @@
+//! The Cardea gateway daemon and its command line.

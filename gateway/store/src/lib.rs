@@ -1,0 +1,1 @@
+//! SQLite behind the relay: one writer thread, group commit.

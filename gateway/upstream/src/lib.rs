@@ -1,0 +1,1 @@
+//! Brokers behind the relay: MQTT by rumqttc, every known loss closed.

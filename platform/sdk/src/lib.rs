@@ -1,0 +1,1 @@
+//! The owner's side: activation, commands, events, over any broker.

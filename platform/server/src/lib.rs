@@ -1,0 +1,1 @@
+//! cardea-platform: the owner's platform as one program.

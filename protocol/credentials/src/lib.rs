@@ -1,0 +1,1 @@
+//! Keys, thumbprints, CCS and CWT credentials (COSE), activation proofs.

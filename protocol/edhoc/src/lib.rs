@@ -1,0 +1,1 @@
+//! EDHOC (RFC 9528), sans-IO, no_std.

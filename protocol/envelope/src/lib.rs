@@ -1,0 +1,1 @@
+//! What travels between gateway and platform over a broker: topics, envelopes, results.

@@ -1,0 +1,1 @@
+//! LoRaWAN network and join server over the Semtech UDP packet-forwarder protocol.

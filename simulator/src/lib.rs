@@ -1,0 +1,1 @@
+//! Virtual locks, virtual radios, an embedded broker; cardea-demo.
