@@ -1,1 +1,2 @@
 //! Fuzz targets as functions, so that tests replay the corpus.
+pub mod config;

@@ -1,0 +1,292 @@
+//! Every section and key: name, meaning, type, default, and the rules between keys.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{BrokerUrl, ClockSource, Custody, Encoding, Eui64, GatewayName, LogFormat, Region};
+use crate::{Place, Problem};
+
+/// One key as the template and the spelling help see it.
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    /// Lines of its documentation.
+    pub(crate) doc: &'static [&'static str],
+    /// TOML shown, commented out, for a key that has no default.
+    pub(crate) example: Option<&'static str>,
+}
+
+/// One `[section]`.
+pub(crate) struct SectionInfo {
+    pub(crate) name: &'static str,
+    pub(crate) doc: &'static [&'static str],
+    pub(crate) fields: &'static [Field],
+}
+
+/// Declares a section: the struct, its defaults, and the table of its keys, from one text.
+macro_rules! section {
+    (
+        $(#[doc = $section_doc:literal])*
+        $name:ident {
+            $( $(#[doc = $doc:literal])* $field:ident : $ty:ty = $default:expr $(, example $example:literal)? ; )*
+        }
+    ) => {
+        $(#[doc = $section_doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $( $(#[doc = $doc])* pub $field: $ty, )*
+        }
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )* }
+            }
+        }
+        impl $name {
+            const DOC: &'static [&'static str] = &[$($section_doc),*];
+            const FIELDS: &'static [Field] = &[$(
+                Field {
+                    name: stringify!($field),
+                    doc: &[$($doc),*],
+                    example: [$(Some($example),)? None][0],
+                },
+            )*];
+        }
+    };
+}
+
+/// Declares [`Config`] from its sections.
+macro_rules! config {
+    ($( $(#[doc = $doc:literal])* $field:ident : $ty:ident , )*) => {
+        /// The whole configuration of one gateway.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Config {
+            $( $(#[doc = $doc])* pub $field: $ty, )*
+        }
+        /// All sections, in the order of the template.
+        pub(crate) const SECTIONS: &[SectionInfo] = &[$(
+            SectionInfo { name: stringify!($field), doc: $ty::DOC, fields: $ty::FIELDS },
+        )*];
+    };
+}
+
+config! {
+    /// The gateway itself.
+    gateway: Gateway,
+    /// Log output.
+    log: Log,
+    /// The broker.
+    mqtt: Mqtt,
+    /// LoRaWAN radio.
+    lora: Lora,
+    /// Test radio.
+    loopback: Loopback,
+    /// Bounds.
+    limits: Limits,
+    /// Metrics endpoint.
+    metrics: Metrics,
+    /// Local control socket.
+    api: Api,
+}
+
+section! {
+    /// The gateway itself.
+    Gateway {
+        /// Name of this gateway: a topic level and, unless `mqtt.client_id` says otherwise, the MQTT client id.
+        /// Without it a random one is made at the first start and kept in the data directory.
+        id: Option<GatewayName> = None, example "\"lobby-1\"";
+        /// Database, radio keys and counters. Only the daemon's user may read it.
+        data_dir: PathBuf = PathBuf::from("/var/lib/cardea");
+        /// "auto" believes the system clock once systemd-timesyncd or chrony has synchronised it, and refuses
+        /// interactive commands before that; "trust" believes it always.
+        clock: ClockSource = ClockSource::Auto;
+    }
+}
+
+section! {
+    /// Log output, to standard error. Frames and payloads are never logged; lock ids only from "debug" on.
+    Log {
+        /// "text" or "json".
+        format: LogFormat = LogFormat::Text;
+        /// "error", "warn", "info", "debug", "trace", or directives such as "info,cardea_lora=debug".
+        level: String = "info".into();
+    }
+}
+
+section! {
+    /// The MQTT broker (3.1.1). With mqtts:// its certificate is always checked; there is no way to switch that off.
+    Mqtt {
+        /// mqtt://host:1883, or mqtts://host:8883 for TLS.
+        url: BrokerUrl = BrokerUrl { tls: false, host: "127.0.0.1".into(), port: 1883 };
+        /// MQTT client id; the gateway id unless set.
+        client_id: Option<String> = None, example "\"lobby-1\"";
+        /// User name, if the broker wants one.
+        username: Option<String> = None, example "\"lobby-1\"";
+        /// File with the password, read anew at each connect; its trailing newline is dropped.
+        password_file: Option<PathBuf> = None, example "\"/etc/cardea/mqtt-password\"";
+        /// PEM file of the authorities that may certify the broker; the system's own unless set.
+        ca_file: Option<PathBuf> = None, example "\"/etc/cardea/broker-ca.pem\"";
+        /// PEM file of the client certificate (chain), read anew at each connect. Needs `key_file`.
+        cert_file: Option<PathBuf> = None, example "\"/etc/cardea/client.pem\"";
+        /// PEM file of the client certificate's private key.
+        key_file: Option<PathBuf> = None, example "\"/etc/cardea/client.key\"";
+        /// First levels of every topic.
+        prefix: String = "cardea/v1".into();
+        /// Seconds between pings, 5 to 1200. A dead connection is noticed within two of them.
+        keepalive: u16 = 30;
+        /// "json" or "cbor".
+        encoding: Encoding = Encoding::Json;
+        /// "broker": an uplink is done with when the broker acknowledged it. "platform": classes interactive and
+        /// log are kept until the platform has seen them, which survives a broker that loses what it acknowledged.
+        custody: Custody = Custody::Broker;
+        /// Largest MQTT packet in bytes, either way. Larger ones from the broker are discarded and counted.
+        max_packet: u32 = 262_144;
+        /// Uplinks that may be on their way to the broker at once.
+        inflight: u16 = 100;
+    }
+}
+
+section! {
+    /// LoRaWAN through a packet forwarder (Semtech UDP protocol, version 2).
+    Lora {
+        /// Switches the radio on.
+        enabled: bool = false;
+        /// UDP address the packet forwarder sends to. The protocol has no authentication: keep it on loopback, or on
+        /// a network that only the forwarder is on.
+        bind: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 1700));
+        /// "EU868" or "US915".
+        region: Region = Region::Eu868;
+        /// EUI of the packet forwarder that is listened to; with an empty list the first one heard is taken
+        /// (allowed on loopback only).
+        forwarders: Vec<Eui64> = Vec::new();
+    }
+}
+
+section! {
+    /// A radio made of UDP datagrams, for tests and development. No lock is on it; leave it off.
+    Loopback {
+        /// Switches the radio on.
+        enabled: bool = false;
+        /// UDP address, on loopback only.
+        bind: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 1799));
+    }
+}
+
+section! {
+    /// Bounds on what is kept.
+    Limits {
+        /// Bytes of uplinks kept while the broker is away. When it is full the oldest of the lowest class go, and a
+        /// gap marker says so.
+        outbox_bytes: u64 = 256 * 1024 * 1024;
+        /// Bytes of those that one lock may use.
+        lock_bytes: u64 = 4 * 1024 * 1024;
+        /// Locks that may be admitted.
+        locks: u32 = 10_000;
+    }
+}
+
+section! {
+    /// Prometheus metrics over HTTP.
+    Metrics {
+        /// Switches the endpoint on.
+        enabled: bool = true;
+        /// Address of `/metrics`, on loopback only: there is no password.
+        bind: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9464));
+    }
+}
+
+section! {
+    /// The socket through which `cardea status`, `cardea locks` and the local page talk to the daemon.
+    Api {
+        /// Unix socket; whoever may write to it administers the gateway.
+        socket: PathBuf = PathBuf::from("/run/cardea/cardea.sock");
+    }
+}
+
+impl Config {
+    /// The rules that types cannot say. Places are filled in by the caller.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let mut need = |holds: bool, key: &str, message: &str| {
+            if !holds {
+                found.push(Problem { place: Place::Whole, key: key.into(), message: message.into() });
+            }
+        };
+
+        let mqtt = &self.mqtt;
+        need((5..=1200).contains(&mqtt.keepalive), "mqtt.keepalive", "must be 5 to 1200 seconds");
+        need((1..=1000).contains(&mqtt.inflight), "mqtt.inflight", "must be 1 to 1000");
+        need(
+            (8 * 1024..=16 * 1024 * 1024).contains(&mqtt.max_packet),
+            "mqtt.max_packet",
+            "must be 8192 to 16777216 bytes",
+        );
+        need(valid_prefix(&mqtt.prefix), "mqtt.prefix", PREFIX_RULE);
+        let client_id = mqtt.client_id.as_deref().unwrap_or("x");
+        need(
+            (1..=128).contains(&client_id.len()) && !client_id.chars().any(char::is_control),
+            "mqtt.client_id",
+            "must be 1 to 128 bytes without control characters",
+        );
+        need(
+            mqtt.password_file.is_none() || mqtt.username.is_some(),
+            "mqtt.password_file",
+            "MQTT 3.1.1 has no password without a user name: set `mqtt.username`",
+        );
+        need(
+            mqtt.cert_file.is_some() == mqtt.key_file.is_some(),
+            if mqtt.cert_file.is_some() { "mqtt.cert_file" } else { "mqtt.key_file" },
+            "`mqtt.cert_file` and `mqtt.key_file` go together",
+        );
+        for (key, file) in [
+            ("mqtt.ca_file", &mqtt.ca_file),
+            ("mqtt.cert_file", &mqtt.cert_file),
+            ("mqtt.key_file", &mqtt.key_file),
+        ] {
+            need(
+                file.is_none() || mqtt.url.tls,
+                key,
+                "is used with mqtts:// only, but `mqtt.url` is mqtt://",
+            );
+        }
+
+        need(
+            !self.lora.enabled || !self.lora.forwarders.is_empty() || self.lora.bind.ip().is_loopback(),
+            "lora.forwarders",
+            "must name the packet forwarder unless `lora.bind` is a loopback address",
+        );
+        need(
+            !self.loopback.enabled || self.loopback.bind.ip().is_loopback(),
+            "loopback.bind",
+            "must be a loopback address: the loopback radio authenticates nobody",
+        );
+        need(
+            !self.metrics.enabled || self.metrics.bind.ip().is_loopback(),
+            "metrics.bind",
+            "must be a loopback address: the endpoint has no password",
+        );
+
+        let limits = &self.limits;
+        need(limits.outbox_bytes >= 64 * 1024, "limits.outbox_bytes", "must be at least 65536");
+        need(
+            limits.lock_bytes >= 16 * 1024 && limits.lock_bytes <= limits.outbox_bytes,
+            "limits.lock_bytes",
+            "must be at least 16384 and no more than `limits.outbox_bytes`",
+        );
+        need((1..=100_000).contains(&limits.locks), "limits.locks", "must be 1 to 100000");
+        found
+    }
+}
+
+const PREFIX_RULE: &str =
+    "must be 1 to 64 bytes of topic levels without `+`, `#`, spaces, a leading `$` or a slash at either end";
+
+fn valid_prefix(prefix: &str) -> bool {
+    (1..=64).contains(&prefix.len())
+        && !prefix.starts_with('$')
+        && prefix.split('/').all(|level| !level.is_empty())
+        && !prefix.chars().any(|c| c == '+' || c == '#' || c.is_control() || c.is_whitespace())
+}
