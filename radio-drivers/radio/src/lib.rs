@@ -3,6 +3,15 @@
 //! A driver is one task. It takes [`Command`]s, gives [`Event`]s, carries *frames* (one radio payload of at
 //! most [`Event::Link`]'s mtu, already cut by `cardea-framing`) and knows nothing of MQTT, SQLite or what is
 //! sealed inside. Times are [`Millis`]: monotonic milliseconds of the daemon's own clock.
+//!
+//! Beside the contract: the [`label`] that an installer scans, a [`loopback`] driver without a radio, and a
+//! [`MemoryStore`] for tests.
+
+pub mod label;
+pub mod loopback;
+mod store;
+
+pub use store::MemoryStore;
 
 use std::sync::Arc;
 
@@ -272,11 +281,14 @@ pub trait NetworkStore: std::marker::Send + Sync + 'static {
     ///
     /// # Errors
     /// The store cannot be read: the driver must not run, least of all form a new network.
-    fn load(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, NetworkStoreError>;
+    fn load(&self) -> Result<Vec<Record>, NetworkStoreError>;
 
     /// Commits all changes in one transaction; the receiver resolves once they are durable.
     fn commit(&self, batch: Vec<Change>) -> oneshot::Receiver<Result<(), NetworkStoreError>>;
 }
+
+/// One record of a [`NetworkStore`]: its name and its content.
+pub type Record = (Vec<u8>, Vec<u8>);
 
 /// One change to a [`NetworkStore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
