@@ -1,1 +1,96 @@
-//! Keys, thumbprints, CCS and CWT credentials (COSE), activation proofs.
+//! Keys and what is said about them: COSE keys and thumbprints (RFC 9052, RFC 9679), unsigned claim sets (CCS) and
+//! signed ones (CWT, RFC 8392) on P-256, the owner code that activates a lock, and signed site messages.
+//!
+//! What it does not do: it holds no session keys, draws no random numbers and reads no clock (both are passed in),
+//! speaks no X.509 and decides nothing about trust beyond "this key signed these bytes". It is `no_std` without an
+//! allocator, and every decoder is bounded, refuses trailing bytes and accepts deterministic CBOR only.
+//!
+//! Start at [`PublicKey`]; [`Signer`] and [`Agreement`] are the private halves.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod cbor;
+mod ccs;
+mod cwt;
+mod key;
+mod owner_code;
+mod sign1;
+mod signer;
+mod site;
+
+pub use ccs::{Ccs, decode_ccs, encode_ccs};
+pub use cwt::{
+    CLAIM_PLATFORM_SIGNING, CLAIM_PLATFORM_VERSION, LOCK_CWT_LEN, LockIdentity, MAX_PLATFORM_CWT_LEN,
+    PlatformIdentity, issue_lock_identity, issue_platform, verify_lock_identity, verify_platform,
+};
+pub use key::{CoseKey, PublicKey, YForm};
+pub use owner_code::{
+    ACTIVATION_MAC_LEN, EAD_ACTIVATION_3, EAD_ACTIVATION_4, OwnerCode, RevealedCode, activation_mac,
+    verify_activation_mac,
+};
+pub use sign1::{MAX_SIG_STRUCTURE, Sign1};
+pub use signer::{Agreement, SharedSecret, Signer, SoftAgreement, SoftSigner, verify};
+pub use site::{
+    AAD_ACTIVATION_STATUS, Activation, ActivationStatus, MAX_ACTIVATION_STATUS_LEN, MAX_AUDIENCE,
+};
+
+/// Where random bytes come from: the caller knows whether that is a chip, an OS or a test's seed.
+pub trait Random {
+    /// Fills `out` with bytes that nobody can predict.
+    ///
+    /// # Errors
+    /// [`Error::RandomUnavailable`]; then nothing may be made from `out`.
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Error>;
+}
+
+/// Everything that can go wrong here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The bytes are not the CBOR structure that was expected, or bytes follow it.
+    #[error("malformed credential")]
+    Malformed,
+    /// CBOR that is valid but not deterministic (RFC 8949 §4.2.1).
+    #[error("non-deterministic CBOR")]
+    NonDeterministic,
+    /// More than this profile allows for.
+    #[error("credential too long")]
+    TooLong,
+    /// Not a point on P-256, or not a scalar below its order.
+    #[error("invalid P-256 key")]
+    InvalidKey,
+    /// A COSE_Key or `cnf` of a type, curve or form that we do not use.
+    #[error("unsupported key type")]
+    UnsupportedKey,
+    /// The protected header names no algorithm or another one than ES256.
+    #[error("unsupported signature algorithm")]
+    UnsupportedAlgorithm,
+    /// A COSE header parameter that we do not know.
+    #[error("unsupported header parameter")]
+    UnsupportedHeader,
+    /// The signature does not fit the key, the content or the audience.
+    #[error("bad signature")]
+    BadSignature,
+    /// A sound CWT of another kind.
+    #[error("credential of the wrong kind")]
+    WrongCredential,
+    /// A platform certified by another root than the pinned one.
+    #[error("certified by another root")]
+    UntrustedRoot,
+    /// The activation MAC does not fit the owner code.
+    #[error("wrong owner code")]
+    WrongCode,
+    /// The typed owner code has a foreign or missing character, or fails its check.
+    #[error("owner code mistyped")]
+    CodeMistyped,
+    /// The caller's output buffer is too small.
+    #[error("output buffer too small")]
+    BufferTooSmall,
+    /// The holder of a private key refused or is gone.
+    #[error("private key unavailable")]
+    KeyUnavailable,
+    /// The source of random bytes failed.
+    #[error("random source unavailable")]
+    RandomUnavailable,
+}

@@ -1,0 +1,223 @@
+//! P-256 public keys, their COSE_Key form (RFC 9053 §7.1.1) and thumbprint (RFC 9679).
+
+use core::fmt;
+
+use p256::elliptic_curve::point::AffineCoordinates;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+use crate::cbor::{Kind, Reader, Writer};
+
+// COSE_Key labels (RFC 9052 §7.1, RFC 9053 §7.1.1).
+const KTY: i64 = 1;
+const KID: i64 = 2;
+const ALG: i64 = 3;
+const CRV: i64 = -1;
+const X: i64 = -2;
+const Y: i64 = -3;
+
+const KTY_EC2: i64 = 2;
+const CRV_P256: i64 = 1;
+
+/// A point on P-256, checked when it was made; never the point at infinity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(p256::PublicKey);
+
+impl PublicKey {
+    /// From SEC1: 33 bytes compressed or 65 bytes uncompressed.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] for any other form or a point that is not on the curve.
+    pub fn from_sec1(bytes: &[u8]) -> Result<Self, Error> {
+        match bytes {
+            [2 | 3, x @ ..] | [4, x @ ..] if x.len() == 32 || x.len() == 64 => {
+                // x = 0 is on the curve but only ever means memory that nobody filled.
+                if x.iter().take(32).all(|&byte| byte == 0) {
+                    return Err(Error::InvalidKey);
+                }
+                p256::PublicKey::from_sec1_bytes(bytes).map(Self).map_err(|_| Error::InvalidKey)
+            }
+            _ => Err(Error::InvalidKey),
+        }
+    }
+
+    /// From both coordinates, big-endian.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] where they are not a point on the curve.
+    pub fn from_xy(x: [u8; 32], y: [u8; 32]) -> Result<Self, Error> {
+        let mut sec1 = [4; 65];
+        if let Some((left, right)) = sec1.get_mut(1..).and_then(|xy| xy.split_at_mut_checked(32)) {
+            left.copy_from_slice(&x);
+            right.copy_from_slice(&y);
+        }
+        Self::from_sec1(&sec1)
+    }
+
+    /// From x and the parity of y.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] where no point has this x.
+    pub fn from_x_sign(x: [u8; 32], y_is_odd: bool) -> Result<Self, Error> {
+        let mut sec1 = [if y_is_odd { 3 } else { 2 }; 33];
+        if let Some(tail) = sec1.get_mut(1..) {
+            tail.copy_from_slice(&x);
+        }
+        Self::from_sec1(&sec1)
+    }
+
+    /// From x alone, as EDHOC sends G_X and G_Y (RFC 9528 §3.7). The even y is taken: x of a Diffie-Hellman result
+    /// does not depend on it. Such a key must not verify signatures and has no thumbprint worth comparing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] where no point has this x.
+    pub fn from_x(x: &[u8; 32]) -> Result<Self, Error> {
+        Self::from_x_sign(*x, false)
+    }
+
+    /// The x coordinate, big-endian.
+    #[must_use]
+    pub fn x(&self) -> [u8; 32] {
+        self.0.as_affine().x().into()
+    }
+
+    /// The y coordinate, big-endian.
+    #[must_use]
+    pub fn y(&self) -> [u8; 32] {
+        self.0.as_affine().y().into()
+    }
+
+    fn y_is_odd(&self) -> bool {
+        self.0.as_affine().y_is_odd().into()
+    }
+
+    /// SEC1 compressed form.
+    #[must_use]
+    pub fn to_compressed(&self) -> [u8; 33] {
+        let mut sec1 = [if self.y_is_odd() { 3 } else { 2 }; 33];
+        if let Some(tail) = sec1.get_mut(1..) {
+            tail.copy_from_slice(&self.x());
+        }
+        sec1
+    }
+
+    /// The COSE Key Thumbprint, SHA-256 (RFC 9679 §4.3: kty, crv, x, y as byte strings, nothing else). What names
+    /// this key in grants, policies and revocations; its first 8 bytes are the lock id, which only routes.
+    #[must_use]
+    pub fn thumbprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update([0xa4, 0x01, 0x02, 0x20, 0x01, 0x21, 0x58, 0x20]);
+        hash.update(self.x());
+        hash.update([0x22, 0x58, 0x20]);
+        hash.update(self.y());
+        hash.finalize().into()
+    }
+
+    pub(crate) const fn inner(&self) -> &p256::PublicKey {
+        &self.0
+    }
+
+    pub(crate) const fn from_inner(key: p256::PublicKey) -> Self {
+        Self(key)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicKey(")?;
+        self.thumbprint().iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+/// How a COSE_Key carries y.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum YForm {
+    /// 32 bytes.
+    Full,
+    /// The sign bit: 33 bytes less on air.
+    Sign,
+}
+
+/// A COSE_Key of type EC2 on P-256 as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoseKey<'a> {
+    /// The key.
+    pub key: PublicKey,
+    /// Its `kid`, where it has one.
+    pub kid: Option<&'a [u8]>,
+    /// Whether y was missing (see [`PublicKey::from_x`] for what that forbids).
+    pub x_only: bool,
+}
+
+impl<'a> CoseKey<'a> {
+    /// Reads one COSE_Key; keys in any order, none twice.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedKey`] for another type, curve or algorithm, a parameter we do not know, or where it holds
+    /// a private key; [`Error::InvalidKey`] off the curve; [`Error::Malformed`], [`Error::NonDeterministic`].
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let (mut kty, mut crv, mut alg) = (None, None, None);
+        let (mut x, mut y, mut kid) = (None, None, None);
+        for _ in 0..reader.map()? {
+            match reader.int()? {
+                KTY => once(&mut kty, reader.int()?)?,
+                KID => once(&mut kid, reader.bytes()?)?,
+                ALG => once(&mut alg, reader.int()?)?,
+                CRV => once(&mut crv, reader.int()?)?,
+                X => once(&mut x, coordinate(reader)?)?,
+                Y => {
+                    let form = if reader.peek()? == Kind::Bytes {
+                        Ok(coordinate(reader)?)
+                    } else {
+                        Err(reader.bool()?)
+                    };
+                    once(&mut y, form)?;
+                }
+                _ => return Err(Error::UnsupportedKey), // -4 above all: nobody sends us a private key
+            }
+        }
+        if kty != Some(KTY_EC2) || crv != Some(CRV_P256) || alg.is_some_and(|alg| alg != crate::sign1::ES256)
+        {
+            return Err(Error::UnsupportedKey);
+        }
+        let x = x.ok_or(Error::Malformed)?;
+        let key = match y {
+            Some(Ok(y)) => PublicKey::from_xy(x, y)?,
+            Some(Err(y_is_odd)) => PublicKey::from_x_sign(x, y_is_odd)?,
+            None => PublicKey::from_x(&x)?,
+        };
+        Ok(Self { key, kid, x_only: y.is_none() })
+    }
+
+    /// Writes the deterministic form: kty, kid where there is one, crv, x, y.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`].
+    pub fn write(
+        key: &PublicKey,
+        kid: Option<&[u8]>,
+        y: YForm,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Error> {
+        writer.map(4 + usize::from(kid.is_some()))?.int(KTY)?.int(KTY_EC2)?;
+        if let Some(kid) = kid {
+            writer.int(KID)?.bytes(kid)?;
+        }
+        writer.int(CRV)?.int(CRV_P256)?.int(X)?.bytes(&key.x())?.int(Y)?;
+        match y {
+            YForm::Full => writer.bytes(&key.y())?,
+            YForm::Sign => writer.bool(key.y_is_odd())?,
+        };
+        Ok(())
+    }
+}
+
+fn coordinate(reader: &mut Reader<'_>) -> Result<[u8; 32], Error> {
+    reader.bytes()?.try_into().map_err(|_| Error::InvalidKey)
+}
+
+/// A map key may occur once.
+pub(crate) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Error> {
+    if slot.replace(value).is_some() { Err(Error::Malformed) } else { Ok(()) }
+}
