@@ -172,7 +172,8 @@ fn a_clouds_own_topics_fit() {
 #[test]
 fn impossible_templates_are_refused_by_name() {
     let with = |name: &str, template: &str| {
-        Topics::with_templates("p", "g", &BTreeMap::from([(name.to_owned(), template.to_owned())])).unwrap_err()
+        Topics::with_templates("p", "g", &BTreeMap::from([(name.to_owned(), template.to_owned())]))
+            .unwrap_err()
     };
     assert!(matches!(with("upp", "x"), TopicError::UnknownName(_)));
     assert!(matches!(with("up", "x/up"), TopicError::Placeholder(..)));

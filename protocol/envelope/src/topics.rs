@@ -98,7 +98,8 @@ impl Topics {
         replaced: &BTreeMap<String, String>,
     ) -> Result<Self, TopicError> {
         let plain = |s: &str, more: &[u8]| {
-            !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || more.contains(&b))
+            !s.is_empty()
+                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || more.contains(&b))
         };
         if !plain(prefix, b"/.") {
             return Err(TopicError::Name(prefix.into()));
@@ -218,11 +219,17 @@ fn check(name: &str, default: &str, template: &str) -> Result<(), TopicError> {
     for hole in ["{lock}", "{verb}"] {
         let wanted = usize::from(default.contains(hole));
         if template.split('/').filter(|level| *level == hole).count() != wanted {
-            let what = if wanted == 0 { "no per-lock or per-verb level" } else { "its level `{lock}` or `{verb}` once" };
+            let what = if wanted == 0 {
+                "no per-lock or per-verb level"
+            } else {
+                "its level `{lock}` or `{verb}` once"
+            };
             return Err(TopicError::Placeholder(name.into(), what));
         }
     }
-    let rest = ["{lock}", "{verb}", "{prefix}", "{gateway}"].iter().fold(template.to_owned(), |t, h| t.replace(h, ""));
+    let rest = ["{lock}", "{verb}", "{prefix}", "{gateway}"]
+        .iter()
+        .fold(template.to_owned(), |t, h| t.replace(h, ""));
     if rest.contains(['{', '}']) {
         return bad("unknown placeholder");
     }
