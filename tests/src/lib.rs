@@ -1,1 +1,54 @@
-//! Whole-system tests: real processes, real broker, real sockets. Helpers live here, tests in `tests/`.
+//! What the whole-system tests are built from: real processes, a real broker, real sockets.
+//!
+//! The programs under test are the ones that `scripts/test` has built (`--profile quick`); the tests never build
+//! or install anything. Every process a test starts is stopped when its handle is dropped.
+
+pub mod broker;
+pub mod daemon;
+pub mod loopback;
+pub mod process;
+pub mod spy;
+
+use std::{
+    net::{TcpListener, UdpSocket},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// A TCP port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A UDP port that was free a moment ago.
+pub fn free_udp_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One of our programs, as built by `scripts/test`; `CARDEA_BIN_DIR` names another folder.
+pub fn program(name: &str) -> PathBuf {
+    let dir = std::env::var_os("CARDEA_BIN_DIR").map_or_else(
+        // target/debug/deps/this-test -> target/quick
+        || std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("quick"),
+        PathBuf::from,
+    );
+    let path = dir.join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build --profile quick -p cardea-gateway -p cardea-server -p cardea-simulator --bins`",
+        path.display()
+    );
+    path
+}
+
+/// Waits until `ready` holds; a generous bound, so that a slow machine fails no test.
+pub fn eventually<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(Instant::now() < end, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
