@@ -88,7 +88,9 @@ socket = "{socket}"
 
     /// Waits until its metrics can be read.
     pub fn wait_ready(&self) {
-        eventually("the daemon answers", Duration::from_secs(30), || TcpStream::connect(("127.0.0.1", self.metrics)).ok());
+        eventually("the daemon answers", Duration::from_secs(30), || {
+            TcpStream::connect(("127.0.0.1", self.metrics)).ok()
+        });
     }
 
     /// SIGKILL.
@@ -117,7 +119,12 @@ socket = "{socket}"
     pub fn admit(&self, labels: &[String]) {
         for label in labels {
             let out = self.cli(&["locks", "admit", label]);
-            assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+            assert!(
+                out.status.success(),
+                "{}{}",
+                String::from_utf8_lossy(&out.stdout),
+                String::from_utf8_lossy(&out.stderr)
+            );
         }
     }
 

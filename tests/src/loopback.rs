@@ -122,7 +122,9 @@ impl LoopRadio {
         }
         for (id, lock) in &mut self.locks {
             while let Some(event) = lock.link.poll_event() {
-                let LinkEvent::Sent { handle } | LinkEvent::Delivered { handle } | LinkEvent::Failed { handle, .. } = event;
+                let (LinkEvent::Sent { handle }
+                | LinkEvent::Delivered { handle }
+                | LinkEvent::Failed { handle, .. }) = event;
                 if handle != lock.handle {
                     continue;
                 }

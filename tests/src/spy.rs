@@ -39,10 +39,13 @@ impl Spy {
         thread::spawn(move || {
             for event in connection.iter() {
                 match event {
-                    Ok(Event::Incoming(Packet::ConnAck(_))) => drop(client2.try_subscribe("#", QoS::AtLeastOnce)),
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                        drop(client2.try_subscribe("#", QoS::AtLeastOnce))
+                    }
                     Ok(Event::Incoming(Packet::SubAck(_))) => *connected2.lock().unwrap() = true,
                     Ok(Event::Incoming(Packet::Publish(p))) => {
-                        let message = Message { topic: p.topic, payload: p.payload.to_vec(), retain: p.retain };
+                        let message =
+                            Message { topic: p.topic, payload: p.payload.to_vec(), retain: p.retain };
                         seen2.lock().unwrap().push(message);
                     }
                     Ok(_) => {}

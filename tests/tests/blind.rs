@@ -30,9 +30,14 @@ fn reach(root: &str) -> BTreeSet<String> {
         .iter()
         .map(|node| {
             let runs = |dep: &&Value| {
-                dep["dep_kinds"].as_array().unwrap().iter().any(|k| k["kind"].is_null() || k["kind"] == "build")
+                dep["dep_kinds"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|k| k["kind"].is_null() || k["kind"] == "build")
             };
-            let deps = node["deps"].as_array().unwrap().iter().filter(runs).map(|d| text(&d["pkg"])).collect();
+            let deps =
+                node["deps"].as_array().unwrap().iter().filter(runs).map(|d| text(&d["pkg"])).collect();
             (text(&node["id"]), deps)
         })
         .collect();
@@ -51,7 +56,10 @@ fn reach(root: &str) -> BTreeSet<String> {
 #[test]
 fn no_key_holding_crate_is_below_the_gateway() {
     let below = reach("cardea-gateway");
-    assert!(below.contains("rusqlite") && below.contains("rumqttc"), "the walk found the daemon's real graph");
+    assert!(
+        below.contains("rusqlite") && below.contains("rumqttc"),
+        "the walk found the daemon's real graph"
+    );
     for name in KEY_HOLDING {
         assert!(!below.contains(name), "the gateway reaches {name}: it could read sealed frames");
     }

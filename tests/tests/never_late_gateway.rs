@@ -113,7 +113,10 @@ fn a_good_command_arrives_once_and_only_once() {
     assert_eq!(site.terminal(2).state, ResultState::Delivered);
     assert_eq!(site.heard(0), 2);
     let states: Vec<_> = site.results(1).iter().map(|r| r.state).filter(|s| s.is_terminal()).collect();
-    assert!(states.iter().all(|s| *s == ResultState::Delivered), "a terminal state never changes: {states:?}");
+    assert!(
+        states.iter().all(|s| *s == ResultState::Delivered),
+        "a terminal state never changes: {states:?}"
+    );
 
     // Nor after the daemon was killed.
     site.daemon.kill();

@@ -20,7 +20,8 @@ use rand_core::{Rng, SeedableRng};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A broker that keeps what it acknowledged: this suite is about the gateway's custody, not the broker's.
-const PERSISTENT: &str = "persistence true\nautosave_on_changes true\nautosave_interval 1\npersistence_location ";
+const PERSISTENT: &str =
+    "persistence true\nautosave_on_changes true\nautosave_interval 1\npersistence_location ";
 
 fn seed() -> u64 {
     let seed = std::env::var("CARDEA_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_123);
@@ -200,7 +201,9 @@ fn a_full_store_leaves_a_gap_marker() {
     let dropped = spy.wait("/event", |m| {
         let event: GatewayEvent = Encoding::Json.decode(&m.payload).ok()?;
         match event.what {
-            EventKind::Gap { lock, frames, class, .. } if lock == ids[0] && class == Class::Log => Some(frames),
+            EventKind::Gap { lock, frames, class, .. } if lock == ids[0] && class == Class::Log => {
+                Some(frames)
+            }
             _ => None,
         }
     });
