@@ -1,5 +1,7 @@
 //! What an operator meets: the template, the schema, and the answers to mistakes.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
 use cardea_config::{Config, Custody, Error, Place, Problem, parse, schema, template};
 
 fn problems(text: &str) -> Vec<Problem> {

@@ -1,0 +1,501 @@
+//! One connection, from the files to the fault.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use cardea_core::{Publish, UpstreamEvent};
+use rumqttc::{
+    AsyncClient, ConnAck, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
+    SubAck, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::Instant;
+
+use super::fault::Scene;
+use super::flight::{Flight, Suspicion};
+use super::{Fault, MqttConfig, Session, tls};
+use crate::{Command, Port};
+
+/// How a connection ended.
+pub(super) enum Ended {
+    /// The handle was dropped; the broker was told.
+    Stopped,
+    /// [`Session::Purge`] is done.
+    Purged,
+    /// [`Session::Deaf`] is over.
+    HeardAgain,
+    Broken(Fault),
+}
+
+/// The PUBACK round trip is reported at most this often.
+const RTT_EVERY: Duration = Duration::from_secs(1);
+
+/// Messages that may come before the SUBACK.
+const EARLY: usize = 1024;
+
+/// Commands taken between two looks at the network.
+const COMMANDS_AT_ONCE: usize = 128;
+
+/// Requests besides publishes that may wait in the client's channel.
+const SPARE_REQUESTS: usize = 256;
+
+pub(super) struct Connection<'a> {
+    config: &'a MqttConfig,
+    epoch: u64,
+    session: Session,
+    suspicion: &'a mut Suspicion,
+    flight: Flight,
+    /// Packet ids to acknowledge, not given to the client yet.
+    acks: VecDeque<u16>,
+    /// Messages that came before the SUBACK.
+    early: Vec<UpstreamEvent>,
+    /// Set once `Connected` was reported.
+    reported: bool,
+    connected: bool,
+    /// Smoothed round trip, and when it was last reported.
+    rtt: Option<(Duration, Instant)>,
+    wait: Wait,
+    /// Set once DISCONNECT was asked for: how the connection is going to end.
+    leaving: Option<Ended>,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(
+        config: &'a MqttConfig,
+        epoch: u64,
+        session: Session,
+        suspicion: &'a mut Suspicion,
+    ) -> Self {
+        let flight = Flight::new(suspicion.window(config.inflight.into()));
+        Self {
+            config,
+            epoch,
+            session,
+            suspicion,
+            flight,
+            acks: VecDeque::new(),
+            early: Vec::new(),
+            reported: false,
+            connected: false,
+            rtt: None,
+            wait: Wait::Nothing,
+            leaving: None,
+        }
+    }
+
+    /// Connects and carries messages until something ends it. Reports `Disconnected` if it reported `Connected`.
+    pub(super) async fn run(mut self, port: &mut Port) -> Ended {
+        let ended = match self.options().await {
+            Ok(options) => {
+                let capacity = usize::from(self.config.inflight) + SPARE_REQUESTS;
+                let (client, mut eventloop) = AsyncClient::new(options, capacity);
+                eventloop.network_options.set_tcp_nodelay(true);
+                eventloop.network_options.set_connection_timeout(self.config.timeout.as_secs().max(1));
+                self.carry(&client, &mut eventloop, port).await
+            }
+            Err(fault) => Ended::Broken(fault),
+        };
+        if let Ended::Broken(Fault::Closed) = ended {
+            self.suspicion.closed(self.flight.oldest(), Instant::now());
+        }
+        port.status.send_modify(|status| status.connected = false);
+        if self.reported && port.events.send((self.epoch, UpstreamEvent::Disconnected)).await.is_err() {
+            return Ended::Stopped;
+        }
+        ended
+    }
+
+    /// The client's options, from the files as they are now.
+    async fn options(&self) -> Result<MqttOptions, Fault> {
+        let config = self.config;
+        let files = config.tls.clone();
+        let password_file = config.password_file.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let tls = files.as_ref().map(tls::client_config).transpose()?;
+            let password = password_file.as_deref().map(tls::password).transpose()?;
+            Ok((tls, password))
+        });
+        let (tls, password) = read.await.map_err(|e| Fault::Protocol(e.to_string()))??;
+
+        // An IPv6 literal is bracketed for the resolver and bare for the certificate's name.
+        let host = if config.host.contains(':') && tls.is_none() {
+            format!("[{}]", config.host)
+        } else {
+            config.host.clone()
+        };
+        let mut options = MqttOptions::new(&config.client_id, host, config.port);
+        options
+            .set_clean_session(matches!(self.session, Session::Purge | Session::Deaf { .. }))
+            .set_keep_alive(config.keepalive.max(Duration::from_secs(1)))
+            .set_max_packet_size(self.read_limit(), config.max_packet)
+            // Packet ids wrap at this number: with room to spare, a broker that acknowledges out of order
+            // does not run into an id that is still taken.
+            .set_inflight(config.inflight.saturating_mul(4).max(256))
+            .set_manual_acks(true);
+        if let Some(tls) = tls {
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
+        }
+        if let Some(username) = &config.username {
+            options.set_credentials(username, password.unwrap_or_default());
+        }
+        if let Some(will) = &config.will {
+            let will = will();
+            options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain));
+        }
+        Ok(options)
+    }
+
+    /// Packets between the configured bound and this one are read, discarded and acknowledged; larger ones
+    /// break the connection.
+    fn read_limit(&self) -> usize {
+        self.config.max_packet.saturating_mul(4).max(1024 * 1024)
+    }
+
+    async fn carry(&mut self, client: &AsyncClient, eventloop: &mut EventLoop, port: &mut Port) -> Ended {
+        loop {
+            if let Err(ended) = self.commands(client, port).await {
+                return ended;
+            }
+            self.feed(client);
+            self.arm();
+            // The poll future lives until it is done; see the module documentation.
+            let poll = eventloop.poll();
+            tokio::pin!(poll);
+            let polled = loop {
+                tokio::select! {
+                    biased;
+                    polled = &mut poll => break polled,
+                    command = port.commands.recv(), if self.leaving.is_none() => {
+                        let handled = match command {
+                            Some(command) => { self.command(command, port).await; Ok(()) }
+                            None => self.leave(Ended::Stopped, client),
+                        };
+                        if let Err(ended) = handled {
+                            return ended;
+                        }
+                        self.feed(client);
+                    }
+                    () = sleep_until(self.wait.at()) => match self.expired(client) {
+                        Err(ended) => return ended,
+                        Ok(()) => self.arm(),
+                    }
+                }
+            };
+            let next = match polled {
+                Ok(event) => self.event(event, client, port).await,
+                Err(error) => Err(Ended::Broken(self.fault(&error))),
+            };
+            if let Err(ended) = next {
+                return self.leaving.take().unwrap_or(ended);
+            }
+        }
+    }
+
+    /// Takes commands that are waiting, a bounded number, so that a flood of incoming messages starves neither
+    /// acknowledgements nor publishes.
+    async fn commands(&mut self, client: &AsyncClient, port: &mut Port) -> Result<(), Ended> {
+        for _ in 0..COMMANDS_AT_ONCE {
+            match port.commands.try_recv() {
+                Ok(command) => self.command(command, port).await,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) if self.leaving.is_none() => {
+                    return self.leave(Ended::Stopped, client);
+                }
+                Err(TryRecvError::Disconnected) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Says DISCONNECT, so that the last will is not published, and ends with `ended` once that is written. An
+    /// attempt that has no CONNACK yet simply ends.
+    fn leave(&mut self, ended: Ended, client: &AsyncClient) -> Result<(), Ended> {
+        if !self.connected || client.try_disconnect().is_err() {
+            return Err(ended);
+        }
+        self.leaving = Some(ended);
+        self.wait = Wait::Leaving(Instant::now() + Duration::from_secs(1));
+        Ok(())
+    }
+
+    /// Gives the client what it may have, without ever waiting for its channel.
+    fn feed(&mut self, client: &AsyncClient) {
+        if !self.reported || self.leaving.is_some() {
+            return;
+        }
+        while let Some(pkid) = self.acks.front() {
+            let mut message = rumqttc::Publish::new("", QoS::AtLeastOnce, Vec::new());
+            message.pkid = *pkid;
+            if client.try_ack(&message).is_err() {
+                return; // Full: the client is busy writing, and the next event brings us back here.
+            }
+            self.acks.pop_front();
+        }
+        // The channel is larger than the window, so there is room for every publish that the window lets through.
+        while let Some(Publish { topic, payload, retain, .. }) = self.flight.next() {
+            if client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_err() {
+                tracing::error!("the MQTT client takes no more requests");
+                return;
+            }
+        }
+    }
+
+    async fn command(&mut self, (epoch, command): (u64, Command), port: &Port) {
+        match command {
+            Command::Publish(publish) if epoch == self.epoch => {
+                if let Some(reason) = self.unfit(&publish) {
+                    port.status.send_modify(|status| status.refused += 1);
+                    self.report(port, UpstreamEvent::Refused { token: publish.token, reason }).await;
+                } else {
+                    self.flight.push(publish);
+                }
+            }
+            Command::Ack(ack) if ack >> 16 == self.epoch => {
+                // 0 is a message with QoS 0, which nobody acknowledges.
+                self.acks.extend(u16::try_from(ack & 0xffff).ok().filter(|pkid| *pkid != 0));
+            }
+            // Of a connection that is gone: the relay publishes again, the broker delivers again.
+            Command::Publish(_) | Command::Ack(_) => {}
+        }
+    }
+
+    /// Why this publish is never sent.
+    fn unfit(&mut self, publish: &Publish) -> Option<String> {
+        let topic = &publish.topic;
+        if topic.is_empty() || topic.len() > usize::from(u16::MAX) || topic.contains(['+', '#', '\0']) {
+            return Some(format!("{topic:?} is not a topic name"));
+        }
+        // Fixed header 5, topic length 2, packet id 2.
+        let size = topic.len() + publish.payload.len() + 9;
+        if size > self.config.max_packet {
+            return Some(format!("{size} bytes, {} allowed", self.config.max_packet));
+        }
+        if self.suspicion.convicts(publish) {
+            return Some("the broker closed the connection on it each time".into());
+        }
+        None
+    }
+
+    async fn event(&mut self, event: Event, client: &AsyncClient, port: &Port) -> Result<(), Ended> {
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => self.connack(connack, client, port).await,
+            Event::Incoming(Packet::SubAck(suback)) => {
+                self.wait = Wait::Nothing;
+                self.suback(&suback, port).await;
+                Ok(())
+            }
+            Event::Incoming(Packet::Publish(message)) => self.message(message, port).await,
+            Event::Incoming(Packet::PubAck(puback)) => {
+                self.puback(puback.pkid, port).await;
+                Ok(())
+            }
+            Event::Outgoing(Outgoing::Publish(pkid)) => {
+                self.flight.wrote(pkid, Instant::now());
+                Ok(())
+            }
+            Event::Outgoing(Outgoing::Disconnect) => Err(Ended::Stopped), // `carry` knows why we leave.
+            _ => Ok(()),
+        }
+    }
+
+    async fn connack(&mut self, connack: ConnAck, client: &AsyncClient, port: &Port) -> Result<(), Ended> {
+        self.connected = true;
+        tracing::info!(broker = self.config.address(), session = connack.session_present, "broker connected");
+        match self.session {
+            Session::Purge => {
+                tracing::error!(
+                    "an oversized message: what the broker had queued for this gateway is thrown away"
+                );
+                self.leave(Ended::Purged, client)
+            }
+            Session::Deaf { until } => {
+                self.wait = Wait::Deaf(until);
+                let detail = "not subscribed: the broker holds an oversized message on a topic of this gateway; \
+                              commands do not arrive";
+                self.greet(port, detail.into()).await;
+                Ok(())
+            }
+            Session::Keep | Session::Purged { .. } if self.config.filters.is_empty() => {
+                self.wait = Wait::Nothing;
+                self.greet(port, String::new()).await;
+                Ok(())
+            }
+            Session::Keep | Session::Purged { .. } => {
+                // One SUBSCRIBE, before anything is in flight: its packet id comes from the same counter as
+                // those of publishes. Repeated on every connection, whatever the broker says it remembers.
+                let filters = self.config.filters.iter();
+                let filters = filters.map(|f| SubscribeFilter::new(f.clone(), QoS::AtLeastOnce));
+                if client.try_subscribe_many(filters).is_err() {
+                    return Err(Ended::Broken(Fault::Protocol("a subscription filter is not valid".into())));
+                }
+                self.wait = Wait::Suback(Instant::now() + self.config.timeout);
+                Ok(())
+            }
+        }
+    }
+
+    async fn suback(&mut self, suback: &SubAck, port: &Port) {
+        let refused: Vec<&str> = self
+            .config
+            .filters
+            .iter()
+            .zip(&suback.return_codes)
+            .filter(|(_, code)| **code == SubscribeReasonCode::Failure)
+            .map(|(filter, _)| filter.as_str())
+            .collect();
+        let detail = if refused.is_empty() {
+            String::new()
+        } else {
+            // Uplinks still go; half a gateway with a loud complaint is better than none.
+            let detail = format!(
+                "the broker refuses the subscription to {}; commands do not arrive",
+                refused.join(", ")
+            );
+            tracing::error!(detail, "subscription refused");
+            detail
+        };
+        self.greet(port, detail).await;
+    }
+
+    async fn greet(&mut self, port: &Port, detail: String) {
+        if self.reported {
+            return;
+        }
+        self.reported = true;
+        port.status.send_modify(|status| {
+            status.connected = true;
+            status.connects += 1;
+            status.detail = detail;
+        });
+        self.report(port, UpstreamEvent::Connected).await;
+        for event in std::mem::take(&mut self.early) {
+            self.report(port, event).await;
+        }
+    }
+
+    async fn message(&mut self, message: rumqttc::Publish, port: &Port) -> Result<(), Ended> {
+        let rumqttc::Publish { dup, qos, retain, topic, pkid, payload } = message;
+        if qos == QoS::ExactlyOnce {
+            // The subscription asks for QoS 1, so no broker may send this, and nobody would complete it.
+            return Err(Ended::Broken(Fault::Protocol("a message with QoS 2".into())));
+        }
+        let size = topic.len() + payload.len() + 9;
+        if size > self.config.max_packet {
+            tracing::warn!(size, allowed = self.config.max_packet, "message discarded: too large");
+            port.status.send_modify(|status| status.oversized += 1);
+            if pkid != 0 {
+                self.acks.push_back(pkid);
+            }
+            return Ok(());
+        }
+        port.status.send_modify(|status| status.received += 1);
+        let ack = (self.epoch << 16) | u64::from(pkid);
+        let event = UpstreamEvent::Message { ack, topic, payload, retain, dup };
+        if self.reported {
+            self.report(port, event).await;
+        } else if self.early.len() < EARLY {
+            self.early.push(event);
+        } else {
+            return Err(Ended::Broken(Fault::Silent("the broker does not answer the subscription")));
+        }
+        Ok(())
+    }
+
+    async fn puback(&mut self, pkid: u16, port: &Port) {
+        let now = Instant::now();
+        let Some(acked) = self.flight.acked(pkid, now) else { return };
+        self.suspicion.acked(acked.content);
+        self.flight.set_window(self.suspicion.window(self.config.inflight.into()));
+        port.status.send_modify(|status| status.acked += 1);
+        self.report(port, UpstreamEvent::Acked { token: acked.token }).await;
+
+        let (smooth, reported) = match self.rtt {
+            None => (acked.rtt, None),
+            Some((smooth, at)) => ((smooth * 7 + acked.rtt) / 8, Some(at)),
+        };
+        if reported.is_none_or(|at| now.saturating_duration_since(at) >= RTT_EVERY) {
+            self.rtt = Some((smooth, now));
+            let ms = u32::try_from(smooth.as_millis()).unwrap_or(u32::MAX);
+            self.report(port, UpstreamEvent::Rtt { ms }).await;
+        } else {
+            self.rtt = self.rtt.map(|(_, at)| (smooth, at));
+        }
+    }
+
+    /// Hands an event to the relay. A relay that is gone is noticed by its command channel.
+    async fn report(&self, port: &Port, event: UpstreamEvent) {
+        let _ = port.events.send((self.epoch, event)).await;
+    }
+
+    /// Begins to wait for acknowledgements when there are some to wait for.
+    fn arm(&mut self) {
+        if matches!(self.wait, Wait::Nothing)
+            && let Some((sent, _)) = self.flight.oldest()
+        {
+            self.wait = Wait::Acknowledge(sent + self.patience());
+        }
+    }
+
+    /// How long the broker may take to acknowledge. Pings may be answered by something that has long lost it.
+    fn patience(&self) -> Duration {
+        (self.config.keepalive * 2).max(self.config.timeout * 2)
+    }
+
+    /// The current wait is over.
+    fn expired(&mut self, client: &AsyncClient) -> Result<(), Ended> {
+        match std::mem::replace(&mut self.wait, Wait::Nothing) {
+            Wait::Nothing => Ok(()),
+            Wait::Suback(_) => {
+                Err(Ended::Broken(Fault::Silent("the broker does not answer the subscription")))
+            }
+            Wait::Leaving(_) => Err(self.leaving.take().unwrap_or(Ended::Stopped)),
+            Wait::Deaf(_) => self.leave(Ended::HeardAgain, client),
+            // What was the oldest when the wait began has usually been acknowledged long since.
+            Wait::Acknowledge(at) => match self.flight.oldest() {
+                Some((sent, _)) if sent + self.patience() <= at => {
+                    Err(Ended::Broken(Fault::Silent("the broker no longer acknowledges")))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn fault(&self, error: &ConnectionError) -> Fault {
+        let ca = tls::authority(self.config.tls.as_ref());
+        let address = self.config.address();
+        let scene = Scene {
+            address: &address,
+            host: &self.config.host,
+            ca: &ca,
+            read_limit: self.read_limit(),
+            tls: self.config.tls.is_some(),
+            connected: self.connected,
+        };
+        Fault::classify(error, &scene)
+    }
+}
+
+/// What is being waited for, and how long.
+enum Wait {
+    Nothing,
+    Suback(Instant),
+    Acknowledge(Instant),
+    Deaf(Instant),
+    Leaving(Instant),
+}
+
+impl Wait {
+    fn at(&self) -> Option<Instant> {
+        match self {
+            Self::Nothing => None,
+            Self::Suback(at) | Self::Acknowledge(at) | Self::Deaf(at) | Self::Leaving(at) => Some(*at),
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

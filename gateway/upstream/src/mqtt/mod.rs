@@ -1,0 +1,209 @@
+//! MQTT 3.1.1 by `rumqttc`, with everything that it is known to lose or wedge on closed from outside.
+//!
+//! `rumqttc` keeps what was in flight, and its whole request channel, across connections, forgets both when the
+//! broker lost the session, keeps a packet-id collision for ever, and reads credentials once. So every
+//! connection here gets a client of its own, made from the configuration files as they are at that moment, and
+//! takes everything down with it: there is no queue that an earlier connection could have left something in.
+//!
+//! One task drives a connection ([`connection`]); it never waits for its own request channel, and the future
+//! that polls the client is never dropped half-way, because a packet that is being written would then count as
+//! sent without being sent.
+
+mod connection;
+mod fault;
+mod flight;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{Backoff, Port, Upstream};
+use connection::{Connection, Ended};
+pub use fault::Fault;
+use flight::Suspicion;
+
+/// How to reach a broker, and as whom.
+#[derive(Clone)]
+pub struct MqttConfig {
+    /// Host name or IP address. With TLS the certificate must carry it.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS, with these files.
+    pub tls: Option<TlsFiles>,
+    /// MQTT client id; must be this gateway's own, and not empty (the session is persistent).
+    pub client_id: String,
+    /// User name.
+    pub username: Option<String>,
+    /// File with the password, read anew at each connect.
+    pub password_file: Option<PathBuf>,
+    /// Between pings, at least a second. Silence is noticed within twice this time.
+    pub keepalive: Duration,
+    /// Largest packet either way, bytes.
+    pub max_packet: usize,
+    /// Publishes that may be unacknowledged at once.
+    pub inflight: u16,
+    /// What to subscribe to, QoS 1, in one SUBSCRIBE after each CONNACK.
+    pub filters: Vec<String>,
+    /// The last will, made anew at each connect.
+    pub will: Option<Arc<dyn Fn() -> Will + Send + Sync>>,
+    /// Longest wait for TCP, TLS and CONNACK together, for a write, and for the SUBACK. Whole seconds.
+    pub timeout: Duration,
+    /// Between attempts.
+    pub backoff: Backoff,
+}
+
+/// PEM files of a TLS connection, read anew at each connect.
+#[derive(Debug, Clone, Default)]
+pub struct TlsFiles {
+    /// Authorities that may certify the broker; the system's own when `None`.
+    pub ca: Option<PathBuf>,
+    /// Client certificate chain and its private key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// A last will, QoS 1.
+#[derive(Debug, Clone)]
+pub struct Will {
+    /// Topic name.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// The retain flag.
+    pub retain: bool,
+}
+
+impl MqttConfig {
+    /// Plain TCP with the usual bounds; everything else is to be set on the result.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16, client_id: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            tls: None,
+            client_id: client_id.into(),
+            username: None,
+            password_file: None,
+            keepalive: Duration::from_secs(30),
+            max_packet: 256 * 1024,
+            inflight: 100,
+            filters: Vec::new(),
+            will: None,
+            timeout: Duration::from_secs(10),
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60)),
+        }
+    }
+
+    /// `host:port` as it is shown to people.
+    fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A connection that lasted this long was a good one: the next attempt follows at once.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// How long no subscription is made after the broker sent, twice, more than can be read.
+const DEAF: Duration = Duration::from_secs(600);
+
+/// An MQTT broker as [`Upstream`].
+pub struct Mqtt {
+    config: MqttConfig,
+    suspicion: Suspicion,
+    session: Session,
+    /// Number of the current connection; 0 is none.
+    epoch: u64,
+}
+
+/// What to do about the session that the broker keeps for us.
+///
+/// A message larger than can be read cannot be skipped: it breaks the connection, and the broker offers it again
+/// on the next. First its queue is thrown away with the session; if that does not help, the message is retained
+/// on a topic of ours, and the gateway does without commands for a while rather than without uplinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Keep it: the usual case.
+    Keep,
+    /// Connect once to have it thrown away.
+    Purge,
+    /// It was thrown away a moment ago.
+    Purged { at: Instant },
+    /// Do not subscribe until then.
+    Deaf { until: Instant },
+}
+
+impl Session {
+    /// What follows a connection that an oversized message broke.
+    fn after_oversized(self, now: Instant) -> Self {
+        match self {
+            Self::Purged { at } if now < at + Duration::from_secs(60) => Self::Deaf { until: now + DEAF },
+            _ => Self::Purge,
+        }
+    }
+}
+
+impl Mqtt {
+    /// A link that is not running yet.
+    #[must_use]
+    pub fn new(config: MqttConfig) -> Self {
+        Self { config, suspicion: Suspicion::default(), session: Session::Keep, epoch: 0 }
+    }
+}
+
+impl Upstream for Mqtt {
+    async fn run(mut self, mut port: Port) {
+        let mut backoff = self.config.backoff.clone();
+        loop {
+            self.epoch += 1;
+            let started = Instant::now();
+            let connection = Connection::new(&self.config, self.epoch, self.session, &mut self.suspicion);
+            let fault = match connection.run(&mut port).await {
+                Ended::Stopped => return,
+                Ended::Purged => {
+                    self.session = Session::Purged { at: Instant::now() };
+                    continue;
+                }
+                Ended::HeardAgain => {
+                    self.session = Session::Keep;
+                    continue;
+                }
+                Ended::Broken(fault) => fault,
+            };
+            if started.elapsed() >= GOOD_CONNECTION {
+                backoff.reset();
+            }
+            if let Fault::Oversized { .. } = fault {
+                self.session = self.session.after_oversized(Instant::now());
+            }
+            let wait = backoff.wait();
+            tracing::warn!(broker = self.config.address(), %fault, retry_ms = wait.as_millis() as u64, "broker link down");
+            port.status.send_modify(|status| {
+                status.connected = false;
+                status.failures += 1;
+                status.detail = fault.to_string();
+            });
+            if wait_or_stop(&mut port, wait).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Lets the time pass, dropping what was meant for the broken connection. True when the handle is gone.
+async fn wait_or_stop(port: &mut Port, wait: Duration) -> bool {
+    let sleep = tokio::time::sleep(wait);
+    tokio::pin!(sleep);
+    loop {
+        tokio::select! {
+            () = &mut sleep => return false,
+            command = port.commands.recv() => if command.is_none() { return true },
+        }
+    }
+}
