@@ -1,6 +1,5 @@
 //! Why there is no connection, in words that name what failed.
 
-use std::error::Error as _;
 use std::io;
 
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, mqttbytes};
