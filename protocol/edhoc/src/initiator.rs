@@ -1,0 +1,291 @@
+//! The Initiator (RFC 9528 §5.2.2, §5.3.3, §5.4.2, §5.5.3).
+
+use cardea_credentials::cbor::{Reader, Writer};
+use cardea_credentials::{Agreement, PublicKey};
+
+use crate::messages::{EphemeralKey, Peer, Plaintext, begin_bytes, lone_bytes};
+use crate::schedule::{Aead, Transcript, chain, hash, kdf, label, th_2};
+use crate::session::{OscoreKeys, Session};
+use crate::suite::{Hash, Method, Prk, Suite};
+use crate::{ConnId, Ead, Eads, Error, IdCred};
+
+/// What an Initiator is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct InitiatorConfig {
+    /// The selected suite, the last of SUITES_I.
+    pub suite: Suite,
+    /// Suites that we would prefer and that this Responder has refused, in the order of our preference; they stand
+    /// in SUITES_I before the selected one (RFC 9528 §6.3.1). Empty for a pinned suite.
+    pub refused_suites: &'static [i8],
+    /// The method.
+    pub method: Method,
+    /// Our connection identifier.
+    pub c_i: ConnId,
+    /// Labels, without sign, of the EAD items that the application understands.
+    pub known_eads: &'static [u32],
+}
+
+/// The party that sends message_1. Calls in this order: [`message_1`](Self::message_1),
+/// [`parse_message_2`](Self::parse_message_2), [`verify_message_2`](Self::verify_message_2),
+/// [`message_3`](Self::message_3), [`handle_message_4`](Self::handle_message_4).
+pub struct Initiator {
+    config: InitiatorConfig,
+    ephemeral: Option<EphemeralKey>,
+    pub(crate) state: State,
+}
+
+pub(crate) enum State {
+    Fresh,
+    Sent1 { h_message_1: Hash },
+    Parsed2 { g_y: PublicKey, c_r: ConnId, th_2: Hash, prk_2e: Prk, transcript: Transcript },
+    Verified2 { g_y: PublicKey, c_r: ConnId, th_3: Hash, prk_3e2m: Prk },
+    Sent3 { c_r: ConnId, session: Session },
+    Confirmed { c_r: ConnId, session: Session },
+    Over,
+}
+
+impl Initiator {
+    /// Starts a session with a fresh ephemeral key.
+    #[must_use]
+    pub const fn new(config: InitiatorConfig, ephemeral: EphemeralKey) -> Self {
+        Self { config, ephemeral: Some(ephemeral), state: State::Fresh }
+    }
+
+    /// Our connection identifier, C_I.
+    #[must_use]
+    pub const fn c_i(&self) -> ConnId {
+        self.config.c_i
+    }
+
+    /// Writes message_1 and returns its length.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`], [`Error::BufferTooSmall`].
+    pub fn message_1(&mut self, eads: &[Ead<'_>], out: &mut [u8]) -> Result<usize, Error> {
+        let (State::Fresh, Some(ephemeral)) = (&self.state, &self.ephemeral) else {
+            return Err(Error::WrongOrder);
+        };
+        let mut writer = Writer::new(out);
+        writer.int(i64::from(self.config.method.number()))?;
+        if !self.config.refused_suites.is_empty() {
+            writer.array(self.config.refused_suites.len() + 1)?;
+            for suite in self.config.refused_suites {
+                writer.int(i64::from(*suite))?;
+            }
+        }
+        writer.int(i64::from(self.config.suite.number()))?.bytes(&ephemeral.public_x())?;
+        self.config.c_i.write(&mut writer)?;
+        Eads::write(eads, &mut writer)?;
+        self.state = State::Sent1 { h_message_1: hash(writer.as_slice()) };
+        Ok(writer.len())
+    }
+
+    /// Decrypts message_2 into `plaintext` (at least as long as the message) and says who answers. Look the
+    /// credential up and go on with [`Self::verify_message_2`].
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`] changes nothing. Everything else ends the session: [`Error::PeerError`],
+    /// [`Error::Malformed`], [`Error::NonDeterministic`], [`Error::TooLong`], [`Error::InvalidKey`],
+    /// [`Error::BadIdentifier`], [`Error::SameIdentifier`], [`Error::CriticalEad`],
+    /// [`Error::UnsupportedCredential`], and [`Error::Authentication`] for a MAC of the wrong length.
+    pub fn parse_message_2<'b>(
+        &mut self,
+        message: &[u8],
+        plaintext: &'b mut [u8],
+    ) -> Result<Peer<'b>, Error> {
+        let (State::Sent1 { h_message_1 }, Some(ephemeral)) = (&self.state, &self.ephemeral) else {
+            return Err(Error::WrongOrder);
+        };
+        let result = decrypt_2(&self.config, ephemeral, h_message_1, message, plaintext);
+        let (peer, state) = self.settle(result)?;
+        self.state = state;
+        Ok(peer)
+    }
+
+    /// Checks that the peer holds the key of `cred_r`, the whole CRED_R (CCS or untagged CWT), whose static
+    /// Diffie-Hellman key is `key_r`.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`]; [`Error::Authentication`] ends the session. Where `ID_CRED_R` was a `kid` with several
+    /// candidates, [`Self::try_message_2`] tries one without ending it.
+    pub fn verify_message_2(
+        &mut self,
+        peer: &Peer<'_>,
+        cred_r: &[u8],
+        key_r: &PublicKey,
+    ) -> Result<(), Error> {
+        let result = self.try_message_2(peer, cred_r, key_r);
+        self.settle(result)
+    }
+
+    /// As [`Self::verify_message_2`], but a failure leaves the session as it was.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`], [`Error::Authentication`].
+    pub fn try_message_2(&mut self, peer: &Peer<'_>, cred_r: &[u8], key_r: &PublicKey) -> Result<(), Error> {
+        let (State::Parsed2 { g_y, c_r, th_2, prk_2e, transcript }, Some(ephemeral)) =
+            (&self.state, &self.ephemeral)
+        else {
+            return Err(Error::WrongOrder);
+        };
+        let suite = self.config.suite;
+        let g_rx = ephemeral.agree(key_r)?;
+        let prk_3e2m = chain(suite, prk_2e, label::SALT_3E2M, th_2, g_rx.as_bytes())?;
+        peer.verify(suite, &prk_3e2m, label::MAC_2, Some(*c_r), th_2, cred_r)?;
+        let th_3 = transcript.clone().finish(cred_r);
+        self.state = State::Verified2 { g_y: *g_y, c_r: *c_r, th_3, prk_3e2m };
+        self.ephemeral = None;
+        Ok(())
+    }
+
+    /// TH_3, which message_3's EAD may have to prove; from the verification of message_2 until message_3.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`].
+    pub const fn th_3(&self) -> Result<[u8; 32], Error> {
+        match &self.state {
+            State::Verified2 { th_3, .. } => Ok(*th_3),
+            _ => Err(Error::WrongOrder),
+        }
+    }
+
+    /// Writes message_3 and returns its length. `cred_i` is the whole CRED_I whose static Diffie-Hellman key `key`
+    /// is.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`], [`Error::BufferTooSmall`], [`Error::KeyUnavailable`], [`Error::TooLong`].
+    pub fn message_3(
+        &mut self,
+        id_cred_i: &IdCred<'_>,
+        cred_i: &[u8],
+        key: &dyn Agreement,
+        eads: &[Ead<'_>],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        let State::Verified2 { g_y, c_r, th_3, prk_3e2m } = &self.state else {
+            return Err(Error::WrongOrder);
+        };
+        let suite = self.config.suite;
+        let g_iy = key.agree(g_y)?;
+        let prk_4e3m = chain(suite, prk_3e2m, label::SALT_4E3M, th_3, g_iy.as_bytes())?;
+        let text = Plaintext { suite, c_r: None, id_cred: id_cred_i, eads };
+        let text_len = text.len();
+        let (head, body) = begin_bytes(out, text_len + suite.tag_len())?;
+        let (plaintext, _) = body.split_at_mut_checked(text_len).ok_or(Error::BufferTooSmall)?;
+        text.write(&prk_4e3m, label::MAC_3, th_3, cred_i, plaintext)?;
+        let th_4 = Transcript::new(th_3, plaintext).finish(cred_i);
+        Aead::new(suite, prk_3e2m, label::K_3, label::IV_3, th_3)?.seal(body)?;
+        let len = head + body.len();
+        let session = Session::new(suite, prk_4e3m, th_4)?;
+        self.state = State::Sent3 { c_r: *c_r, session };
+        Ok(len)
+    }
+
+    /// TH_4, over which message_4's EAD may be proved; from message_3 on.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`].
+    pub fn th_4(&self) -> Result<[u8; 32], Error> {
+        Ok(self.session()?.1.th_4)
+    }
+
+    /// Decrypts message_4 into `plaintext` (at least as long as the message) and returns its EAD items. The
+    /// Responder has now proved that it holds the session's keys.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`] changes nothing; everything else ends the session: [`Error::PeerError`],
+    /// [`Error::Malformed`], [`Error::Decryption`], [`Error::CriticalEad`], [`Error::TooLong`].
+    pub fn handle_message_4<'b>(
+        &mut self,
+        message: &[u8],
+        plaintext: &'b mut [u8],
+    ) -> Result<Eads<'b>, Error> {
+        let State::Sent3 { session, .. } = &self.state else { return Err(Error::WrongOrder) };
+        let known = self.config.known_eads;
+        let result = session
+            .aead_4()
+            .and_then(|aead| aead.open(lone_bytes(message)?, plaintext))
+            .and_then(|text| Eads::read(&mut Reader::new(text), known));
+        let eads = self.settle(result)?;
+        if let State::Sent3 { c_r, session } = core::mem::replace(&mut self.state, State::Over) {
+            self.state = State::Confirmed { c_r, session };
+        }
+        Ok(eads)
+    }
+
+    /// Whether message_4 has confirmed the keys. Without it they must not be kept before the peer has proved them
+    /// otherwise, by an OSCORE message (RFC 9528 §5.4.2).
+    #[must_use]
+    pub const fn is_confirmed(&self) -> bool {
+        matches!(self.state, State::Confirmed { .. })
+    }
+
+    /// EDHOC_Exporter (RFC 9528 §4.2.1); from message_3 on.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`]; [`Error::TooLong`] beyond 8,160 bytes.
+    pub fn export(&self, label: u32, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        self.session()?.1.export(label, context, out)
+    }
+
+    /// Input for the OSCORE context (RFC 9528 A.1): our Sender ID is C_R; from message_3 on.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`].
+    pub fn oscore(&self) -> Result<OscoreKeys, Error> {
+        let (c_r, session) = self.session()?;
+        session.oscore(c_r, self.config.c_i)
+    }
+
+    /// EDHOC_KeyUpdate (RFC 9528 appendix H): new exporter keys from both sides' agreed `context`; after message_4.
+    ///
+    /// # Errors
+    /// [`Error::WrongOrder`].
+    pub fn key_update(&mut self, context: &[u8]) -> Result<(), Error> {
+        match &mut self.state {
+            State::Confirmed { session, .. } => session.key_update(context),
+            _ => Err(Error::WrongOrder),
+        }
+    }
+
+    pub(crate) const fn session(&self) -> Result<(ConnId, &Session), Error> {
+        match &self.state {
+            State::Sent3 { c_r, session } | State::Confirmed { c_r, session } => Ok((*c_r, session)),
+            _ => Err(Error::WrongOrder),
+        }
+    }
+
+    fn settle<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.as_ref().is_err_and(Error::ends_session) {
+            self.state = State::Over;
+            self.ephemeral = None;
+        }
+        result
+    }
+}
+
+fn decrypt_2<'b>(
+    config: &InitiatorConfig,
+    ephemeral: &EphemeralKey,
+    h_message_1: &Hash,
+    message: &[u8],
+    plaintext: &'b mut [u8],
+) -> Result<(Peer<'b>, State), Error> {
+    let suite = config.suite;
+    let (g_y, ciphertext) = lone_bytes(message)?.split_first_chunk::<32>().ok_or(Error::Malformed)?;
+    let th_2 = th_2(g_y, h_message_1);
+    let g_y = PublicKey::from_x(g_y)?;
+    let prk_2e = suite.extract(&th_2, ephemeral.agree(&g_y)?.as_bytes());
+    let text = plaintext.get_mut(..ciphertext.len()).ok_or(Error::TooLong)?;
+    kdf(suite, &prk_2e, label::KEYSTREAM_2, &[&th_2], text)?;
+    text.iter_mut().zip(ciphertext).for_each(|(key, cipher)| *key ^= cipher);
+    let text: &'b [u8] = text;
+    let mut reader = Reader::new(text);
+    let c_r = ConnId::read(&mut reader)?;
+    let peer = Peer::read(c_r, reader, suite, config.known_eads)?;
+    if c_r == config.c_i {
+        return Err(Error::SameIdentifier);
+    }
+    let transcript = Transcript::new(&th_2, text);
+    Ok((peer, State::Parsed2 { g_y, c_r, th_2, prk_2e, transcript }))
+}

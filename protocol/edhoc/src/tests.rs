@@ -1,0 +1,1 @@
+//! Against RFC 9529 and the transcripts of other implementations.
