@@ -1,2 +1,9 @@
 //! Fuzz targets as functions, so that tests replay the corpus.
+//!
+//! Each takes any bytes and must neither panic nor take unbounded time or memory; many also assert a property
+//! (what parses encodes to the same bytes). After a change of [`TARGETS`] run `scripts/fuzz-targets`.
+
 pub mod config;
+
+/// Every target: its name (corpus folder, libFuzzer binary) and its function.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[("config_parse", config::config_parse)];
