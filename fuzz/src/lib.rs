@@ -4,6 +4,12 @@
 //! (what parses encodes to the same bytes). After a change of [`TARGETS`] run `scripts/fuzz-targets`.
 
 pub mod config;
+pub mod framing;
 
 /// Every target: its name (corpus folder, libFuzzer binary) and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("config_parse", config::config_parse)];
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("config_parse", config::config_parse),
+    ("framing_datagram", framing::framing_datagram),
+    ("framing_elision", framing::framing_elision),
+    ("framing_link", framing::framing_link),
+];
