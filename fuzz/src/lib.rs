@@ -6,8 +6,11 @@
 pub mod config;
 pub mod framing;
 
-/// Every target: its name (corpus folder, libFuzzer binary) and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A name (corpus folder, libFuzzer binary) and a function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
     ("config_parse", config::config_parse),
     ("framing_datagram", framing::framing_datagram),
     ("framing_elision", framing::framing_elision),

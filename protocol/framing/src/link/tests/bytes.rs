@@ -15,6 +15,7 @@ fn a_frame_that_fits_costs_one_byte_and_is_answered_by_its_digest() {
 
     let (got, token) = take(&mut gateway, 5, &sealed).unwrap();
     assert_eq!(got, sealed);
+    assert!(take(&mut gateway, 5, &sealed).is_none(), "repeated because the receipt takes its time");
     assert!(!gateway.has_pending(5), "no receipt before custody");
     gateway.custody(6, token.unwrap());
     // `printf '\x08\xde\xad' | sha256sum` starts with 8d5a.
