@@ -5,7 +5,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::coap::Message;
-use crate::option::{MAX_ID_CONTEXT, OscoreOption, partial_iv_bytes};
+use crate::option::{MAX_ENCODED as MAX_OPTION, MAX_ID_CONTEXT, OscoreOption, partial_iv_bytes};
 use crate::{Algorithm, Error, MAX_PARTIAL_IV, transform};
 
 /// A sender or recipient id: up to 7 bytes (6 with ChaCha20/Poly1305), possibly none.
@@ -76,6 +76,10 @@ impl Context {
     /// After this many messages with a wrong tag the context is retired (limit of an 8-byte tag, see
     /// draft-irtf-cfrg-aead-limits; with 2^16 tries a forgery succeeds with a chance of 2^-48).
     pub const MAX_FAILED_TAGS: u32 = 1 << 16;
+
+    /// What protection adds at most to a message without class U options and Observe, in bytes: the OSCORE option with
+    /// its head, the payload marker, the inner code, the tag.
+    pub const MAX_OVERHEAD: usize = 2 + MAX_OPTION + 2 + 16;
 
     /// Derives a context (RFC 8613 section 3.2) with HKDF-SHA-256. `salt` may be empty. With an `id_context` requests
     /// carry it as kid context, unless [`Self::without_kid_context`].
@@ -172,8 +176,8 @@ impl Context {
     }
 
     /// Protects a request (RFC 8613 section 8.1). `partial_iv` comes from
-    /// [`SenderSequence::take`](crate::SenderSequence::take) and must never be used twice. `out` needs at most
-    /// 24 bytes more than `coap`, plus tag and kid context.
+    /// [`SenderSequence::take`](crate::SenderSequence::take) and must never be used twice. `out` needs
+    /// [`Self::MAX_OVERHEAD`] bytes more than `coap`.
     ///
     /// # Errors
     /// [`Error::NotProtectable`] when `coap` is no request, the `Coap…` variants, [`Error::BufferTooSmall`],

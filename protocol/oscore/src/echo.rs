@@ -4,7 +4,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::Error;
-use crate::coap::{Builder, Code, Message, Type, option};
+use crate::coap::{Builder, Code, Message, option};
 
 /// Most bytes of an Echo value that this project makes; the RFC allows up to 40.
 pub const MAX_VALUE: usize = 8;
@@ -29,20 +29,16 @@ pub fn proves_freshness(message: &Message<'_>, expected: &[u8]) -> bool {
     matches!(value(message), Ok(Some(value)) if value.ct_eq(expected).into())
 }
 
-/// Writes the 4.01 with a fresh Echo value that answers `request`, still unprotected. Protect it with a Partial IV of
-/// its own: the request may be a replay whose nonce was already used for a response (RFC 8613 appendix B.1.2).
+/// Writes the 4.01 with a fresh Echo value that answers the request with this token, still unprotected. Protect it with
+/// this very Partial IV of its own: the request may be a replay whose nonce was already used for a response
+/// (RFC 8613 appendix B.1.2).
 ///
 /// # Errors
 /// [`Error::CoapOption`] for a value that is empty or longer than [`MAX_VALUE`], [`Error::BufferTooSmall`].
-pub fn challenge(
-    request: &Message<'_>,
-    value: &[u8],
-    message_id: u16,
-    out: &mut [u8],
-) -> Result<usize, Error> {
+pub fn challenge(token: &[u8], own_partial_iv: u64, value: &[u8], out: &mut [u8]) -> Result<usize, Error> {
     if value.is_empty() || value.len() > MAX_VALUE {
         return Err(Error::CoapOption);
     }
-    let response = Builder::new(out, Type::NonConfirmable, Code::UNAUTHORIZED, message_id, request.token())?;
+    let response = Builder::response(out, Code::UNAUTHORIZED, token, Some(own_partial_iv))?;
     Ok(response.option(option::ECHO, value)?.finish())
 }

@@ -17,6 +17,9 @@
 //! Group OSCORE, key update. No allocator, no clock, no randomness, no IO; no input makes it panic.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 mod aead;
 pub mod coap;
 mod context;

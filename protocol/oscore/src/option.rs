@@ -4,7 +4,7 @@ use crate::{Error, MAX_PARTIAL_IV};
 /// Most bytes of an ID context that this crate works with.
 pub(crate) const MAX_ID_CONTEXT: usize = 16;
 /// Flags, Partial IV, length and bytes of a kid context, kid.
-const MAX_ENCODED: usize = 1 + 5 + 1 + MAX_ID_CONTEXT + 7;
+pub(crate) const MAX_ENCODED: usize = 1 + 5 + 1 + MAX_ID_CONTEXT + 7;
 const KID_CONTEXT_FLAG: u8 = 0x10;
 const KID_FLAG: u8 = 0x08;
 const PARTIAL_IV_LEN: u8 = 0x07;

@@ -93,3 +93,79 @@ impl ReplayGuard for Window {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    #[test]
+    fn edges_of_the_window() {
+        let mut window = Window::new();
+        window.commit(52).unwrap();
+        assert_eq!(window.check(52), Err(Error::Replay));
+        assert_eq!(window.check(21), Ok(()), "31 below the highest: still inside");
+        assert_eq!(window.check(20), Err(Error::Replay), "32 below: outside");
+        window.commit(21).unwrap();
+        assert_eq!(window.commit(21), Err(Error::Replay));
+        assert_eq!(window.check(MAX_PARTIAL_IV), Ok(()));
+        assert_eq!(window.check(MAX_PARTIAL_IV + 1), Err(Error::Replay));
+        window.commit(MAX_PARTIAL_IV).unwrap();
+        assert_eq!(window.check(MAX_PARTIAL_IV), Err(Error::Replay));
+        assert_eq!(Window::from_bytes(&window.to_bytes()), Ok(window));
+    }
+
+    #[test]
+    fn after_echo_only_newer_numbers_pass() {
+        let mut window = Window::after_echo(100).unwrap();
+        for old in [0, 69, 99, 100] {
+            assert_eq!(window.check(old), Err(Error::Replay));
+        }
+        window.commit(101).unwrap();
+        assert_eq!(Window::after_echo(MAX_PARTIAL_IV + 1), Err(Error::SequenceExhausted));
+    }
+
+    #[test]
+    fn stored_bytes_are_checked() {
+        assert_eq!(Window::from_bytes(&[0; 12]), Ok(Window::new()));
+        assert_eq!(Window::from_bytes(&[0xff; 12]), Err(Error::InvalidState));
+        let erased_flags = [0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0];
+        assert_eq!(Window::from_bytes(&erased_flags), Err(Error::InvalidState));
+    }
+
+    proptest! {
+        /// Against the definition: a number passes once, and only if it is less than 32 below the highest.
+        #[test]
+        fn equals_an_exact_set(numbers in prop::collection::vec(0..200_u64, 0..300)) {
+            let mut window = Window::new();
+            let mut seen = BTreeSet::new();
+            for number in numbers {
+                let too_old = seen.last().is_some_and(|highest| number + Window::SIZE <= *highest);
+                let expected = !too_old && !seen.contains(&number);
+                prop_assert_eq!(window.check(number).is_ok(), expected);
+                prop_assert_eq!(window.commit(number).is_ok(), expected);
+                if expected {
+                    seen.insert(number);
+                }
+                window = Window::from_bytes(&window.to_bytes()).unwrap();
+            }
+        }
+
+        #[test]
+        fn large_jumps(jumps in prop::collection::vec(1..1_u64 << 34, 0..8)) {
+            let mut window = Window::new();
+            let mut highest = 0;
+            let mut committed = Vec::new();
+            for jump in jumps {
+                highest += jump;
+                window.commit(highest).unwrap();
+                committed.push(highest);
+                for number in &committed {
+                    prop_assert_eq!(window.check(*number), Err(Error::Replay));
+                }
+            }
+        }
+    }
+}

@@ -72,3 +72,47 @@ impl SenderSequence {
         self.next >= Self::REKEY_AT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_given_out_above_the_durable_limit() {
+        let mut sequence = SenderSequence::new(0);
+        assert_eq!(sequence.take(), Err(Error::SequenceNotReserved));
+        assert_eq!(sequence.needs_reservation(), Some(64));
+        sequence.reserved(64).unwrap();
+        for expected in 0..64 {
+            assert_eq!(sequence.needs_reservation(), None);
+            assert_eq!(sequence.take(), Ok(expected));
+        }
+        assert_eq!(sequence.take(), Err(Error::SequenceNotReserved));
+        assert_eq!(sequence.needs_reservation(), Some(128));
+        assert_eq!(sequence.reserved(63), Err(Error::InvalidState));
+    }
+
+    #[test]
+    fn a_restart_skips_the_rest_of_the_block() {
+        let mut sequence = SenderSequence::new(0);
+        sequence.reserved(64).unwrap();
+        assert_eq!(sequence.take(), Ok(0));
+        let mut restarted = SenderSequence::new(64);
+        assert_eq!(restarted.take(), Err(Error::SequenceNotReserved));
+        restarted.reserved(restarted.needs_reservation().unwrap()).unwrap();
+        assert_eq!(restarted.take(), Ok(64));
+    }
+
+    #[test]
+    fn the_last_number_is_the_last() {
+        let mut sequence = SenderSequence::new(MAX_PARTIAL_IV);
+        assert_eq!(sequence.needs_reservation(), Some(MAX_PARTIAL_IV + 1));
+        assert_eq!(sequence.reserved(MAX_PARTIAL_IV + 2), Err(Error::InvalidState));
+        sequence.reserved(MAX_PARTIAL_IV + 1).unwrap();
+        assert_eq!(sequence.take(), Ok(MAX_PARTIAL_IV));
+        assert_eq!(sequence.take(), Err(Error::SequenceExhausted));
+        assert_eq!(sequence.needs_reservation(), None);
+        assert_eq!(SenderSequence::new(u64::MAX).take(), Err(Error::SequenceExhausted));
+        assert!(sequence.should_rekey());
+    }
+}

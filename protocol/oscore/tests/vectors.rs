@@ -1,6 +1,7 @@
 //! RFC 8613 appendix C and exchanges that aiocoap produced, byte for byte in both directions.
 
-#![allow(clippy::unwrap_used, reason = "a helper that fails is a failing test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails is a failing test")]
+
 use cardea_oscore::{Algorithm, Context, OscoreOption, coap::Message};
 use serde_json::Value;
 

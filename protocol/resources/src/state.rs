@@ -83,7 +83,7 @@ pub struct Status {
 
 impl Status {
     /// Longest encoding, in bytes.
-    pub const MAX_LEN: usize = 13;
+    pub const MAX_LEN: usize = 14;
 
     /// # Errors
     /// [`Error::OutOfRange`] for a battery above 100, [`Error::BufferTooSmall`].

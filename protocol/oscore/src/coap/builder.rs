@@ -30,6 +30,31 @@ impl<'o> Builder<'o> {
         Ok(Self { writer })
     }
 
+    /// A request in the outer shape that framing leaves out on the air (`protocol/framing`, elision): NON, Message ID
+    /// and token made from the sequence number that will protect it.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`].
+    pub fn request(out: &'o mut [u8], code: Code, partial_iv: u64) -> Result<Self, Error> {
+        let [.., high, low] = partial_iv.to_be_bytes();
+        Self::new(out, Type::NonConfirmable, code, u16::from_be_bytes([high, low]), &[low])
+    }
+
+    /// A response in the outer shape that framing leaves out on the air: NON, Message ID made from the response's own
+    /// Partial IV, 0 without one.
+    ///
+    /// # Errors
+    /// [`Error::CoapToken`], [`Error::BufferTooSmall`].
+    pub fn response(
+        out: &'o mut [u8],
+        code: Code,
+        token: &[u8],
+        own_partial_iv: Option<u64>,
+    ) -> Result<Self, Error> {
+        let [.., high, low] = own_partial_iv.unwrap_or(0).to_be_bytes();
+        Self::new(out, Type::NonConfirmable, code, u16::from_be_bytes([high, low]), token)
+    }
+
     /// Adds an option. Repeatable options are added once for each value.
     ///
     /// # Errors

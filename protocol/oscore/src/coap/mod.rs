@@ -264,3 +264,101 @@ pub(crate) fn split_body(body: &[u8]) -> Result<(&[u8], &[u8]), Error> {
         Some((_, payload)) => Ok((options, payload)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn reads_every_part() {
+        // CON POST, two path segments, a query with an extended delta, payload.
+        let bytes = b"\x42\x02\x12\x34\xaa\xbb\xb1l\x03abc\x41q\xd0\xe0\xffhi";
+        let message = Message::parse(bytes).unwrap();
+        assert_eq!(
+            (message.kind(), message.code(), message.message_id()),
+            (Type::Confirmable, Code::POST, 0x1234)
+        );
+        assert_eq!((message.token(), message.payload()), (&b"\xaa\xbb"[..], &b"hi"[..]));
+        assert_eq!(message.path().collect::<Vec<_>>(), [&b"l"[..], b"abc"]);
+        assert_eq!(message.option(option::URI_QUERY), Some(&b"q"[..]));
+        assert_eq!(message.options().last(), Some(Opt { number: option::URI_QUERY + 13 + 0xe0, value: &[] }));
+    }
+
+    #[test]
+    fn refuses_what_is_malformed() {
+        for (bytes, error) in [
+            (&b""[..], Error::CoapTruncated),
+            (b"\x40\x01\x00", Error::CoapTruncated),
+            (b"\x80\x01\x00\x00", Error::CoapVersion),
+            (b"\x49\x01\x00\x00123456789", Error::CoapToken),
+            (b"\x42\x01\x00\x00\x01", Error::CoapTruncated),
+            (b"\x40\x21\x00\x00", Error::CoapCode), // class 1 is reserved
+            (b"\x40\xe1\x00\x00", Error::CoapCode), // class 7 belongs to TCP
+            (b"\x40\x00\x00\x00\xff", Error::CoapCode), // Empty is four bytes
+            (b"\x40\x01\x00\x00\xb1", Error::CoapTruncated), // value missing
+            (b"\x40\x01\x00\x00\xd0", Error::CoapTruncated), // extended delta missing
+            (b"\x40\x01\x00\x00\xe0\x00", Error::CoapTruncated),
+            (b"\x40\x01\x00\x00\xf0", Error::CoapOption), // nibble 15
+            (b"\x40\x01\x00\x00\x0f", Error::CoapOption),
+            (b"\x40\x01\x00\x00\xe0\xff\xff", Error::CoapOption), // 269 + 65535
+            (b"\x40\x01\x00\x00\xff", Error::CoapMarker),
+        ] {
+            assert_eq!(Message::parse(bytes).map(drop), Err(error), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn builds_extended_deltas_and_lengths() {
+        let mut out = [0; 1024];
+        let long = [7; 300];
+        let len = Builder::new(&mut out, Type::NonConfirmable, Code::GET, 1, &[])
+            .and_then(|b| {
+                b.option(12, &[1; 12])?
+                    .option(25, &[2; 13])?
+                    .option(300, &long)?
+                    .uint_option(65_535, 0x1_0000)?
+                    .payload(b"p")
+            })
+            .unwrap();
+        let message = Message::parse(&out[..len]).unwrap();
+        let options: Vec<_> = message.options().map(|o| (o.number, o.value.len())).collect();
+        assert_eq!(options, [(12, 12), (25, 13), (300, 300), (65_535, 3)]);
+        assert_eq!(message.payload(), b"p");
+    }
+
+    #[test]
+    fn builder_refuses_what_a_parser_would() {
+        let mut out = [0; 16];
+        fn start(out: &mut [u8]) -> Result<Builder<'_>, Error> {
+            Builder::new(out, Type::NonConfirmable, Code::GET, 1, &[])
+        }
+        assert_eq!(
+            start(&mut out).and_then(|b| b.option(11, b"a")?.option(10, b"")).map(drop),
+            Err(Error::OptionOrder)
+        );
+        assert_eq!(
+            start(&mut out).and_then(|b| b.option(11, &[0; 13])).map(drop),
+            Err(Error::BufferTooSmall)
+        );
+        assert_eq!(
+            Builder::new(&mut out, Type::Reset, Code::EMPTY, 0, &[0; 9]).map(drop),
+            Err(Error::CoapToken)
+        );
+        assert_eq!(
+            Builder::new(&mut out[..3], Type::Reset, Code::EMPTY, 0, &[]).map(drop),
+            Err(Error::BufferTooSmall)
+        );
+        let len = start(&mut out).and_then(|b| b.uint_option(12, 0)?.payload(b"")).unwrap();
+        assert_eq!(out[..len], [0x50, 1, 0, 1, 0xc0], "zero and an empty payload take no bytes");
+    }
+
+    #[test]
+    fn codes_read_as_in_the_rfc() {
+        assert_eq!(std::format!("{} {:?}", Code::POST, Code::UNAUTHORIZED), "0.02 4.01");
+        assert!(Code::GET.is_request() && !Code::EMPTY.is_request() && !Code::EMPTY.is_response());
+        assert!(
+            Code::CHANGED.is_success() && !Code::BAD_REQUEST.is_success() && Code::BAD_REQUEST.is_response()
+        );
+    }
+}
