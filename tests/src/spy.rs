@@ -79,6 +79,11 @@ impl Spy {
         self.seen.lock().unwrap().iter().filter(|m| m.topic.ends_with(end)).cloned().collect()
     }
 
+    /// How many messages so far have a topic that ends with `end`.
+    pub fn count(&self, end: &str) -> usize {
+        self.seen.lock().unwrap().iter().filter(|m| m.topic.ends_with(end)).count()
+    }
+
     /// All messages so far.
     pub fn all(&self) -> Vec<Message> {
         self.seen.lock().unwrap().clone()
