@@ -1,7 +1,7 @@
 //! What travels between a gateway and its owner's platform over any broker: topics, envelopes, results.
 //!
 //! One definition for both ends. The gateway's relay, the platform SDK, the simulator and the tests use these
-//! types; `docs/asyncapi.yaml` describes them and a test holds the two together. Sealed data inside an
+//! types; `docs/asyncapi.json` describes them and a test holds the two together. Sealed data inside an
 //! envelope is opaque bytes here: this crate parses no frame and holds no key.
 //!
 //! JSON is the default encoding; CBOR (RFC 8949) carries the same maps with byte strings in place of
