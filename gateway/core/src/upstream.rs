@@ -7,7 +7,7 @@ use bytes::Bytes;
 /// [`UpstreamEvent::Connected`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamEvent {
-    /// Connected, and every filter of `Config::topics` is subscribed.
+    /// Connected, and every filter of [`crate::Config::topics`] is subscribed.
     Connected,
     /// The connection is gone, with everything that was in flight.
     Disconnected,
@@ -24,9 +24,9 @@ pub enum UpstreamEvent {
         /// For the log.
         reason: String,
     },
-    /// A message for this gateway. The broker keeps it until `Action::Ack`.
+    /// A message for this gateway. The broker keeps it until [`crate::Action::Ack`].
     Message {
-        /// To be returned in `Action::Ack`.
+        /// To be returned in [`crate::Action::Ack`].
         ack: u64,
         /// Topic name.
         topic: String,

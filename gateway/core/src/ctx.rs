@@ -1,0 +1,266 @@
+//! What all locks share: queues of outgoing actions, tables of what is outstanding, and counters.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use cardea_envelope::{DownlinkResult, EventKind, GatewayEvent, Topic, VERSION};
+use cardea_framing::{Class, LockId};
+use cardea_radio::Command;
+
+use crate::{
+    Action, Config, Metrics, Millis, Publish, RadioId, Wall,
+    inbox::Inbox,
+    records::{Change, Gap, StoreOp},
+};
+
+/// Deletions wait this long for company: nobody waits for them.
+const LAZY_MS: u64 = 20;
+
+/// This many deletions are company enough.
+const LAZY_CHANGES: usize = 128;
+
+/// Most events that wait for the broker; gaps are kept apart and are durable.
+const EVENTS: usize = 256;
+
+/// Smoothed round-trip times start here: the hold is then at its longest.
+const FIRST_RTT_MS: u32 = 100;
+
+/// Below this, scheduling noise would send frames to flash that the broker is about to acknowledge.
+const LEAST_HOLD_MS: u64 = 25;
+
+/// Why a write was made, and so what its answer means.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// Rows of a lock.
+    Rows(LockId, Vec<u64>),
+    /// Room was made, for one lock or for all.
+    Shed(Option<LockId>, u64),
+    /// A downlink; the broker's acks that wait for it.
+    Down(cardea_envelope::MessageId, Vec<u64>),
+    /// The last state of a downlink.
+    DownDone(cardea_envelope::MessageId),
+    /// A lock was admitted; the operator waits.
+    Admit(LockId, RadioId, Vec<u64>),
+    /// A lock was removed; the operator waits.
+    Remove(u64),
+    /// Deletions; made again if they fail.
+    Lazy(Vec<Change>),
+}
+
+/// What a publish was for.
+#[derive(Debug)]
+pub(crate) enum Flying {
+    Row(LockId, u64),
+    Result(DownlinkResult),
+    Gap(LockId, Class, u64),
+    Event(Outgoing),
+    /// Retained documents: written anew after a reconnect if they matter.
+    Document,
+    Goodbye,
+}
+
+/// A message that is written already.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+}
+
+/// A gap that the broker has not acknowledged as it now is.
+#[derive(Debug)]
+pub(crate) struct OpenGap {
+    pub(crate) gap: Gap,
+    pub(crate) durable: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ctx {
+    pub(crate) config: Config,
+    pub(crate) epoch: [u8; 8],
+    pub(crate) now: Millis,
+    pub(crate) wall: Wall,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) connected: bool,
+    srtt_ms: u32,
+    pub(crate) next_row: u64,
+    last_ticket: u64,
+    last_token: u64,
+    last_handle: u64,
+    pub(crate) tickets: BTreeMap<u64, Purpose>,
+    pub(crate) flights: BTreeMap<u64, Flying>,
+    pub(crate) sends: BTreeMap<u64, LockId>,
+    pub(crate) ready: BTreeSet<(u8, u64, LockId)>,
+    pub(crate) timers: BTreeSet<(Millis, LockId)>,
+    pub(crate) results: VecDeque<DownlinkResult>,
+    pub(crate) events: VecDeque<Outgoing>,
+    pub(crate) gaps: BTreeMap<(LockId, Class), OpenGap>,
+    pub(crate) gaps_ready: BTreeSet<(LockId, Class)>,
+    pub(crate) links_ready: BTreeSet<LockId>,
+    lost: BTreeMap<(LockId, Class), Gap>,
+    lazy: Vec<Change>,
+    lazy_at: Option<Millis>,
+    pub(crate) ram_rows: usize,
+    pub(crate) page_rows: usize,
+    pub(crate) stored_weight: u64,
+    pub(crate) shedding: u64,
+    pub(crate) held: usize,
+    pub(crate) inbox: Inbox,
+    pub(crate) metrics: Metrics,
+}
+
+impl Ctx {
+    pub(crate) fn new(config: Config, epoch: [u8; 8]) -> Self {
+        Self {
+            config,
+            epoch,
+            now: 0,
+            wall: Wall { unix_ms: 0, synced: false },
+            actions: VecDeque::new(),
+            connected: false,
+            srtt_ms: FIRST_RTT_MS,
+            next_row: 1,
+            last_ticket: 0,
+            last_token: 0,
+            last_handle: 0,
+            tickets: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            sends: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            results: VecDeque::new(),
+            events: VecDeque::new(),
+            gaps: BTreeMap::new(),
+            gaps_ready: BTreeSet::new(),
+            links_ready: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            lazy: Vec::new(),
+            lazy_at: None,
+            ram_rows: 0,
+            page_rows: 0,
+            stored_weight: 0,
+            shedding: 0,
+            held: 0,
+            inbox: Inbox::default(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    pub(crate) fn rtt(&mut self, ms: u32) {
+        // RFC 6298's gain.
+        self.srtt_ms = (self.srtt_ms.saturating_mul(7).saturating_add(ms.min(60_000)) / 8).max(1);
+    }
+
+    pub(crate) fn srtt_ms(&self) -> u32 {
+        self.srtt_ms
+    }
+
+    /// How long a frame may wait for the broker before it is committed.
+    pub(crate) fn hold_ms(&self) -> u64 {
+        if self.connected {
+            (u64::from(self.srtt_ms) * 4).max(LEAST_HOLD_MS).min(u64::from(self.config.hold_ms))
+        } else {
+            0
+        }
+    }
+
+    pub(crate) fn handle(&mut self) -> u64 {
+        self.last_handle += 1;
+        self.last_handle
+    }
+
+    pub(crate) fn radio_name(&self, radio: RadioId) -> String {
+        self.config.radios.get(usize::from(radio.0)).map(|r| r.name.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn radio(&mut self, radio: RadioId, command: Command) {
+        self.actions.push_back(Action::Radio { radio, command });
+    }
+
+    /// Gives a write to the store.
+    pub(crate) fn write(&mut self, changes: Vec<Change>, purpose: Purpose) {
+        // Deletions that were decided before must be applied before: a row may be written again.
+        self.flush_lazy();
+        self.give(changes, true, purpose);
+    }
+
+    fn give(&mut self, changes: Vec<Change>, urgent: bool, purpose: Purpose) {
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        self.tickets.insert(ticket, purpose);
+        self.actions.push_back(Action::Store(StoreOp::Write { ticket, urgent, changes }));
+    }
+
+    /// A change that can wait a little.
+    pub(crate) fn lazily(&mut self, change: Change) {
+        self.lazy.push(change);
+        if self.lazy.len() >= LAZY_CHANGES {
+            self.flush_lazy();
+        } else if self.lazy_at.is_none() {
+            self.lazy_at = Some(self.now.saturating_add(LAZY_MS));
+        }
+    }
+
+    /// Changes that failed are made again, after a while.
+    pub(crate) fn lazily_again(&mut self, changes: Vec<Change>, after_ms: u64) {
+        self.lazy.extend(changes);
+        self.lazy_at = Some(self.now.saturating_add(after_ms));
+    }
+
+    pub(crate) fn flush_lazy(&mut self) {
+        self.lazy_at = None;
+        let mut changes = std::mem::take(&mut self.lazy);
+        changes.extend(std::mem::take(&mut self.lost).into_values().map(Change::InsertGap));
+        if !changes.is_empty() {
+            self.give(changes.clone(), false, Purpose::Lazy(changes));
+        }
+    }
+
+    /// A frame is gone that nobody will send again; its gap is kept as soon as the store can.
+    pub(crate) fn lose(&mut self, gap: Gap) {
+        self.lost.entry((gap.lock, gap.class)).and_modify(|open| open.merge(&gap)).or_insert(gap);
+        if self.lazy_at.is_none() {
+            self.lazy_at = Some(self.now.saturating_add(LAZY_MS));
+        }
+    }
+
+    pub(crate) fn lazy_at(&self) -> Option<Millis> {
+        self.lazy_at
+    }
+
+    /// Gives a message to the broker link.
+    pub(crate) fn publish(&mut self, topic: String, payload: Bytes, retain: bool, flying: Flying) {
+        self.last_token += 1;
+        let token = self.last_token;
+        self.flights.insert(token, flying);
+        self.metrics.published += 1;
+        self.actions.push_back(Action::Publish(Publish { token, topic, payload, retain }));
+    }
+
+    pub(crate) fn event(&mut self, what: EventKind) {
+        let event = GatewayEvent { v: VERSION, at: self.wall.unix_ms, what };
+        let outgoing = Outgoing {
+            topic: self.config.topics.name(&Topic::Event),
+            payload: self.config.encoding.encode(&event).into(),
+        };
+        self.say(outgoing);
+    }
+
+    pub(crate) fn alarm(&mut self, cause: &str, detail: String) {
+        self.event(EventKind::Alarm { lock: None, cause: cause.into(), detail });
+    }
+
+    pub(crate) fn say(&mut self, outgoing: Outgoing) {
+        if self.events.len() >= EVENTS {
+            self.events.pop_front();
+            self.metrics.events_dropped += 1;
+        }
+        self.events.push_back(outgoing);
+    }
+
+    /// A gap is known; it is published until the broker has it as it now is.
+    pub(crate) fn open_gap(&mut self, gap: Gap, durable: bool) {
+        let key = (gap.lock, gap.class);
+        self.gaps.insert(key, OpenGap { gap, durable });
+        self.gaps_ready.insert(key);
+    }
+}

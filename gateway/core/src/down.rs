@@ -1,0 +1,430 @@
+//! From an accepted downlink to the lock's receipt: windows, battery, one frame at a time.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use cardea_envelope::{MessageId, ResultState};
+use cardea_framing::{Class, Failure as LinkFailure, Header, Kind, LinkEvent, ReceiptToken};
+use cardea_radio::{Command, Failure, Outcome, Refusal, Send};
+
+use crate::{
+    Millis,
+    ctx::{Ctx, Purpose},
+    lock::Lock,
+    records::Change,
+};
+
+/// Words of [`cardea_envelope::DownlinkResult::reason`].
+pub(crate) mod reason {
+    pub(crate) const RETAINED: &str = "retained";
+    pub(crate) const UNKNOWN_LOCK: &str = "unknown_lock";
+    pub(crate) const MALFORMED: &str = "malformed";
+    pub(crate) const PEER: &str = "peer";
+    pub(crate) const TOO_FAR: &str = "not_after";
+    pub(crate) const CLOCK: &str = "clock";
+    pub(crate) const TOO_BIG: &str = "too_big";
+    pub(crate) const BUSY: &str = "busy";
+    pub(crate) const STORE: &str = "store";
+    pub(crate) const RESTART: &str = "restart";
+    pub(crate) const NO_RECEIPT: &str = "no_receipt";
+    pub(crate) const REMOVED: &str = "removed";
+}
+
+/// A driver answers each frame; one that has not this long after the deadline has lost it. Milliseconds.
+const GUARD_MS: u64 = 5_000;
+
+/// From the last moment at which a frame makes a window to the end of that window, milliseconds: both receive
+/// windows of a class A device, generously.
+const WINDOW_MS: u64 = 2_000;
+
+/// Receipts that wait for a sleepy lock's window; more would be stale.
+const RECEIPTS: usize = 4;
+
+/// Largest frame any radio carries, bytes.
+const FRAME: usize = 4096;
+
+/// A downlink that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: MessageId,
+    pub(crate) class: Class,
+    pub(crate) data: Bytes,
+    pub(crate) deadline: Millis,
+    /// Its id is durable.
+    pub(crate) ready: bool,
+}
+
+/// The downlink that the link is working on.
+#[derive(Debug)]
+struct Active {
+    id: MessageId,
+    handle: u64,
+    deadline: Millis,
+    /// All of it was on the air.
+    sent: bool,
+    /// The link expects no receipt and has nothing more to give.
+    over: bool,
+    /// What the radio said when it did not send.
+    trouble: Option<&'static str>,
+}
+
+/// The frame that the radio has.
+#[derive(Debug)]
+struct OnRadio {
+    handle: u64,
+    guard: Millis,
+    is_receipt: bool,
+}
+
+/// What a lock may get, for its battery's sake.
+#[derive(Debug, Default)]
+struct Bucket {
+    used: u32,
+    since: Millis,
+}
+
+impl Bucket {
+    fn refill(&mut self, ctx: &Ctx) {
+        let each = u64::from(ctx.config.downlink_refill_ms.max(1));
+        let gained = ctx.now.saturating_sub(self.since) / each;
+        self.used = self.used.saturating_sub(u32::try_from(gained).unwrap_or(u32::MAX));
+        self.since =
+            if self.used == 0 { ctx.now } else { self.since.saturating_add(gained.saturating_mul(each)) };
+    }
+
+    fn is_empty(&mut self, ctx: &Ctx) -> bool {
+        self.refill(ctx);
+        self.used >= ctx.config.downlink_burst
+    }
+}
+
+/// Everything that waits to go down to one lock.
+#[derive(Debug, Default)]
+pub(crate) struct Downs {
+    /// By class, then by arrival.
+    waiting: VecDeque<Waiting>,
+    active: Option<Active>,
+    on_radio: Option<OnRadio>,
+    /// Until when a frame still makes the sleepy lock's open window.
+    window: Option<Millis>,
+    receipts: VecDeque<ReceiptToken>,
+    bucket: Bucket,
+}
+
+impl Downs {
+    pub(crate) fn open(&mut self, closes: Millis) {
+        self.window = Some(closes);
+    }
+
+    pub(crate) fn promise(&mut self, receipt: ReceiptToken) {
+        if self.receipts.len() >= RECEIPTS {
+            self.receipts.pop_front();
+        }
+        self.receipts.push_back(receipt);
+    }
+
+    pub(crate) fn push(&mut self, down: Waiting) {
+        let place = self.waiting.partition_point(|w| w.class <= down.class);
+        self.waiting.insert(place, down);
+    }
+
+    pub(crate) fn make_ready(&mut self, id: MessageId) {
+        if let Some(down) = self.waiting.iter_mut().find(|w| w.id == id) {
+            down.ready = true;
+        }
+    }
+
+    pub(crate) fn drop_waiting(&mut self, id: MessageId) {
+        self.waiting.retain(|w| w.id != id);
+    }
+
+    /// Downlinks without an end.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + usize::from(self.active.is_some())
+    }
+}
+
+impl Lock {
+    /// Does what is due downwards, and hands the radio its next frame.
+    pub(crate) fn serve_down(&mut self, ctx: &mut Ctx) {
+        if self.down.is_some() {
+            self.expire(ctx);
+            self.mind_silent_radio(ctx);
+        }
+        if let Some(link) = &mut self.link {
+            link.handle_timeout(ctx.now);
+        }
+        self.link_events(ctx);
+        self.transmit(ctx);
+        self.link_events(ctx);
+    }
+
+    /// When [`Self::serve_down`] has something to do by the clock alone.
+    pub(crate) fn down_due(&self, ctx: &Ctx) -> Option<Millis> {
+        let down = self.down.as_ref()?;
+        let waiting = down.waiting.iter().map(|w| w.deadline).min();
+        let active = down.active.as_ref().map(|a| a.deadline);
+        let guard = down.on_radio.as_ref().map(|r| r.guard);
+        let edge = down
+            .window
+            .filter(|closes| *closes > ctx.now && down.on_radio.is_none())
+            .map(|closes| closes.saturating_sub(u64::from(ctx.config.window_edge_ms)))
+            .filter(|edge| *edge > ctx.now);
+        let refill = (down.bucket.used >= ctx.config.downlink_burst && down.waiting.iter().any(|w| w.ready))
+            .then(|| down.bucket.since.saturating_add(u64::from(ctx.config.downlink_refill_ms.max(1))));
+        [waiting, active, guard, edge, refill].into_iter().flatten().min()
+    }
+
+    fn expire(&mut self, ctx: &mut Ctx) {
+        let Some(down) = &mut self.down else { return };
+        let mut over = Vec::new();
+        down.waiting.retain(|w| {
+            let late = w.deadline <= ctx.now;
+            if late {
+                over.push(w.id);
+            }
+            !late
+        });
+        let active = down.active.take_if(|a| a.deadline <= ctx.now);
+        for id in over {
+            finish(ctx, id, ResultState::Expired, None);
+        }
+        if let Some(active) = active {
+            self.give_up(ctx, &active);
+            if active.sent && !active.over {
+                finish(ctx, active.id, ResultState::Failed, Some(reason::NO_RECEIPT));
+            } else if !active.sent {
+                finish(ctx, active.id, ResultState::Expired, active.trouble);
+            }
+        }
+    }
+
+    /// The active downlink goes no further.
+    fn give_up(&mut self, ctx: &mut Ctx, active: &Active) {
+        if let Some(link) = &mut self.link {
+            link.abandon(active.handle);
+        }
+        if let Some(on_radio) = self.down.as_ref().and_then(|d| d.on_radio.as_ref()).filter(|r| !r.is_receipt)
+        {
+            let handle = on_radio.handle;
+            ctx.radio(self.radio, Command::Cancel { handle });
+        }
+    }
+
+    fn mind_silent_radio(&mut self, ctx: &mut Ctx) {
+        let lost = self
+            .down
+            .as_ref()
+            .and_then(|d| d.on_radio.as_ref())
+            .filter(|r| r.guard <= ctx.now)
+            .map(|r| r.handle);
+        if let Some(handle) = lost {
+            ctx.sends.remove(&handle);
+            self.outcome(ctx, handle, Outcome::Failed(Failure::Modem));
+        }
+    }
+
+    /// The radio is gone: whatever it had will not be answered.
+    pub(crate) fn radio_lost(&mut self, ctx: &mut Ctx) {
+        if let Some(handle) = self.down.as_ref().and_then(|d| d.on_radio.as_ref()).map(|r| r.handle) {
+            ctx.sends.remove(&handle);
+            self.outcome(ctx, handle, Outcome::Failed(Failure::NoRadio));
+        }
+    }
+
+    /// The radio says what became of a frame.
+    pub(crate) fn outcome(&mut self, ctx: &mut Ctx, handle: u64, outcome: Outcome) {
+        let Some(down) = &mut self.down else { return };
+        let Some(on_radio) = down.on_radio.take_if(|r| r.handle == handle) else { return };
+        if on_radio.is_receipt {
+            return; // The lock sends again what it has no receipt for.
+        }
+        let Some(active) = &mut down.active else { return };
+        if outcome == Outcome::Sent {
+            let more = self.link.as_ref().is_some_and(|l| l.has_pending(ctx.now));
+            if !active.sent && !more {
+                active.sent = true;
+                report(ctx, active.id, ResultState::Sent);
+            }
+            if active.over {
+                down.active = None; // `sent` is all that will ever be known of it.
+            }
+            return;
+        }
+        let trouble = word(outcome);
+        active.trouble = Some(trouble);
+        if active.over {
+            let id = active.id;
+            down.active = None;
+            let state = match outcome {
+                Outcome::Expired => ResultState::Expired,
+                Outcome::Refused(_) => ResultState::Refused,
+                Outcome::Sent | Outcome::Failed(_) => ResultState::Failed,
+            };
+            finish(ctx, id, state, Some(trouble));
+        }
+    }
+
+    fn link_events(&mut self, ctx: &mut Ctx) {
+        let (Some(link), Some(down)) = (&mut self.link, &mut self.down) else { return };
+        while let Some(event) = link.poll_event() {
+            match event {
+                LinkEvent::Sent { handle } => {
+                    if let Some(active) = down.active.as_mut().filter(|a| a.handle == handle) {
+                        active.over = true;
+                        if down.on_radio.is_none() {
+                            down.active = None;
+                        }
+                    }
+                }
+                LinkEvent::Delivered { handle } => {
+                    if let Some(active) = down.active.take_if(|a| a.handle == handle) {
+                        finish(ctx, active.id, ResultState::Delivered, None);
+                    }
+                }
+                LinkEvent::Failed { handle, reason: why } => {
+                    if let Some(active) = down.active.take_if(|a| a.handle == handle) {
+                        let (state, word) = match (why, active.trouble) {
+                            (LinkFailure::TooBig, _) => (ResultState::Refused, reason::TOO_BIG),
+                            (LinkFailure::Unanswered, Some(trouble)) if !active.sent => {
+                                (ResultState::Failed, trouble)
+                            }
+                            (LinkFailure::Unanswered, _) => (ResultState::Failed, reason::NO_RECEIPT),
+                        };
+                        finish(ctx, active.id, state, Some(word));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the radio the next frame, if it may have one.
+    fn transmit(&mut self, ctx: &mut Ctx) {
+        let Some(air) = self.air.filter(|_| self.joined) else { return };
+        if self.link.is_none() && self.down.as_ref().is_none_or(|d| d.waiting.is_empty()) {
+            return;
+        }
+        self.link(ctx);
+        let (Some(link), down) = (&mut self.link, self.down.get_or_insert_default()) else { return };
+        if down.on_radio.is_some() {
+            return;
+        }
+        let now = ctx.now;
+        let affordable = !down.bucket.is_empty(ctx);
+        let next = down.waiting.iter().position(|w| w.ready).filter(|_| affordable && link.can_send());
+        if air.sleepy {
+            // One frame fits a window. A command is worth more to whoever waits at the door than a receipt is
+            // to the lock, and it may still come: receipts wait for the edge of the window.
+            let Some(closes) = down.window.filter(|closes| *closes >= now) else { return };
+            let urgent = match next.and_then(|place| down.waiting.get(place)) {
+                Some(waiting) => waiting.class == Class::Interactive,
+                None => down.active.is_some() && link.has_pending(now),
+            };
+            let at_edge = now.saturating_add(u64::from(ctx.config.window_edge_ms)) >= closes;
+            if !urgent && !at_edge {
+                return;
+            }
+            if !urgent {
+                for receipt in down.receipts.drain(..) {
+                    link.custody(now, receipt);
+                }
+            }
+        }
+        if let Some(waiting) = next.and_then(|place| down.waiting.remove(place)) {
+            let handle = ctx.handle();
+            match link.send(now, &waiting.data, handle) {
+                Ok(()) => {
+                    down.bucket.used = down.bucket.used.saturating_add(1);
+                    down.active = Some(Active {
+                        id: waiting.id,
+                        handle,
+                        deadline: waiting.deadline,
+                        sent: false,
+                        over: false,
+                        trouble: None,
+                    });
+                }
+                // Checked when it was accepted; a link that disagrees has the last word.
+                Err(_) => finish(ctx, waiting.id, ResultState::Refused, Some(reason::TOO_BIG)),
+            }
+        }
+        let mut frame = [0; FRAME];
+        let Some(len) = link.poll_transmit(now, usize::from(air.mtu), &mut frame) else { return };
+        let Some(frame) = frame.get(..len) else { return };
+        let is_receipt =
+            frame.first().and_then(|b| Header::decode(*b).ok()).is_some_and(|h| h.kind == Kind::Receipt);
+        let air_by = match down.window.take().filter(|_| air.sleepy) {
+            Some(closes) => closes.saturating_add(WINDOW_MS),
+            None => now.saturating_add(u64::from(air.life_ms.max(air.retry_ms))),
+        };
+        let deadline = match &down.active {
+            Some(active) if !is_receipt => active.deadline.min(air_by),
+            _ => air_by,
+        };
+        let handle = ctx.handle();
+        down.on_radio = Some(OnRadio { handle, guard: deadline.saturating_add(GUARD_MS), is_receipt });
+        ctx.sends.insert(handle, self.id);
+        ctx.metrics.frames_down += 1;
+        let frame = Bytes::copy_from_slice(frame);
+        ctx.radio(self.radio, Command::Send(Send { handle, lock: self.id, frame, deadline }));
+    }
+
+    /// The lock was removed: nothing goes down any more.
+    pub(crate) fn drop_downlinks(&mut self, ctx: &mut Ctx) {
+        let Some(mut down) = self.down.take() else { return };
+        if let Some(on_radio) = down.on_radio.take() {
+            ctx.sends.remove(&on_radio.handle);
+            ctx.radio(self.radio, Command::Cancel { handle: on_radio.handle });
+        }
+        if let Some(active) = down.active.take() {
+            finish(ctx, active.id, ResultState::Failed, Some(reason::REMOVED));
+        }
+        for waiting in down.waiting {
+            finish(ctx, waiting.id, ResultState::Failed, Some(reason::REMOVED));
+        }
+    }
+}
+
+/// Says how far a downlink has come, short of its end.
+pub(crate) fn report(ctx: &mut Ctx, id: MessageId, state: ResultState) {
+    let at = ctx.wall.unix_ms;
+    if let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.state.is_terminal()) {
+        known.state = state;
+        known.at = at;
+        let result = known.result(id);
+        ctx.results.push_back(result);
+    }
+}
+
+/// The end of a downlink: durable before it is told, so that it can never be told differently.
+pub(crate) fn finish(ctx: &mut Ctx, id: MessageId, state: ResultState, why: Option<&str>) {
+    let at = ctx.wall.unix_ms;
+    let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.state.is_terminal()) else { return };
+    known.state = state;
+    known.reason = why.map(Into::into);
+    known.at = at;
+    known.durable = false;
+    let record = known.record(id, Bytes::new());
+    match state {
+        ResultState::Delivered => ctx.metrics.downlinks_delivered += 1,
+        ResultState::Expired => ctx.metrics.downlinks_expired += 1,
+        ResultState::Refused => ctx.metrics.downlinks_refused += 1,
+        _ => ctx.metrics.downlinks_failed += 1,
+    }
+    ctx.write(vec![Change::PutDown(record)], Purpose::DownDone(id));
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Sent => "sent",
+        Outcome::Expired => "expired",
+        Outcome::Refused(Refusal::NotJoined) => "not_joined",
+        Outcome::Refused(Refusal::TooBig) => "too_big",
+        Outcome::Refused(Refusal::Airtime) => "airtime",
+        Outcome::Refused(Refusal::Busy) => "busy",
+        Outcome::Failed(Failure::NoRadio) => "no_radio",
+        Outcome::Failed(Failure::Modem) => "modem",
+        Outcome::Failed(Failure::Cancelled) => "cancelled",
+        Outcome::Failed(Failure::Store) => "network_store",
+    }
+}

@@ -1,0 +1,267 @@
+//! One lock as the relay knows it. Small while it is silent: the parts are made when they are first needed.
+
+use cardea_framing::{Class, GATEWAY_DATAGRAM, GatewayLink, LinkConfig, LockId};
+use cardea_radio::Quality;
+
+use crate::{
+    Custody, Millis, RadioId,
+    ctx::Ctx,
+    down::Downs,
+    queue::{Flight, Item, Next, Parked, Queue, Stored},
+    records::Change,
+    up::Recent,
+};
+
+/// Published rows of one lock that the platform may leave unseen before more of this lock wait.
+const UNSEEN: usize = 256;
+
+/// Resend patience doubles up to this factor.
+const MOST_PATIENCE: u32 = 64;
+
+/// What the radio says of the link to a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Air {
+    pub(crate) mtu: u16,
+    pub(crate) sleepy: bool,
+    pub(crate) retry_ms: u32,
+    pub(crate) life_ms: u32,
+}
+
+pub(crate) struct Lock {
+    pub(crate) id: LockId,
+    pub(crate) radio: RadioId,
+    pub(crate) admitted: bool,
+    pub(crate) joined: bool,
+    pub(crate) air: Option<Air>,
+    pub(crate) heard: Option<(u64, Quality)>,
+    pub(crate) next_seq: u64,
+    pub(crate) seen: u64,
+    pub(crate) queue: Option<Box<Queue>>,
+    pub(crate) link: Option<Box<GatewayLink>>,
+    pub(crate) down: Option<Box<Downs>>,
+    pub(crate) recent: Option<Box<Recent>>,
+    ready: Option<(u8, u64)>,
+    timer: Option<Millis>,
+    pub(crate) reported: Option<Millis>,
+}
+
+impl std::fmt::Debug for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lock").field("id", &self.id).field("radio", &self.radio).finish_non_exhaustive()
+    }
+}
+
+impl Lock {
+    pub(crate) fn new(id: LockId, radio: RadioId) -> Self {
+        Self {
+            id,
+            radio,
+            admitted: false,
+            joined: false,
+            air: None,
+            heard: None,
+            next_seq: 1,
+            seen: 0,
+            queue: None,
+            link: None,
+            down: None,
+            recent: None,
+            ready: None,
+            timer: None,
+            reported: None,
+        }
+    }
+
+    pub(crate) fn sleepy(&self) -> bool {
+        self.air.is_some_and(|air| air.sleepy)
+    }
+
+    pub(crate) fn queue(&mut self) -> &mut Queue {
+        self.queue.get_or_insert_default()
+    }
+
+    pub(crate) fn down(&mut self) -> &mut Downs {
+        self.down.get_or_insert_default()
+    }
+
+    pub(crate) fn link(&mut self, ctx: &Ctx) -> &mut GatewayLink {
+        let air = self.air;
+        self.link.get_or_insert_with(|| {
+            Box::new(GatewayLink::new(LinkConfig {
+                retry_ms: air.map_or(5_000, |a| a.retry_ms),
+                max_attempts: ctx.config.link_attempts,
+                reassembly_ms: ctx.config.reassembly_ms,
+                max_datagram: GATEWAY_DATAGRAM,
+            }))
+        })
+    }
+
+    /// Nothing is left that would be lost with this entry.
+    pub(crate) fn is_forgettable(&self) -> bool {
+        !self.admitted && self.queue.as_ref().is_none_or(|q| q.is_empty())
+    }
+
+    /// Does whatever is due for this lock, and notes when to come again.
+    pub(crate) fn service(&mut self, ctx: &mut Ctx) {
+        if let Some(queue) = &mut self.queue {
+            if queue.hold_at.is_some_and(|at| at <= ctx.now) {
+                self.commit(ctx);
+            }
+            self.resend_unseen(ctx);
+        }
+        if let Some(queue) = self.queue.as_mut().filter(|q| q.page_again.is_some_and(|at| at <= ctx.now)) {
+            queue.page_again = None;
+            queue.paging = false;
+        }
+        self.serve_down(ctx);
+        self.settle(ctx);
+        self.reindex(ctx);
+        self.rearm(ctx);
+    }
+
+    /// True if this class of frames stays ours until the platform has seen it.
+    pub(crate) fn until_seen(ctx: &Ctx, class: Class) -> bool {
+        ctx.config.custody == Custody::Platform && class.has_receipt()
+    }
+
+    /// Takes finished rows out of memory and off the disk.
+    fn settle(&mut self, ctx: &mut Ctx) {
+        let Some(queue) = &mut self.queue else { return };
+        let platform = ctx.config.custody == Custody::Platform;
+        let mut gone: Vec<Item> = Vec::new();
+        queue.settle(|class| platform && class.has_receipt(), |item| gone.push(item));
+        for item in gone {
+            ctx.ram_rows = ctx.ram_rows.saturating_sub(1);
+            if item.flight != Flight::Done {
+                continue; // Parked: the disk keeps it.
+            }
+            if item.stored == Stored::No {
+                ctx.metrics.rows_never_written += 1;
+            } else {
+                let weight = item.row.weight();
+                queue.stored_weight = queue.stored_weight.saturating_sub(weight);
+                ctx.stored_weight = ctx.stored_weight.saturating_sub(weight);
+                ctx.lazily(Change::DeleteRow(item.row.row));
+            }
+        }
+        // Fresh rows may use half of the memory; the other half is for pages on their way out.
+        if ctx.ram_rows > ctx.config.ram_rows / 2 {
+            let evicted = queue.sink() + queue.evict();
+            ctx.ram_rows = ctx.ram_rows.saturating_sub(evicted);
+        }
+        if queue.parked().is_empty() {
+            queue.resend = None;
+        } else if queue.resend.is_none() {
+            let patience = ctx.config.resend_ms;
+            queue.resend = Some((ctx.now.saturating_add(u64::from(patience)), patience));
+        }
+        if queue.is_empty() {
+            self.queue = None;
+        }
+    }
+
+    /// The platform has everything of this lock up to `seq`.
+    pub(crate) fn seen(&mut self, ctx: &mut Ctx, seq: u64) {
+        if seq >= self.next_seq || seq <= self.seen {
+            return;
+        }
+        self.seen = seq;
+        let Some(queue) = &mut self.queue else { return };
+        queue.resend = None;
+        let mut parked: Vec<Parked> = Vec::new();
+        let mut receipts = Vec::new();
+        queue.seen(
+            seq,
+            |p| parked.push(p),
+            |item| {
+                item.safe = true;
+                receipts.extend(item.receipt.take());
+            },
+        );
+        for parked in parked {
+            queue.stored_weight = queue.stored_weight.saturating_sub(parked.weight);
+            ctx.stored_weight = ctx.stored_weight.saturating_sub(parked.weight);
+            ctx.lazily(Change::DeleteRow(parked.row));
+        }
+        for receipt in receipts {
+            self.promise(ctx, receipt);
+        }
+    }
+
+    fn resend_unseen(&mut self, ctx: &mut Ctx) {
+        let Some(queue) = &mut self.queue else { return };
+        let Some((at, patience)) = queue.resend.filter(|(at, _)| *at <= ctx.now) else { return };
+        let most = ctx.config.resend_ms.saturating_mul(MOST_PATIENCE);
+        let next = patience.saturating_mul(2).min(most);
+        queue.resend = Some((at.max(ctx.now).saturating_add(u64::from(next)), next));
+        if ctx.connected {
+            ctx.metrics.resent += u64::try_from(queue.parked().len()).unwrap_or(u64::MAX);
+            queue.rewind();
+        }
+    }
+
+    /// Keeps this lock's place among those that have something to publish.
+    pub(crate) fn reindex(&mut self, ctx: &mut Ctx) {
+        let platform = ctx.config.custody == Custody::Platform;
+        let key =
+            self.queue.as_ref().filter(|q| !(q.paging || platform && q.published() >= UNSEEN)).and_then(
+                |q| {
+                    let class = u8::from(q.best_waiting()?);
+                    match q.next() {
+                        Next::Row(row) => Some((class, row)),
+                        Next::Disk { after, .. } => Some((class, after.saturating_add(1))),
+                        Next::Nothing => None,
+                    }
+                },
+            );
+        if key != self.ready {
+            if let Some((class, row)) = self.ready {
+                ctx.ready.remove(&(class, row, self.id));
+            }
+            if let Some((class, row)) = key {
+                ctx.ready.insert((class, row, self.id));
+            }
+            self.ready = key;
+        }
+    }
+
+    /// A page could not be read; it is asked for again with the next try to publish.
+    pub(crate) fn page_later(&mut self, ctx: &mut Ctx) {
+        let Some(queue) = &mut self.queue else { return };
+        // Paging stays on, which keeps this lock out of the way, until the timer takes it off.
+        queue.page_again = Some(ctx.now.saturating_add(crate::up::RETRY_MS));
+    }
+
+    /// Leaves the tables in which it waits for something.
+    pub(crate) fn leave(&mut self, ctx: &mut Ctx) {
+        if let Some((class, row)) = self.ready.take() {
+            ctx.ready.remove(&(class, row, self.id));
+        }
+        if let Some(at) = self.timer.take() {
+            ctx.timers.remove(&(at, self.id));
+        }
+        if let Some(link) = &self.link {
+            ctx.held = ctx.held.saturating_sub(link.held());
+        }
+    }
+
+    fn rearm(&mut self, ctx: &mut Ctx) {
+        let queue = self.queue.as_ref().and_then(|q| {
+            let resend = q.resend.map(|(at, _)| at);
+            [q.hold_at, resend, q.page_again].into_iter().flatten().min()
+        });
+        let link = self.link.as_ref().and_then(|l| l.poll_timeout());
+        let down = self.down_due(ctx);
+        // Nothing may be due in the past: what could not be done now waits for its cause, not for the clock.
+        let due = [queue, link, down].into_iter().flatten().min().map(|at| at.max(ctx.now.saturating_add(1)));
+        if due != self.timer {
+            if let Some(at) = self.timer {
+                ctx.timers.remove(&(at, self.id));
+            }
+            if let Some(at) = due {
+                ctx.timers.insert((at, self.id));
+            }
+            self.timer = due;
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What goes to the broker, in which order, and what its word means.
+
+use cardea_envelope::{EventKind, Topic, Uplink, VERSION};
+use cardea_framing::{Datagram, LockId};
+
+use crate::{
+    Relay,
+    ctx::{Ctx, Flying, Outgoing},
+    lock::Lock,
+    queue::{Item, Next},
+    records::{Change, Gap, StoreOp},
+    report::{clock, quality},
+};
+
+/// Rows read at once for one lock.
+const PAGE: usize = 64;
+
+/// Pages that may be read at the same time.
+const PAGES: usize = 8;
+
+impl Relay {
+    /// Fills the publish window: results, gaps and events, rows by class and age, reports.
+    pub(crate) fn publish(&mut self) {
+        while self.ctx.connected && self.ctx.flights.len() < self.ctx.config.publish_window {
+            let more = self.publish_presence()
+                || self.publish_result()
+                || self.publish_gap()
+                || self.publish_event()
+                || self.publish_row()
+                || self.publish_document()
+                || self.publish_link();
+            if !more {
+                break;
+            }
+        }
+    }
+
+    fn publish_result(&mut self) -> bool {
+        let Some(result) = self.ctx.results.pop_front() else { return false };
+        let topic = self.ctx.config.topics.name(&Topic::Result(result.lock));
+        let payload = self.ctx.config.encoding.encode(&result).into();
+        self.ctx.publish(topic, payload, false, Flying::Result(result));
+        true
+    }
+
+    fn publish_gap(&mut self) -> bool {
+        let Some(key) = self.ctx.gaps_ready.pop_first() else { return false };
+        let Some(open) = self.ctx.gaps.get(&key) else { return true };
+        let Gap { id, lock, class, frames, first, last } = open.gap.clone();
+        let what = EventKind::Gap { lock, id, frames, class, first, last };
+        let event = cardea_envelope::GatewayEvent { v: VERSION, at: self.ctx.wall.unix_ms, what };
+        let topic = self.ctx.config.topics.name(&Topic::Event);
+        let payload = self.ctx.config.encoding.encode(&event).into();
+        self.ctx.publish(topic, payload, false, Flying::Gap(lock, class, frames));
+        true
+    }
+
+    fn publish_event(&mut self) -> bool {
+        let Some(event) = self.ctx.events.pop_front() else { return false };
+        let Outgoing { topic, payload } = event.clone();
+        self.ctx.publish(topic, payload, false, Flying::Event(event));
+        true
+    }
+
+    /// The next row of the lock with the most urgent class, and among those of the one that waits longest.
+    fn publish_row(&mut self) -> bool {
+        let Some((_, _, lock)) = self.ctx.ready.first().copied() else { return false };
+        let Some(entry) = self.locks.get_mut(&lock) else {
+            self.ctx.ready.pop_first();
+            return true;
+        };
+        let went = match entry.queue.as_ref().map_or(Next::Nothing, |q| q.next()) {
+            Next::Row(row) => entry.publish_row(&mut self.ctx, row),
+            Next::Disk { after, through } => entry.read_page(&mut self.ctx, after, through),
+            Next::Nothing => true,
+        };
+        entry.reindex(&mut self.ctx);
+        went
+    }
+
+    /// The broker is there.
+    pub(crate) fn connected(&mut self) {
+        if self.ctx.connected {
+            self.disconnected();
+        }
+        self.ctx.connected = true;
+        self.documents.all_changed();
+        for lock in self.locks.values().filter(|l| l.joined) {
+            self.ctx.links_ready.insert(lock.id);
+        }
+    }
+
+    /// The broker is gone, and with it what was in flight: all of that goes again, in order.
+    pub(crate) fn disconnected(&mut self) {
+        if !std::mem::take(&mut self.ctx.connected) {
+            return;
+        }
+        self.ctx.metrics.disconnects += 1;
+        let mut results = Vec::new();
+        let mut events = Vec::new();
+        for flying in std::mem::take(&mut self.ctx.flights).into_values() {
+            match flying {
+                Flying::Result(result) => results.push(result),
+                Flying::Event(event) => events.push(event),
+                Flying::Gap(lock, class, _) => {
+                    self.ctx.gaps_ready.insert((lock, class));
+                }
+                Flying::Row(..) | Flying::Document | Flying::Goodbye => {}
+            }
+        }
+        results.into_iter().rev().for_each(|r| self.ctx.results.push_front(r));
+        events.into_iter().rev().for_each(|e| self.ctx.events.push_front(e));
+        let locks: Vec<LockId> = self.locks.values().filter(|l| l.queue.is_some()).map(|l| l.id).collect();
+        for lock in locks {
+            self.with_lock(lock, |l, ctx| {
+                if let Some(queue) = &mut l.queue {
+                    queue.rewind();
+                }
+                // Nobody will take it soon: custody is the disk's.
+                l.commit(ctx);
+            });
+        }
+    }
+
+    pub(crate) fn acked(&mut self, token: u64) {
+        let Some(flying) = self.ctx.flights.remove(&token) else { return };
+        self.ctx.metrics.acknowledged += 1;
+        match flying {
+            Flying::Row(lock, row) => {
+                self.with_lock(lock, |l, ctx| l.acked(ctx, row));
+            }
+            Flying::Result(result) => {
+                let id = result.id;
+                if result.state.is_terminal()
+                    && let Some(known) = self.ctx.inbox.get(&id)
+                {
+                    let mut record = known.record(id, bytes::Bytes::new());
+                    record.told = true;
+                    self.ctx.lazily(Change::PutDown(record));
+                }
+            }
+            Flying::Gap(lock, class, frames) => self.gap_told(lock, class, frames),
+            Flying::Event(_) | Flying::Document | Flying::Goodbye => {}
+        }
+    }
+
+    pub(crate) fn refused(&mut self, token: u64) {
+        let Some(flying) = self.ctx.flights.remove(&token) else { return };
+        self.ctx.metrics.refused_by_broker += 1;
+        match flying {
+            Flying::Row(lock, row) => {
+                self.with_lock(lock, |l, ctx| l.poisoned(ctx, row));
+            }
+            Flying::Gap(lock, class, frames) => self.gap_told(lock, class, frames),
+            _ => {}
+        }
+    }
+
+    fn gap_told(&mut self, lock: LockId, class: cardea_framing::Class, frames: u64) {
+        let key = (lock, class);
+        let Some(open) = self.ctx.gaps.get(&key) else { return };
+        if open.gap.frames != frames {
+            return; // It grew meanwhile, and waits to be told again.
+        }
+        if let Some(open) = self.ctx.gaps.remove(&key)
+            && open.durable
+        {
+            self.ctx.lazily(Change::DeleteGap(open.gap));
+        }
+    }
+}
+
+impl Lock {
+    fn publish_row(&mut self, ctx: &mut Ctx, row: u64) -> bool {
+        let Some(queue) = &mut self.queue else { return true };
+        let Some(item) = queue.publish(row, &mut self.next_seq) else { return true };
+        let payload = ctx.config.encoding.encode(&uplink(ctx, item)).into();
+        let topic = ctx.config.topics.name(&Topic::Up(self.id));
+        ctx.publish(topic, payload, false, Flying::Row(self.id, row));
+        true
+    }
+
+    /// Asks for the next rows of this lock; false if memory or reader have to be waited for.
+    fn read_page(&mut self, ctx: &mut Ctx, after: u64, through: u64) -> bool {
+        let room = ctx.config.ram_rows.saturating_sub(ctx.ram_rows).saturating_sub(ctx.page_rows);
+        let limit = PAGE.min(room);
+        if limit == 0 || ctx.page_rows >= PAGE * PAGES {
+            return false;
+        }
+        ctx.page_rows += limit;
+        self.queue().paging = true;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        ctx.actions.push_back(crate::Action::Store(StoreOp::Page { lock: self.id, after, through, limit }));
+        true
+    }
+}
+
+fn uplink(ctx: &Ctx, item: &Item) -> Uplink {
+    let (kind, class) = Datagram::parse(&item.row.data)
+        .map_or((cardea_framing::Kind::PlatformOscore, item.row.class), |d| (d.kind, d.class));
+    let meta = &item.row.meta;
+    let (rssi, snr, lqi) = quality(&meta.quality);
+    Uplink {
+        v: VERSION,
+        id: item.row.id,
+        lock: item.row.lock,
+        kind,
+        class,
+        data: cardea_envelope::Data(item.row.data.to_vec()),
+        radio: meta.radio.clone(),
+        rssi,
+        snr,
+        lqi,
+        at: meta.at,
+        clock: clock(meta.synced),
+        epoch: cardea_envelope::Epoch(ctx.epoch),
+        seq: item.seq,
+    }
+}

@@ -1,0 +1,279 @@
+//! From a lock's frame to the outbox, and from safety back to the lock's receipt.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use cardea_envelope::MessageId;
+use cardea_framing::{Class, Datagram, ReceiptToken, uplink_id};
+use cardea_radio::Up;
+
+use crate::{
+    Wall,
+    ctx::{Ctx, Purpose},
+    lock::Lock,
+    queue::{Flight, Forgotten, Item, Next, Stored},
+    records::{Change, Failure, Gap, Row, RowMeta},
+};
+
+/// Uplink ids remembered for each lock, to know a datagram that is sent again.
+const RECENT: usize = 16;
+
+/// What a commit may take before a sleepy lock's window closes, milliseconds.
+const COMMIT_MS: u64 = 50;
+
+/// A write that failed is made again after this, milliseconds.
+pub(crate) const RETRY_MS: u64 = 1_000;
+
+/// Bytes in reassembly over all links; beyond, the lock that is being heard loses its fragments.
+const HELD: usize = 4 << 20;
+
+/// The newest uplink ids of one lock and their rows.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(VecDeque<(MessageId, u64)>);
+
+impl Recent {
+    pub(crate) fn remember(&mut self, id: MessageId, row: u64) {
+        if self.0.len() >= RECENT {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, row));
+    }
+
+    fn row(&self, id: &MessageId) -> Option<u64> {
+        self.0.iter().find_map(|(known, row)| (known == id).then_some(*row))
+    }
+}
+
+impl Lock {
+    /// Takes a frame from the air.
+    pub(crate) fn hear(&mut self, ctx: &mut Ctx, up: &Up) {
+        self.heard = Some((ctx.wall.unix_ms, up.quality));
+        if let Some(closes) = up.window {
+            self.down().open(closes);
+        }
+        let link = self.link(ctx);
+        let held = link.held();
+        let complete = match link.handle_frame(ctx.now, &up.frame) {
+            Ok(Some(incoming)) => Some((Bytes::copy_from_slice(incoming.datagram()), incoming.receipt)),
+            Ok(None) => None,
+            Err(_) => {
+                ctx.metrics.malformed_frames += 1;
+                None
+            }
+        };
+        ctx.held = ctx.held.saturating_sub(held).saturating_add(link.held());
+        if ctx.held > HELD {
+            let held = link.held();
+            link.shed();
+            ctx.held = ctx.held.saturating_sub(held).saturating_add(link.held());
+        }
+        if let Some((datagram, receipt)) = complete {
+            ctx.metrics.datagrams_up += 1;
+            self.accept(ctx, datagram, receipt, up);
+        }
+    }
+
+    fn accept(&mut self, ctx: &mut Ctx, data: Bytes, receipt: Option<ReceiptToken>, up: &Up) {
+        let Ok(Datagram { kind, class, .. }) = Datagram::parse(&data) else { return };
+        if kind.is_peer() {
+            ctx.metrics.peer_frames += 1;
+            self.release(receipt);
+            return;
+        }
+        let id = MessageId(uplink_id(self.id, &data));
+        if let Some(row) = self.recent.as_ref().and_then(|r| r.row(&id)) {
+            self.hear_again(ctx, row, receipt);
+            return;
+        }
+        let Wall { unix_ms, synced } = ctx.wall;
+        let at = unix_ms.saturating_sub(ctx.now.saturating_sub(up.at));
+        if ctx.ram_rows >= ctx.config.ram_rows {
+            ctx.metrics.not_accepted += 1;
+            self.release(receipt);
+            if receipt.is_none() {
+                // The lock will not send it again.
+                ctx.lose(Gap { id, lock: self.id, class, frames: 1, first: at, last: at });
+            }
+            return;
+        }
+        let meta = RowMeta { radio: ctx.radio_name(self.radio), quality: up.quality, at, synced };
+        let row = Row { row: ctx.next_row, lock: self.id, class, id, data, meta };
+        ctx.next_row += 1;
+        ctx.ram_rows += 1;
+        self.recent.get_or_insert_default().remember(id, row.row);
+
+        let mut hold_ms = ctx.hold_ms();
+        if self.sleepy()
+            && let Some(closes) = up.window
+        {
+            let spare = u64::from(ctx.config.window_edge_ms).saturating_add(COMMIT_MS);
+            hold_ms = hold_ms.min(closes.saturating_sub(ctx.now).saturating_sub(spare));
+        }
+        let queue = self.queue();
+        if matches!(queue.next(), Next::Disk { .. }) {
+            hold_ms = 0; // What is before it must be read first: it cannot be acknowledged in time.
+        }
+        let hold_at = ctx.now.saturating_add(hold_ms);
+        queue.hold_at = Some(queue.hold_at.map_or(hold_at, |at| at.min(hold_at)));
+        queue.uncommitted.push(row.row);
+        queue.push(Item { row, seq: 0, stored: Stored::No, flight: Flight::Waiting, receipt, safe: false });
+    }
+
+    fn hear_again(&mut self, ctx: &mut Ctx, row: u64, receipt: Option<ReceiptToken>) {
+        ctx.metrics.duplicates += 1;
+        let Some(receipt) = receipt else { return };
+        if let Some(item) = self.queue.as_mut().and_then(|q| q.item(row)).filter(|item| !item.safe) {
+            item.receipt = Some(receipt);
+            return;
+        }
+        self.promise(ctx, receipt);
+    }
+
+    fn release(&mut self, receipt: Option<ReceiptToken>) {
+        if let (Some(link), Some(receipt)) = (&mut self.link, receipt) {
+            link.release(receipt);
+        }
+    }
+
+    /// Commits everything of this lock that nobody durable has yet.
+    pub(crate) fn commit(&mut self, ctx: &mut Ctx) {
+        let Some(queue) = &mut self.queue else { return };
+        queue.hold_at = None;
+        let mut rows = Vec::new();
+        let mut changes = Vec::new();
+        for number in std::mem::take(&mut queue.uncommitted) {
+            let Some(item) = queue.item(number) else { continue };
+            if item.safe || item.stored != Stored::No {
+                continue;
+            }
+            item.stored = Stored::Asked;
+            let row = item.row.clone();
+            let weight = row.weight();
+            rows.push(number);
+            changes.push(Change::InsertRow(row));
+            queue.stored_weight = queue.stored_weight.saturating_add(weight);
+            ctx.stored_weight = ctx.stored_weight.saturating_add(weight);
+        }
+        if rows.is_empty() {
+            return;
+        }
+        ctx.write(changes, Purpose::Rows(self.id, rows));
+
+        let over = |stored: u64, shedding: u64, most: u64| {
+            let excess = stored.saturating_sub(shedding).saturating_sub(most);
+            // Room is made in pieces worth a transaction.
+            (excess > 0).then(|| excess.max(most / 64))
+        };
+        if let Some(bytes) = over(queue.stored_weight, queue.shedding, ctx.config.lock_bytes) {
+            queue.shedding = queue.shedding.saturating_add(bytes);
+            ctx.shedding = ctx.shedding.saturating_add(bytes);
+            let lock = Some(self.id);
+            ctx.write(vec![Change::Shed { lock, bytes }], Purpose::Shed(lock, bytes));
+        }
+        if let Some(bytes) = over(ctx.stored_weight, ctx.shedding, ctx.config.outbox_bytes) {
+            ctx.shedding = ctx.shedding.saturating_add(bytes);
+            ctx.write(vec![Change::Shed { lock: None, bytes }], Purpose::Shed(None, bytes));
+        }
+    }
+
+    /// These rows are on disk.
+    pub(crate) fn stored(&mut self, ctx: &mut Ctx, rows: &[u64]) {
+        ctx.metrics.rows_committed += u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let mut receipts = Vec::new();
+        if let Some(queue) = &mut self.queue {
+            for row in rows {
+                if let Some(item) = queue.item(*row) {
+                    item.stored = Stored::Yes;
+                    item.safe = true;
+                    receipts.extend(item.receipt.take());
+                }
+            }
+        }
+        for receipt in receipts {
+            self.promise(ctx, receipt);
+        }
+    }
+
+    /// These rows could not be written: no receipt, and another try later. The broker may still take them.
+    pub(crate) fn not_stored(&mut self, ctx: &mut Ctx, rows: &[u64], failure: &Failure) {
+        let _ = failure;
+        let Some(queue) = &mut self.queue else { return };
+        for row in rows {
+            let Some(item) = queue.item(*row) else { continue };
+            item.stored = Stored::No;
+            let weight = item.row.weight();
+            queue.stored_weight = queue.stored_weight.saturating_sub(weight);
+            ctx.stored_weight = ctx.stored_weight.saturating_sub(weight);
+            queue.uncommitted.push(*row);
+        }
+        queue.uncommitted.sort_unstable();
+        let again = ctx.now.saturating_add(RETRY_MS);
+        queue.hold_at = Some(queue.hold_at.map_or(again, |at| at.min(again)));
+    }
+
+    /// The broker has this row.
+    pub(crate) fn acked(&mut self, ctx: &mut Ctx, row: u64) {
+        let seen = self.seen;
+        let Some(item) = self.queue.as_mut().and_then(|q| q.item(row)) else { return };
+        if item.flight != Flight::Published {
+            return;
+        }
+        if Self::until_seen(ctx, item.row.class) && item.seq > seen {
+            item.flight = Flight::Acked;
+            return;
+        }
+        item.flight = Flight::Done;
+        item.safe = true;
+        let receipt = item.receipt.take();
+        if let Some(receipt) = receipt {
+            self.promise(ctx, receipt);
+        }
+    }
+
+    /// The broker will never take this row: it goes, and the platform learns of it.
+    pub(crate) fn poisoned(&mut self, ctx: &mut Ctx, row: u64) {
+        let Some(queue) = &mut self.queue else { return };
+        let Some(item) = queue.item(row).filter(|i| i.flight == Flight::Published) else { return };
+        item.flight = Flight::Done;
+        item.safe = true;
+        let receipt = item.receipt.take();
+        if item.stored == Stored::No {
+            let (id, at) = (item.row.id, item.row.meta.at);
+            ctx.metrics.rows_dropped += 1;
+            ctx.lose(Gap { id, lock: self.id, class: item.row.class, frames: 1, first: at, last: at });
+        } else {
+            ctx.lazily(Change::DropRow(row));
+        }
+        if let Some(receipt) = receipt {
+            self.promise(ctx, receipt); // Sending it again would not help.
+        }
+    }
+
+    /// Rows that the store dropped to make room.
+    pub(crate) fn shed(&mut self, ctx: &mut Ctx, row: u64, class: Class, weight: u64) {
+        let Some(queue) = &mut self.queue else { return };
+        let found = queue.forget(row, class);
+        if matches!(found, Forgotten::Unknown) {
+            return; // It was settled meanwhile.
+        }
+        queue.stored_weight = queue.stored_weight.saturating_sub(weight);
+        ctx.stored_weight = ctx.stored_weight.saturating_sub(weight);
+        if let Forgotten::Item(item) = found {
+            ctx.ram_rows = ctx.ram_rows.saturating_sub(1);
+            if let Some(receipt) = item.receipt {
+                self.promise(ctx, receipt); // It was stored, and the gap will say what became of it.
+            }
+        }
+    }
+
+    /// Gives the lock its receipt: now, or at the edge of a sleepy lock's window, where a command goes first.
+    pub(crate) fn promise(&mut self, ctx: &mut Ctx, receipt: ReceiptToken) {
+        ctx.metrics.receipts += 1;
+        let now = ctx.now;
+        if self.sleepy() {
+            self.down().promise(receipt);
+        } else {
+            self.link(ctx).custody(now, receipt);
+        }
+    }
+}
