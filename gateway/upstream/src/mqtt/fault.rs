@@ -87,13 +87,22 @@ impl Fault {
         match error {
             StateError::AwaitPingResp => Self::Silent("the broker no longer answers pings"),
             StateError::CollisionTimeout => Self::Silent("the broker no longer acknowledges"),
-            StateError::ConnectionAborted => Self::Closed,
+            StateError::ConnectionAborted => Self::closed(scene),
             StateError::Io(error) => Self::tls_io(error, scene),
             StateError::Deserialization(mqttbytes::Error::Io(error)) => Self::tls_io(error, scene),
             StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(size)) => {
                 Self::Oversized { size: *size, limit: scene.read_limit }
             }
             other => Self::Protocol(other.to_string()),
+        }
+    }
+
+    fn closed(scene: &Scene<'_>) -> Self {
+        if scene.tls && !scene.connected {
+            let hint = "is this a TLS port, and does the broker accept our client certificate?";
+            Self::Tls(format!("the other side closed the connection during the handshake; {hint}"))
+        } else {
+            Self::Closed
         }
     }
 
@@ -107,13 +116,10 @@ impl Fault {
             inner = error.source();
         }
         match error.kind() {
-            io::ErrorKind::UnexpectedEof if scene.tls && !scene.connected => {
-                Self::Tls("the other side closed during the handshake; is this a TLS port?".into())
-            }
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => Self::Closed,
+            | io::ErrorKind::BrokenPipe => Self::closed(scene),
             _ => Self::Unreachable { address: scene.address.into(), reason: error.to_string() },
         }
     }
@@ -135,7 +141,10 @@ impl Fault {
             C::NotValidYet | C::NotValidYetContext { .. } => {
                 "it is not valid yet (or the clock of this gateway is behind)".into()
             }
-            C::UnknownIssuer => format!("it is not issued by an authority in {}", scene.ca),
+            // The same name with another key is another authority.
+            C::UnknownIssuer | C::BadSignature => {
+                format!("it is not issued by an authority in {}", scene.ca)
+            }
             C::NotValidForName => format!("it is not for the name {:?}", scene.host),
             C::NotValidForNameContext { presented, .. } => {
                 format!("it is not for the name {:?} but for {}", scene.host, presented.join(", "))

@@ -108,7 +108,8 @@ pub(super) fn content_of(publish: &Publish) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
     suspect: Option<(u64, u8)>,
-    acks_since: u32,
+    /// Acknowledgements still wanted before the window opens again.
+    careful: u32,
 }
 
 /// Enough that a broker which is merely being restarted over and over does not cost a message.
@@ -117,7 +118,7 @@ pub(super) const STRIKES: u8 = 5;
 /// A close that follows the publish later than this has another reason.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// After this many acknowledgements of other messages the suspect is no longer among those to be sent.
+/// After this many acknowledgements without another close it was not one of our messages.
 const CLEARED: u32 = 64;
 
 impl Suspicion {
@@ -126,7 +127,7 @@ impl Suspicion {
         let Some((_, content)) = oldest.filter(|(at, _)| now.saturating_duration_since(*at) < PROMPT) else {
             return;
         };
-        self.acks_since = 0;
+        self.careful = CLEARED;
         self.suspect = match self.suspect {
             Some((suspect, strikes)) if suspect == content => Some((suspect, strikes.saturating_add(1))),
             _ => Some((content, 1)),
@@ -135,9 +136,8 @@ impl Suspicion {
 
     /// The broker took a message.
     pub(super) fn acked(&mut self, content: u64) {
-        let Some((suspect, _)) = self.suspect else { return };
-        self.acks_since += 1;
-        if suspect == content || self.acks_since >= CLEARED {
+        self.careful = self.careful.saturating_sub(1);
+        if self.careful == 0 || self.suspect.is_some_and(|(suspect, _)| suspect == content) {
             self.suspect = None;
         }
     }
@@ -146,7 +146,7 @@ impl Suspicion {
     pub(super) fn convicts(&mut self, publish: &Publish) -> bool {
         match self.suspect {
             Some((suspect, strikes)) if strikes >= STRIKES && suspect == content_of(publish) => {
-                self.suspect = None;
+                *self = Self::default();
                 true
             }
             _ => false,
@@ -155,7 +155,7 @@ impl Suspicion {
 
     /// The window to use.
     pub(super) fn window(&self, usual: usize) -> usize {
-        if self.suspect.is_some() { 1 } else { usual }
+        if self.careful > 0 { 1 } else { usual }
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
         suspicion.closed(Some((now, content_of(&publish(2, "good")))), now);
         assert_eq!(suspicion.window(100), 1);
         suspicion.acked(content_of(&publish(2, "good")));
-        assert_eq!(suspicion.window(100), 100);
+        assert_eq!(suspicion.window(100), 1, "still one at a time: the culprit is among those that follow");
         for _ in 0..STRIKES {
             assert!(!suspicion.convicts(&poison));
             suspicion.closed(Some((now, content_of(&poison))), now);
