@@ -1,1 +1,52 @@
-//! The lock's security component: identity, activation, commands, events; no_std, no allocator.
+//! The lock's security component: it decides every command to the bolt, alone.
+//!
+//! [`Agent`] holds the lock's identity, activates it for one owner (EDHOC, RFC 9528, with the owner code proved in
+//! both directions), keeps the OSCORE contexts with the owner's platform (RFC 8613), reports events, judges commands
+//! by freshness and drives the bolt. It is `no_std` without an allocator and knows no radio: frames go in by
+//! [`Agent::handle_frame`] and come out of [`Agent::poll_transmit`], so any radio that carries a few dozen bytes will do.
+//!
+//! A board supplies the five traits [`Storage`], [`Clock`], [`Random`](cardea_credentials::Random), its keys
+//! ([`Signer`](cardea_credentials::Signer) and [`Agreement`](cardea_credentials::Agreement)) and [`Actuator`], named
+//! together as a [`Board`]. What is in storage, and what is written when, is in `docs/lock-agent.md`.
+//!
+//! What it does not do: it opens no radio and no thread, and reads no clock but the board's. Phones, peers, grants
+//! and PINs have no session here; frames of those kinds are dropped and counted.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod agent;
+mod board;
+mod bytes;
+mod client;
+mod config;
+mod error;
+mod events;
+mod fresh;
+mod handshake;
+mod ledger;
+mod limits;
+mod log;
+#[cfg(test)]
+mod memory;
+mod outbox;
+mod owner;
+mod polls;
+mod server;
+mod session;
+mod time;
+
+pub use agent::{Agent, AgentEvent, Alarm, Output};
+pub use board::{
+    Actuator, ActuatorFault, Board, CONTEXTS, Clock, LOG_SLOTS, Parts, Slot, Storage, StorageFault,
+};
+pub use config::Config;
+pub use error::Error;
+pub use fresh::{CHALLENGE_LEN, CHALLENGE_LIFE_MS, ECHO_LEN};
+pub use handshake::HandshakeFailure;
+pub use ledger::COMMAND_CACHE;
+pub use limits::{MAX_WRONG, REFUSAL_MS, WINDOW_MS};
+pub use owner::provision;
+pub use server::UNLOCK_HORIZON_S;
+pub use time::{Estimate, TRUSTED_MS};

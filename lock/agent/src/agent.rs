@@ -1,0 +1,573 @@
+//! The agent: everything the lock is, and the calls its firmware makes.
+
+use cardea_credentials::{
+    Agreement, LOCK_CWT_LEN, Random, Signer, issue_lock_identity, verify_lock_identity,
+};
+use cardea_framing::{Datagram, Kind, LinkConfig, LinkEvent, LockId, LockLink, restore};
+use cardea_oscore::coap::Message;
+use cardea_resources::{Bolt, CommandId, EventKind, Op, Outcome};
+use heapless::{Deque, Vec};
+
+use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage, StorageFault};
+use crate::config::Config;
+use crate::error::Error;
+use crate::events::{Events, FIRST_HANDLE};
+use crate::fresh::{ECHO_LEN, Tokens};
+use crate::handshake::{Handshake, HandshakeFailure};
+use crate::ledger::{Ledger, Replay};
+use crate::limits::Limiter;
+use crate::log::Log;
+use crate::outbox::Outbox;
+use crate::owner::{Owner, owner_code};
+use crate::polls::Polls;
+use crate::session::{Session, sequence_generation};
+use crate::time::{Estimate, RECORD_LEN, TrustedTime};
+
+/// Longest datagram a lock takes from its platform: message_2 with a CWT by value is about 265 bytes.
+pub(crate) const DATAGRAM_MAX: usize = 512;
+/// A restored CoAP message.
+pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX + 16;
+/// Link handles; events have theirs from `FIRST_HANDLE` on.
+pub(crate) const HANDSHAKE_HANDLE: u64 = 1;
+const REPLY_HANDLE: u64 = 2;
+/// Unanswered events after which the context is thought lost.
+const MAX_UNANSWERED: u8 = 3;
+/// Failed tags counted ahead for each write.
+const FAILURE_BLOCK: u32 = 64;
+const HAPPENED: usize = 8;
+
+/// What the radio should do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send this many bytes of the buffer.
+    Frame(usize),
+    /// Send an empty uplink (LoRaWAN: no FRMPayload; Zigbee: a data poll) to open a receive window.
+    Poll,
+}
+
+/// Why the firmware should make noise or light.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// Five wrong handshakes in five minutes: EDHOC is refused for 90 s. Established contexts go on.
+    TooManyWrong,
+    /// A context was given up: too many failed tags, or its sequence numbers are used up.
+    ContextRetired,
+}
+
+/// What the firmware may want to show or count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AgentEvent {
+    /// The lock has an owner now.
+    Activated {
+        /// Thumbprint of the owner root that was pinned.
+        root: [u8; 32],
+    },
+    /// A new context with the platform.
+    Connected,
+    /// A handshake ended without one; the agent tries again by itself.
+    HandshakeFailed(HandshakeFailure),
+    /// A command was carried out, or failed at the motor. Not told for answers from the cache.
+    Command {
+        /// The command's id.
+        id: CommandId,
+        /// What was asked.
+        op: Op,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// See [`Alarm`].
+    Alarm(Alarm),
+    /// The medium failed; what needed it was not done.
+    StorageFailed,
+    /// The random source failed; what needed it was not done.
+    RandomFailed,
+}
+
+/// The lock's security component. See the [crate] for what it does; times are [`Clock::millis`].
+///
+/// After each call that may have given it something to say, ask [`poll_transmit`](Self::poll_transmit) until it says
+/// `None`, and arm a timer by [`poll_timeout`](Self::poll_timeout).
+pub struct Agent<B: Board> {
+    pub(crate) parts: Parts<B>,
+    pub(crate) config: Config,
+    pub(crate) lock_id: LockId,
+    /// CRED_I: the same bytes for life.
+    pub(crate) cwt: Vec<u8, LOCK_CWT_LEN>,
+    pub(crate) owner: Option<Owner>,
+    /// Whether the owner code is still in NVM.
+    pub(crate) has_code: bool,
+    pub(crate) sessions: [Option<Session>; CONTEXTS],
+    pub(crate) next_generation: u32,
+    pub(crate) ledger: Ledger,
+    pub(crate) tokens: Tokens,
+    pub(crate) time: TrustedTime,
+    pub(crate) log: Log,
+    pub(crate) handshake: Handshake,
+    pub(crate) limiter: Limiter,
+    pub(crate) link: LockLink,
+    pub(crate) outbox: Outbox,
+    pub(crate) events: Events,
+    pub(crate) mtu: usize,
+    polls: Polls,
+    next_heartbeat: u64,
+    up: bool,
+    happened: Deque<AgentEvent, HAPPENED>,
+    dropped: u32,
+}
+
+impl<B: Board> Agent<B> {
+    /// Starts from what NVM holds. A new lock makes its credential here; a command that a reset interrupted is judged
+    /// by the bolt's sensor and logged.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn boot(mut parts: Parts<B>, config: Config) -> Result<Self, Error> {
+        let now = parts.clock.millis();
+        let cwt = load_credential(&mut parts)?;
+        let lock_id = LockId::from_thumbprint(&parts.identity.public().thumbprint());
+        let owner = Owner::load(&mut parts.storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
+        let has_code = owner_code(&mut parts.storage)?.is_some();
+        let log = Log::load(&mut parts.storage)?;
+        let mut time = TrustedTime::new(config.drift_ppm);
+        let mut record = [0; RECORD_LEN];
+        if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
+            time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
+        }
+        let link = LockLink::new(LinkConfig {
+            retry_ms: config.link_retry_ms,
+            max_attempts: config.link_attempts,
+            reassembly_ms: config.reassembly_ms,
+            max_datagram: DATAGRAM_MAX,
+        });
+        let mut agent = Self {
+            parts,
+            config,
+            lock_id,
+            cwt,
+            owner,
+            has_code,
+            sessions: [const { None }; CONTEXTS],
+            next_generation: 1,
+            ledger: Ledger::default(),
+            tokens: Tokens::default(),
+            time,
+            log,
+            handshake: Handshake::default(),
+            limiter: Limiter::default(),
+            link,
+            outbox: Outbox::default(),
+            events: Events::default(),
+            mtu: 0,
+            polls: Polls::default(),
+            next_heartbeat: now.saturating_add(u64::from(config.heartbeat_ms)),
+            up: false,
+            happened: Deque::new(),
+            dropped: 0,
+        };
+        agent.load_contexts()?;
+        if agent.owner.is_some() {
+            agent.settle_interrupted(now)?;
+            agent.log_event(now, EventKind::Boot, Some(config.firmware.to_u32()));
+        }
+        Ok(agent)
+    }
+
+    /// Takes the agent apart, as before a reset; NVM has everything that matters.
+    pub fn into_parts(self) -> Parts<B> {
+        self.parts
+    }
+
+    /// The board's parts, for firmware that shares them with the agent. Records in storage are the agent's alone.
+    pub fn parts_mut(&mut self) -> &mut Parts<B> {
+        &mut self.parts
+    }
+
+    /// The lock's routing name.
+    pub fn lock_id(&self) -> LockId {
+        self.lock_id
+    }
+
+    /// Thumbprint of the pinned owner root.
+    pub fn owner(&self) -> Option<[u8; 32]> {
+        self.owner.as_ref().map(|owner| owner.root.thumbprint())
+    }
+
+    /// Whether there is a context with the platform.
+    pub fn is_connected(&self) -> bool {
+        self.current().is_some()
+    }
+
+    /// The present time as far as it is known.
+    pub fn time(&mut self) -> Option<Estimate> {
+        let now = self.parts.clock.millis();
+        self.time.estimate(now)
+    }
+
+    /// Frames and messages that were dropped since boot.
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// The radio has joined its network: the lock activates itself, or reports.
+    pub fn link_up(&mut self) {
+        self.up = true;
+        self.pump();
+    }
+
+    /// The radio has lost its network. Nothing is sent until [`link_up`](Self::link_up).
+    pub fn link_down(&mut self) {
+        self.up = false;
+    }
+
+    /// Somebody touched the lock: a challenge goes out, so that a command can come back at once.
+    pub fn touch(&mut self) {
+        let now = self.parts.clock.millis();
+        if !self.is_connected() {
+            self.handshake.soon();
+        } else if self.up && !self.events.has(EventKind::Touch) {
+            let at = self.time.stamp(now);
+            self.events.push(EventKind::Touch, None, None, at, now);
+        }
+        self.pump();
+    }
+
+    /// The bolt was moved by hand or key; logged and reported.
+    pub fn bolt_moved(&mut self) {
+        let now = self.parts.clock.millis();
+        let bolt: Bolt = self.parts.actuator.bolt();
+        if self.owner.is_some() {
+            self.log_event(now, EventKind::Bolt, Some(bolt.code().into()));
+        }
+        self.pump();
+    }
+
+    /// Takes one frame from the radio.
+    pub fn handle_frame(&mut self, frame: &[u8]) {
+        let now = self.parts.clock.millis();
+        let mut copy = Vec::<u8, DATAGRAM_MAX>::new();
+        match self.link.handle_frame(now, frame) {
+            Ok(Some(incoming)) => {
+                let receipt = incoming.receipt;
+                let fits = copy.extend_from_slice(incoming.datagram()).is_ok();
+                // A receipt says received, never executed; what follows is judged for itself.
+                if let Some(receipt) = receipt {
+                    self.link.custody(now, receipt);
+                }
+                if fits { self.datagram(now, &copy) } else { self.drop_frame() }
+            }
+            Ok(None) => {
+                if self.link.is_receiving() {
+                    self.polls.got_fragment(now, &self.config);
+                    self.handshake.alive(now, self.config.handshake_ms);
+                }
+            }
+            Err(_) => self.drop_frame(),
+        }
+        self.pump();
+    }
+
+    /// The next thing to send, with at most `mtu` bytes in a frame. Call when the radio is free, until `None`.
+    pub fn poll_transmit(&mut self, mtu: usize, out: &mut [u8]) -> Option<Output> {
+        if !self.up {
+            return None;
+        }
+        self.mtu = mtu;
+        self.pump();
+        let now = self.parts.clock.millis();
+        if let Some(len) = self.link.poll_transmit(now, mtu, out) {
+            self.polls.sent_frame(now, &self.config);
+            return Some(Output::Frame(len));
+        }
+        if self.wants_poll(now) && self.polls.next().is_none_or(|at| at <= now) {
+            self.polls.sent_poll(now, &self.config);
+            return Some(Output::Poll);
+        }
+        None
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), in [`Clock::millis`].
+    pub fn poll_timeout(&mut self) -> Option<u64> {
+        if !self.up {
+            return None;
+        }
+        let now = self.parts.clock.millis();
+        let connected = self.is_connected();
+        let events = (connected && self.link.can_send())
+            .then(|| self.events.timeout(u64::from(self.config.answer_ms)))
+            .flatten()
+            .or_else(|| self.events.answer_timeout(u64::from(self.config.answer_ms)));
+        let heartbeat = (connected && self.config.heartbeat_ms > 0).then_some(self.next_heartbeat);
+        let poll = self.wants_poll(now).then(|| self.polls.next().unwrap_or(now));
+        let link = if self.link.has_pending(now) { Some(now) } else { self.link.poll_timeout() };
+        [link, self.handshake_timeout(now), events, heartbeat, poll].into_iter().flatten().min()
+    }
+
+    /// Lets due timers do their work; ask [`poll_transmit`](Self::poll_transmit) afterwards.
+    pub fn handle_timeout(&mut self) {
+        self.pump();
+    }
+
+    /// What happened, oldest first. The last eight are kept.
+    pub fn poll_event(&mut self) -> Option<AgentEvent> {
+        self.happened.pop_front()
+    }
+
+    fn wants_poll(&self, now: u64) -> bool {
+        let waiting = || {
+            self.tokens.open_until(now).is_some() || self.handshake.is_running() || self.link.is_receiving()
+        };
+        self.config.sleepy && waiting()
+    }
+
+    /// Everything that time or a change of state makes due.
+    fn pump(&mut self) {
+        let now = self.parts.clock.millis();
+        if !self.up {
+            return;
+        }
+        self.link.handle_timeout(now);
+        self.drain_link(now);
+        while let Some(unanswered) = self.events.expire(now, u64::from(self.config.answer_ms)) {
+            let mut sessions = self.sessions.iter_mut().flatten();
+            let session = sessions.find(|session| session.generation == unanswered.generation);
+            if let (true, Some(session)) = (unanswered.delivered, session) {
+                session.unanswered = session.unanswered.saturating_add(1);
+                self.handshake.wanted |= session.unanswered >= MAX_UNANSWERED;
+            }
+        }
+        let spent = |session: &Session| session.should_rekey();
+        self.handshake.wanted |= self.sessions.iter().flatten().any(spent);
+        self.drive_handshake(now);
+        if self.config.heartbeat_ms > 0 && now >= self.next_heartbeat {
+            self.next_heartbeat = now.saturating_add(u64::from(self.config.heartbeat_ms));
+            if self.is_connected() && self.events.is_empty() {
+                let battery = u32::from(self.parts.actuator.battery().min(100));
+                let at = self.time.stamp(now);
+                self.events.push(EventKind::Heartbeat, Some(battery), None, at, now);
+            }
+        }
+        self.feed_link(now);
+    }
+
+    fn drain_link(&mut self, now: u64) {
+        while let Some(event) = self.link.poll_event() {
+            match event {
+                LinkEvent::Delivered { handle: HANDSHAKE_HANDLE } => {
+                    self.handshake.alive(now, self.config.handshake_ms);
+                }
+                LinkEvent::Failed { handle: HANDSHAKE_HANDLE, .. } => self.handshake_undelivered(now),
+                LinkEvent::Delivered { handle } if handle >= FIRST_HANDLE => {
+                    if let Some(sent) = self.events.by_handle(handle).and_then(|event| event.sent.as_mut()) {
+                        sent.delivered = true;
+                    }
+                }
+                LinkEvent::Failed { handle, .. } if handle >= FIRST_HANDLE => {
+                    self.events.undelivered(handle, now)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Gives the link its next datagram: answers to the owner first, then the handshake, then events.
+    fn feed_link(&mut self, now: u64) {
+        if !self.link.can_send() {
+            return;
+        }
+        let sent = if let Some(reply) = self.outbox.next_reply() {
+            self.link.send(now, &reply, REPLY_HANDLE)
+        } else if let Some(message) = self.outbox.handshake.take() {
+            self.link.send(now, &message, HANDSHAKE_HANDLE)
+        } else if let Some((handle, event)) = self.next_event(now) {
+            self.next_heartbeat = now.saturating_add(u64::from(self.config.heartbeat_ms));
+            self.link.send(now, &event, handle)
+        } else {
+            Ok(())
+        };
+        if sent.is_err() {
+            self.drop_frame();
+        }
+    }
+
+    fn datagram(&mut self, now: u64, datagram: &[u8]) {
+        let Ok(datagram) = Datagram::parse(datagram) else { return self.drop_frame() };
+        match datagram.kind {
+            Kind::PlatformEdhoc => self.edhoc_datagram(now, datagram.body),
+            Kind::PlatformOscore => {
+                let mut coap = [0; MESSAGE_MAX];
+                let Ok(len) = restore(datagram.body, &mut coap) else { return self.drop_frame() };
+                let coap = coap.get(..len).unwrap_or_default();
+                match Message::parse(coap) {
+                    Ok(message) if message.code().is_request() => self.request(now, &message, coap),
+                    Ok(message) => self.response(now, &message, coap),
+                    Err(_) => self.drop_frame(),
+                }
+            }
+            Kind::PeerEdhoc | Kind::PeerOscore | Kind::Site | Kind::Receipt => self.drop_frame(),
+        }
+    }
+
+    /// An authentic message of the platform under this context. False when what follows from it could not be made
+    /// durable; then the message must have no effect.
+    pub(crate) fn heard(&mut self, place: usize) -> bool {
+        if self.confirmed(place).is_err() {
+            self.tell(AgentEvent::StorageFailed);
+            return false;
+        }
+        if let Some(Some(session)) = self.sessions.get_mut(place) {
+            session.unanswered = 0;
+            self.handshake.wanted = session.should_rekey();
+        }
+        true
+    }
+
+    /// A message with a wrong tag. The context counts; NVM holds the count in blocks.
+    pub(crate) fn failed_tag(&mut self, place: usize) {
+        self.drop_frame();
+        let (Some(Some(session)), Some(replay)) =
+            (self.sessions.get(place), self.ledger.replay.get_mut(place))
+        else {
+            return;
+        };
+        if session.context.is_retired() {
+            return self.retire(place);
+        }
+        if session.context.failed_tags() > replay.failures {
+            replay.failures = session.context.failed_tags().saturating_add(FAILURE_BLOCK - 1);
+            if self.ledger.save(&mut self.parts.storage).is_err() {
+                self.tell(AgentEvent::StorageFailed);
+            }
+        }
+    }
+
+    /// Gives a context up for good.
+    pub(crate) fn retire(&mut self, place: usize) {
+        let Some(slot) = self.sessions.get_mut(place) else { return };
+        if let Some(session) = slot.take() {
+            self.tokens.forget(session.generation);
+        }
+        if self.parts.storage.erase(Slot::Context(place as u8)).is_err() {
+            self.tell(AgentEvent::StorageFailed);
+        }
+        self.events.restart();
+        self.handshake.soon();
+        self.tell(AgentEvent::Alarm(Alarm::ContextRetired));
+    }
+
+    /// The platform said the time, somewhere in the `round_trip_ms` that end now.
+    pub(crate) fn learn_time(&mut self, now: u64, unix_s: u32, round_trip_ms: u64) {
+        if !self.time.platform_says(unix_s, round_trip_ms, now) {
+            return;
+        }
+        let mut record = [0; RECORD_LEN];
+        if let Some(len) = self.time.record(now, self.parts.clock.rtc(), &mut record)
+            && self.parts.storage.write(Slot::Time, record.get(..len).unwrap_or_default()).is_err()
+        {
+            self.tell(AgentEvent::StorageFailed);
+        }
+    }
+
+    /// Eight random bytes.
+    pub(crate) fn random_token(&mut self) -> Option<[u8; ECHO_LEN]> {
+        let mut value = [0; ECHO_LEN];
+        if self.parts.random.fill(&mut value).is_err() {
+            self.tell(AgentEvent::RandomFailed);
+            return None;
+        }
+        Some(value)
+    }
+
+    pub(crate) fn tell(&mut self, event: AgentEvent) {
+        if self.happened.is_full() {
+            self.happened.pop_front();
+        }
+        let _ = self.happened.push_back(event); // room was made
+    }
+
+    pub(crate) fn drop_frame(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+    }
+
+    fn log_event(&mut self, now: u64, kind: EventKind, value: Option<u32>) {
+        let at = self.time.stamp(now);
+        match self.log.append(&mut self.parts.storage, kind, at, value, None) {
+            Ok(log) => self.events.push(kind, value, log, at, now),
+            Err(StorageFault) => self.tell(AgentEvent::StorageFailed),
+        }
+    }
+
+    fn load_contexts(&mut self) -> Result<(), Error> {
+        let storage = &mut self.parts.storage;
+        let ledger = Ledger::load(storage)?;
+        // Without its replay state, or without an owner, a context must not be used again.
+        let usable = ledger.is_some() && self.owner.is_some();
+        self.ledger = ledger.unwrap_or_default();
+        let mut newest = 0;
+        for (place, replay) in self.ledger.replay.iter_mut().enumerate() {
+            let number = place as u8;
+            newest = newest.max(replay.generation).max(sequence_generation(storage, number)?);
+            let Some(mut session) = Session::load(storage, number)? else { continue };
+            newest = newest.max(session.generation);
+            if !usable {
+                storage.erase(Slot::Context(number))?;
+                continue;
+            }
+            if replay.generation != session.generation {
+                *replay = Replay { generation: session.generation, ..Replay::default() };
+            }
+            session.context = session.context.with_failed_tags(replay.failures);
+            if let Some(slot) = self.sessions.get_mut(place) {
+                *slot = Some(session);
+            }
+        }
+        self.next_generation = newest.saturating_add(1);
+        Ok(())
+    }
+
+    /// A command was committed and the reset came before its outcome was: the bolt says what became of it.
+    fn settle_interrupted(&mut self, now: u64) -> Result<(), Error> {
+        let Some(entry) = self.ledger.interrupted() else { return Ok(()) };
+        let outcome = match (entry.op, self.parts.actuator.bolt()) {
+            (Op::Lock, Bolt::Locked) | (Op::Unlock, Bolt::Unlocked) => Outcome::Done,
+            _ => Outcome::Failed,
+        };
+        let last = self.log.end().checked_sub(1);
+        let logged = match last {
+            Some(last) => self
+                .log
+                .entry(&mut self.parts.storage, last)?
+                .is_some_and(|log| log.command == Some(entry.id)),
+            None => false,
+        };
+        if !logged {
+            self.log_command(now, entry.id, entry.op, outcome);
+        }
+        self.ledger.finish(entry.id, outcome);
+        self.ledger.save(&mut self.parts.storage)?;
+        Ok(())
+    }
+}
+
+/// The lock's CWT: from NVM, or made and stored before anybody sees it.
+fn load_credential<B: Board>(parts: &mut Parts<B>) -> Result<Vec<u8, LOCK_CWT_LEN>, Error> {
+    let mut cwt = Vec::new();
+    cwt.resize_default(LOCK_CWT_LEN).map_err(|_| Error::Damaged(Slot::Identity))?;
+    match parts.storage.read(Slot::Identity, &mut cwt)? {
+        Some(len) => {
+            cwt.truncate(len);
+            let identity = verify_lock_identity(&cwt).map_err(|_| Error::Damaged(Slot::Identity))?;
+            if identity.identity != parts.identity.public() || identity.dh != parts.dh.public() {
+                return Err(Error::Damaged(Slot::Identity));
+            }
+        }
+        None => {
+            let dh = parts.dh.public();
+            let len = issue_lock_identity(&parts.identity, &dh, &mut cwt).map_err(|_| Error::Key)?;
+            cwt.truncate(len);
+            parts.storage.write(Slot::Identity, &cwt)?;
+        }
+    }
+    Ok(cwt)
+}

@@ -1,0 +1,178 @@
+//! What a board gives the agent: storage, clock, randomness, two keys and an actuator.
+
+use cardea_credentials::{Agreement, Random, Signer};
+use cardea_resources::{Bolt, Op};
+
+/// Log entries that fit into NVM.
+pub const LOG_SLOTS: u8 = 64;
+/// OSCORE contexts kept at once: the one in use, and the next until it is confirmed.
+pub const CONTEXTS: usize = 2;
+
+/// A named record in non-volatile memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Slot {
+    /// The owner code, until it is burnt. Written at the factory by [`provision`](crate::provision).
+    Code,
+    /// The lock's own CWT, written once: what a platform pinned must stay the same bytes for life.
+    Identity,
+    /// The pinned owner root and the platform credential under it.
+    Owner,
+    /// Keys of an OSCORE context, 0 or 1. Written once per EDHOC.
+    Context(u8),
+    /// Sender sequence limit of a context, 0 or 1. Written every 64 messages.
+    Sequence(u8),
+    /// Replay windows and the command-id cache. Written before and after each effect.
+    Ledger,
+    /// Where the log begins and ends.
+    LogMeta,
+    /// One log entry, below [`LOG_SLOTS`].
+    Log(u8),
+    /// The last platform time and the RTC at that moment.
+    Time,
+}
+
+impl Slot {
+    /// Number of slots.
+    pub const COUNT: usize = 10 + LOG_SLOTS as usize;
+    /// Bytes of the largest record.
+    pub const MAX_LEN: usize = 384;
+
+    /// A dense number below [`Self::COUNT`], the same for the life of a device: for laying slots out in flash.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Code => 0,
+            Self::Identity => 1,
+            Self::Owner => 2,
+            Self::Context(n) => 3 + usize::from(n & 1),
+            Self::Sequence(n) => 5 + usize::from(n & 1),
+            Self::Ledger => 7,
+            Self::LogMeta => 8,
+            Self::Time => 9,
+            Self::Log(n) => 10 + usize::from(n % LOG_SLOTS),
+        }
+    }
+
+    /// The most bytes a record in this slot has.
+    pub const fn max_len(self) -> usize {
+        match self {
+            Self::Code => 16,
+            Self::Identity => 192,
+            Self::Owner => Self::MAX_LEN,
+            Self::Context(_) => 64,
+            Self::Sequence(_) => 13,
+            Self::Ledger => 128,
+            Self::LogMeta => 9,
+            Self::Log(_) => 32,
+            Self::Time => 21,
+        }
+    }
+}
+
+/// The medium failed. What it holds of the slot is the old record or the new one, never a mixture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StorageFault;
+
+/// Non-volatile memory of small records.
+///
+/// `write` and `erase` are atomic and durable when they return: after a power cut at any moment a slot reads as the
+/// old record or the new one. An implementation needs a checksum and two copies per slot, or a log-structured flash
+/// file system. It must never be restored from a backup: sequence numbers
+/// would repeat.
+pub trait Storage {
+    /// Copies the record to the front of `out` and returns its length; `None` for an empty slot.
+    ///
+    /// # Errors
+    /// [`StorageFault`], also when the record does not fit.
+    fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault>;
+
+    /// Replaces the record.
+    ///
+    /// # Errors
+    /// [`StorageFault`].
+    fn write(&mut self, slot: Slot, record: &[u8]) -> Result<(), StorageFault>;
+
+    /// Empties the slot and overwrites what it held, as far as the medium allows.
+    ///
+    /// # Errors
+    /// [`StorageFault`].
+    fn erase(&mut self, slot: Slot) -> Result<(), StorageFault>;
+}
+
+/// The lock's own time.
+pub trait Clock {
+    /// Milliseconds since boot: never goes back, does not wrap, counts through deep sleep.
+    fn millis(&mut self) -> u64;
+
+    /// Milliseconds of a battery-backed counter with any starting point that runs on through resets. `None` where
+    /// there is none, or when it has lost power since [`Slot::Time`] was last written.
+    fn rtc(&mut self) -> Option<u64>;
+}
+
+/// The motor did not bring the bolt where it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActuatorFault;
+
+/// Bolt and battery.
+pub trait Actuator {
+    /// Moves the bolt and returns where it is then. Called once per executed command, after the command is in NVM.
+    ///
+    /// # Errors
+    /// [`ActuatorFault`] when the motor could not run or the bolt did not arrive.
+    fn drive(&mut self, op: Op) -> Result<Bolt, ActuatorFault>;
+
+    /// Where the bolt is, by its sensor.
+    fn bolt(&mut self) -> Bolt;
+
+    /// Remaining charge, 0 to 100 percent.
+    fn battery(&mut self) -> u8;
+}
+
+/// The types of one board, so that the agent has one type parameter. Implement it on an empty type.
+pub trait Board {
+    /// Non-volatile memory.
+    type Storage: Storage;
+    /// Time since boot, and the RTC where there is one.
+    type Clock: Clock;
+    /// A cryptographic random source; a secure element's, or a health-checked TRNG's DRBG.
+    type Random: Random;
+    /// The identity key: signs once in the lock's life.
+    type Identity: Signer;
+    /// The Diffie-Hellman key that EDHOC authenticates with.
+    type Dh: Agreement;
+    /// Bolt and battery.
+    type Actuator: Actuator;
+}
+
+/// The parts an agent is booted from, and falls apart into again.
+pub struct Parts<B: Board> {
+    /// Non-volatile memory.
+    pub storage: B::Storage,
+    /// Time.
+    pub clock: B::Clock,
+    /// Randomness.
+    pub random: B::Random,
+    /// Identity key.
+    pub identity: B::Identity,
+    /// Diffie-Hellman key.
+    pub dh: B::Dh,
+    /// Bolt and battery.
+    pub actuator: B::Actuator,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_slot_has_its_own_index() {
+        let mut slots =
+            std::vec![Slot::Code, Slot::Identity, Slot::Owner, Slot::Ledger, Slot::LogMeta, Slot::Time];
+        slots.extend([Slot::Context(0), Slot::Context(1), Slot::Sequence(0), Slot::Sequence(1)]);
+        slots.extend((0..LOG_SLOTS).map(Slot::Log));
+        let indices: BTreeSet<_> = slots.iter().map(|slot| slot.index()).collect();
+        assert_eq!(indices.len(), slots.len());
+        assert_eq!(indices, (0..Slot::COUNT).collect());
+        assert!(slots.iter().all(|slot| slot.max_len() <= Slot::MAX_LEN));
+    }
+}

@@ -1,0 +1,426 @@
+//! EDHOC with the platform, the lock as Initiator: activation by owner code, and later handshakes under the pinned
+//! root.
+
+use cardea_credentials::{
+    EAD_ACTIVATION_3, EAD_ACTIVATION_4, Random, activation_mac, verify_activation_mac, verify_platform,
+};
+use cardea_edhoc::correlation::{Prefix, prepend, split};
+use cardea_edhoc::{
+    ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, Initiator, InitiatorConfig, Method,
+    Suite,
+};
+use cardea_framing::{Class, Header, Kind};
+use cardea_resources::EventKind;
+use heapless::Vec;
+use sha2::{Digest, Sha256};
+
+use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, HANDSHAKE_HANDLE};
+use crate::board::{Board, CONTEXTS, Slot, Storage, StorageFault};
+use crate::ledger::Replay;
+use crate::outbox::HANDSHAKE_MAX;
+use crate::owner::{Owner, PlatformCwt, owner_code};
+use crate::session::Session;
+
+/// While a context is in use, a further handshake starts at most this often, in milliseconds.
+const EVERY_MS: u64 = 15 * 60 * 1000;
+/// Without any context: pause before the next attempt, doubled with each failure up to [`EVERY_MS`].
+const AGAIN_MS: u64 = 5_000;
+const MAX_DOUBLINGS: u32 = 8;
+const KNOWN_EADS: &[u32] = &[EAD_ACTIVATION_4.unsigned_abs()];
+
+/// Why a handshake ended without a context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum HandshakeFailure {
+    /// Nothing came within `handshake_ms`, or the radio could not deliver.
+    Silence,
+    /// The platform sent an EDHOC error: it does not know this lock, or the owner code is wrong.
+    Refused,
+    /// A message was malformed or did not authenticate.
+    Protocol,
+    /// The platform's credential is not under the pinned root, older than the pinned one, or of an unknown kind.
+    Credential,
+    /// The platform did not prove the owner code: it has none, or another one.
+    WrongCode,
+    /// The lock's own storage, key or random source failed.
+    Internal,
+}
+
+impl HandshakeFailure {
+    /// Whether the other side is to blame, so that the abuse limit counts it.
+    fn is_wrong(self) -> bool {
+        !matches!(self, Self::Silence | Self::Internal)
+    }
+}
+
+impl From<EdhocError> for HandshakeFailure {
+    fn from(error: EdhocError) -> Self {
+        match error {
+            EdhocError::PeerError(_) => Self::Refused,
+            EdhocError::KeyUnavailable | EdhocError::RandomUnavailable | EdhocError::BufferTooSmall => {
+                Self::Internal
+            }
+            _ => Self::Protocol,
+        }
+    }
+}
+
+impl From<StorageFault> for HandshakeFailure {
+    fn from(_: StorageFault) -> Self {
+        Self::Internal
+    }
+}
+
+/// What a handshake has to prove.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    /// The owner code, both ways; credentials by value.
+    Activation,
+    /// The platform's key under the pinned root.
+    Known,
+}
+
+struct Running {
+    initiator: Initiator,
+    mode: Mode,
+    deadline: u64,
+    /// C_R, once message_2 said it.
+    peer: Option<ConnId>,
+    /// The platform's credential, once it authenticated message_2.
+    platform: Option<Owner>,
+    /// Hash of the last message that was taken, to know a repeat of it.
+    taken: Option<[u8; 8]>,
+}
+
+/// The handshake in progress and when the next may start.
+#[derive(Default)]
+pub(crate) struct Handshake {
+    running: Option<Running>,
+    /// Something asks for a new context although there is one.
+    pub(crate) wanted: bool,
+    next_at: u64,
+    last_started: Option<u64>,
+    failures: u32,
+}
+
+impl Handshake {
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// No context is left, or somebody stands at the lock: try at once.
+    pub(crate) fn soon(&mut self) {
+        self.next_at = 0;
+    }
+
+    /// A frame of it went out or came in.
+    pub(crate) fn alive(&mut self, now: u64, handshake_ms: u32) {
+        if let Some(running) = &mut self.running {
+            running.deadline = now.saturating_add(u64::from(handshake_ms));
+        }
+    }
+
+    fn due(&self, has_context: bool) -> Option<u64> {
+        match (has_context, self.wanted) {
+            (false, _) => Some(self.next_at),
+            (true, true) => Some(self.last_started.map_or(0, |at| at.saturating_add(EVERY_MS))),
+            (true, false) => None,
+        }
+    }
+}
+
+impl<B: Board> Agent<B> {
+    /// When the handshake needs attention.
+    pub(crate) fn handshake_timeout(&self, now: u64) -> Option<u64> {
+        if let Some(running) = &self.handshake.running {
+            return Some(running.deadline);
+        }
+        if !self.has_code && self.owner.is_none() {
+            return None;
+        }
+        let due = self.handshake.due(self.current().is_some())?;
+        Some(due.max(self.limiter.refused_until(now).unwrap_or(0)))
+    }
+
+    /// Gives up what ran out of time and starts what is due.
+    pub(crate) fn drive_handshake(&mut self, now: u64) {
+        if self.handshake.running.as_ref().is_some_and(|running| now >= running.deadline) {
+            self.handshake_failed(now, HandshakeFailure::Silence);
+        }
+        let due = self.handshake_timeout(now).is_some_and(|at| at <= now);
+        if self.handshake.running.is_none()
+            && due
+            && let Err(failure) = self.start_handshake(now)
+        {
+            self.handshake_failed(now, failure);
+        }
+    }
+
+    /// The radio gave the message up.
+    pub(crate) fn handshake_undelivered(&mut self, now: u64) {
+        if self.handshake.is_running() {
+            self.handshake_failed(now, HandshakeFailure::Silence);
+        }
+    }
+
+    /// Somebody, perhaps the platform, says that it has lost our context.
+    pub(crate) fn hinted(&mut self) {
+        self.handshake.wanted = true;
+    }
+
+    fn start_handshake(&mut self, now: u64) -> Result<(), HandshakeFailure> {
+        let mode = match (&self.owner, self.has_code) {
+            (None, _) => Mode::Activation,
+            (Some(_), false) => Mode::Known,
+            // Pinned, and the code not burnt: the platform has the lock as its own, unless it was restored from
+            // before the activation. Both ways, in turn.
+            (Some(_), true) if self.handshake.failures.is_multiple_of(2) => Mode::Known,
+            (Some(_), true) => Mode::Activation,
+        };
+        self.handshake.last_started = Some(now);
+        let c_i = self.choose_c_i().ok_or(HandshakeFailure::Internal)?;
+        let ephemeral = EphemeralKey::generate(&mut self.parts.random)?;
+        let config = InitiatorConfig {
+            suite: Suite::S2,
+            refused_suites: &[],
+            method: Method::StaticDh,
+            c_i,
+            known_eads: KNOWN_EADS,
+        };
+        let mut initiator = Initiator::new(config, ephemeral);
+        let message = datagram(Prefix::New, |out| initiator.message_1(&[], out))?;
+        self.outbox.handshake = Some(message);
+        let deadline = now.saturating_add(u64::from(self.config.handshake_ms));
+        self.handshake.running =
+            Some(Running { initiator, mode, deadline, peer: None, platform: None, taken: None });
+        Ok(())
+    }
+
+    /// One byte that CBOR writes in one byte, and that no context in use has.
+    fn choose_c_i(&mut self) -> Option<ConnId> {
+        for _ in 0..64 {
+            let mut byte = [0];
+            self.parts.random.fill(&mut byte).ok()?;
+            let [byte] = byte;
+            let id = match byte % 48 {
+                small @ 0..24 => small,
+                negative => negative - 24 + 0x20,
+            };
+            let used =
+                self.sessions.iter().flatten().any(|session| {
+                    session.context.recipient_id() == [id] || session.context.sender_id() == [id]
+                });
+            if !used {
+                return ConnId::new(&[id]).ok();
+            }
+        }
+        None
+    }
+
+    /// Takes an EDHOC datagram's body.
+    pub(crate) fn edhoc_datagram(&mut self, now: u64, body: &[u8]) {
+        if self.limiter.refused_until(now).is_some() {
+            return self.drop_frame();
+        }
+        let Some(running) = &mut self.handshake.running else { return self.drop_frame() };
+        let Ok((Prefix::Session(id), message)) = split(body) else { return self.drop_frame() };
+        let digest = Sha256::digest(body).first_chunk::<8>().copied();
+        if id != running.initiator.c_i() || running.taken == digest {
+            return self.drop_frame();
+        }
+        let result = match &running.platform {
+            None => self.message_2(message),
+            Some(_) => self.message_4(now, message),
+        };
+        match result {
+            Ok(()) => {
+                if let Some(running) = &mut self.handshake.running {
+                    running.taken = digest;
+                }
+                self.handshake.alive(now, self.config.handshake_ms);
+            }
+            Err((failure, answer)) => {
+                let peer = self.handshake.running.as_ref().and_then(|running| running.peer);
+                self.handshake_failed(now, failure);
+                if let (Some(peer), Some(answer)) = (peer, answer) {
+                    self.outbox.handshake = datagram(Prefix::Session(peer), |out| answer.encode(out)).ok();
+                }
+            }
+        }
+    }
+
+    fn message_2(&mut self, message: &[u8]) -> Result<(), Refusal> {
+        let Some(running) = &mut self.handshake.running else { return Ok(()) };
+        let mut plaintext = [0; DATAGRAM_MAX];
+        let peer = running.initiator.parse_message_2(message, &mut plaintext).map_err(refusal)?;
+        running.peer = Some(peer.conn_id);
+        let cwt = match (peer.id_cred, &self.owner) {
+            (IdCred::Kcwt(cwt), _) => cwt,
+            // One platform credential is pinned, whatever name it goes by; MAC_2 says whether it is that one.
+            (IdCred::Kid(_), Some(owner)) if running.mode == Mode::Known => &owner.cwt,
+            _ => return Err(unwelcome()),
+        };
+        let identity =
+            verify_platform(cwt, self.owner.as_ref().map(|owner| &owner.root)).map_err(|_| unwelcome())?;
+        if self.owner.as_ref().is_some_and(|owner| identity.version < owner.version) {
+            return Err(unwelcome());
+        }
+        let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
+        running.initiator.verify_message_2(&peer, &cwt, &identity.dh).map_err(refusal)?;
+
+        let reply = match running.mode {
+            Mode::Known => {
+                let id_cred = IdCred::Kid(&self.lock_id.0);
+                datagram(Prefix::Session(peer.conn_id), |out| {
+                    running.initiator.message_3(&id_cred, &self.cwt, &self.parts.dh, &[], out)
+                })
+            }
+            Mode::Activation => {
+                let code = owner_code(&mut self.parts.storage)
+                    .map_err(internal)?
+                    .ok_or_else(|| internal(StorageFault))?;
+                let th_3 = running.initiator.th_3().map_err(refusal)?;
+                let mac = activation_mac(&code, EAD_ACTIVATION_3, &th_3, &self.cwt);
+                let id_cred = IdCred::Kcwt(&self.cwt);
+                datagram(Prefix::Session(peer.conn_id), |out| {
+                    let eads = [Ead::new(EAD_ACTIVATION_3, &mac)];
+                    running.initiator.message_3(&id_cred, &self.cwt, &self.parts.dh, &eads, out)
+                })
+            }
+        }
+        .map_err(refusal)?;
+        running.platform = Some(Owner { root: identity.root, version: identity.version, cwt });
+        self.outbox.handshake = Some(reply);
+        Ok(())
+    }
+
+    fn message_4(&mut self, now: u64, message: &[u8]) -> Result<(), Refusal> {
+        let Some(running) = &mut self.handshake.running else { return Ok(()) };
+        let Some(platform) = &running.platform else { return Ok(()) };
+        let mut plaintext = [0; DATAGRAM_MAX];
+        let eads = running.initiator.handle_message_4(message, &mut plaintext).map_err(refusal)?;
+        if running.mode == Mode::Activation {
+            let code = owner_code(&mut self.parts.storage)
+                .map_err(internal)?
+                .ok_or_else(|| internal(StorageFault))?;
+            let th_4 = running.initiator.th_4().map_err(refusal)?;
+            let proof = eads.value(EAD_ACTIVATION_4).unwrap_or_default();
+            verify_activation_mac(&code, EAD_ACTIVATION_4, &th_4, &platform.cwt, proof)
+                .map_err(|_| (HandshakeFailure::WrongCode, Some(ErrorMessage::Unspecified("owner code"))))?;
+        }
+        let keys = running.initiator.oscore().map_err(refusal)?;
+        // The owner first: a context without an owner means nothing, an owner without a context starts over.
+        if self.owner.as_ref() != Some(platform) {
+            platform.save(&mut self.parts.storage).map_err(internal)?;
+            let first = self.owner.is_none();
+            let root = platform.root.thumbprint();
+            self.owner = Some(platform.clone());
+            if first {
+                self.tell(AgentEvent::Activated { root });
+            }
+        }
+        self.install(&keys).map_err(internal)?;
+        self.handshake.running = None;
+        self.handshake.wanted = false;
+        self.handshake.failures = 0;
+        self.tell(AgentEvent::Connected);
+        // The first OSCORE message under the new context confirms it on both sides.
+        self.events.restart();
+        if self.events.is_empty() {
+            self.events.push(
+                EventKind::Boot,
+                Some(self.config.firmware.to_u32()),
+                None,
+                self.time.stamp(now),
+                now,
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts a new context beside the one in use, or in place of one that nobody confirmed.
+    fn install(&mut self, keys: &cardea_edhoc::OscoreKeys) -> Result<(), StorageFault> {
+        let free = self.sessions.iter().position(Option::is_none);
+        let Some(place) = free.or_else(|| self.current()).filter(|&place| place < CONTEXTS) else {
+            return Err(StorageFault);
+        };
+        let generation = self.next_generation;
+        let session = Session::create(&mut self.parts.storage, place as u8, generation, keys)?;
+        self.next_generation = generation.saturating_add(1);
+        if let Some(replay) = self.ledger.replay.get_mut(place) {
+            *replay = Replay { generation, ..Replay::default() };
+        }
+        if let Some(slot) = self.sessions.get_mut(place)
+            && let Some(replaced) = slot.replace(session)
+        {
+            self.tokens.forget(replaced.generation);
+        }
+        Ok(())
+    }
+
+    fn handshake_failed(&mut self, now: u64, failure: HandshakeFailure) {
+        self.handshake.running = None;
+        self.outbox.handshake = None;
+        self.link.abandon(HANDSHAKE_HANDLE);
+        let pause = AGAIN_MS << self.handshake.failures.min(MAX_DOUBLINGS);
+        let pause = pause.min(EVERY_MS);
+        // A whole house that lost its platform at once should not come back at once.
+        let spread = self.random_token().map_or(0, u64::from_be_bytes) % (pause / 4);
+        self.handshake.next_at = now.saturating_add(pause + spread);
+        self.handshake.failures = self.handshake.failures.saturating_add(1);
+        self.tell(AgentEvent::HandshakeFailed(failure));
+        if failure.is_wrong() && self.limiter.wrong(now) {
+            self.tell(AgentEvent::Alarm(Alarm::TooManyWrong));
+        }
+    }
+
+    /// An authentic message of the platform came under this context: it is confirmed, so the older one and the owner
+    /// code go. False when that could not be made durable; then the message must have no effect.
+    pub(crate) fn confirmed(&mut self, place: usize) -> Result<(), StorageFault> {
+        if self.has_code {
+            self.parts.storage.erase(Slot::Code)?;
+            self.has_code = false;
+        }
+        if self.current() == Some(place) {
+            for other in (0..CONTEXTS).filter(|&other| other != place) {
+                let Some(slot) = self.sessions.get_mut(other) else { continue };
+                if let Some(old) = slot {
+                    self.parts.storage.erase(Slot::Context(other as u8))?;
+                    self.tokens.forget(old.generation);
+                    *slot = None;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A failure, and what to tell the platform about it.
+type Refusal = (HandshakeFailure, Option<ErrorMessage<'static>>);
+
+fn refusal(error: EdhocError) -> Refusal {
+    (error.into(), ErrorMessage::answering(error, &[Suite::S2]))
+}
+
+fn unwelcome() -> Refusal {
+    (HandshakeFailure::Credential, Some(ErrorMessage::UnknownCredential))
+}
+
+fn internal(fault: StorageFault) -> Refusal {
+    (fault.into(), None)
+}
+
+/// A platform EDHOC datagram: header byte, correlation prefix, message.
+fn datagram(
+    prefix: Prefix,
+    write: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
+) -> Result<Vec<u8, HANDSHAKE_MAX>, EdhocError> {
+    let mut out = Vec::new();
+    out.resize_default(HANDSHAKE_MAX).map_err(|_| EdhocError::BufferTooSmall)?;
+    let (header, body) = out.split_first_mut().ok_or(EdhocError::BufferTooSmall)?;
+    *header = Header { kind: Kind::PlatformEdhoc, more: false, class: Class::Interactive }.encode();
+    let at = prepend(&prefix, body)?;
+    let len = write(body.get_mut(at..).unwrap_or_default())?;
+    out.truncate(1 + at + len);
+    Ok(out)
+}

@@ -1,0 +1,73 @@
+//! Who owns the lock: the pinned root and the platform credential under it.
+
+use cardea_credentials::{MAX_PLATFORM_CWT_LEN, OwnerCode, PublicKey};
+use heapless::Vec;
+use zeroize::Zeroizing;
+
+use crate::board::{Slot, Storage, StorageFault};
+use crate::bytes::{Reader, Writer};
+
+const RECORD_VERSION: u8 = 1;
+
+/// A platform's CWT as it came.
+pub(crate) type PlatformCwt = Vec<u8, MAX_PLATFORM_CWT_LEN>;
+
+/// The record in `Slot::Owner`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) root: PublicKey,
+    /// Lowest platform version that may speak for the root.
+    pub(crate) version: u32,
+    pub(crate) cwt: PlatformCwt,
+}
+
+impl Owner {
+    /// The owner, if the lock has one. `Ok(Err(()))`: there is a record and it makes no sense.
+    pub(crate) fn load(storage: &mut impl Storage) -> Result<Result<Option<Self>, ()>, StorageFault> {
+        let mut record = [0; Slot::Owner.max_len()];
+        Ok(match storage.read(Slot::Owner, &mut record)? {
+            Some(len) => Self::decode(record.get(..len).unwrap_or_default()).map(Some).ok_or(()),
+            None => Ok(None),
+        })
+    }
+
+    /// One write.
+    pub(crate) fn save(&self, storage: &mut impl Storage) -> Result<(), StorageFault> {
+        let mut record = [0; Slot::Owner.max_len()];
+        let mut writer = Writer::new(&mut record);
+        writer.u8(RECORD_VERSION);
+        writer.bytes(&self.root.to_compressed());
+        writer.u32(self.version);
+        writer.counted(&self.cwt);
+        let len = writer.finish().ok_or(StorageFault)?;
+        storage.write(Slot::Owner, record.get(..len).unwrap_or_default())
+    }
+
+    fn decode(record: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(record);
+        if reader.u8()? != RECORD_VERSION {
+            return None;
+        }
+        let root = PublicKey::from_sec1(reader.bytes(33)?).ok()?;
+        let version = reader.u32()?;
+        let cwt = Vec::from_slice(reader.counted()?).ok()?;
+        reader.end().then_some(Self { root, version, cwt })
+    }
+}
+
+/// Writes the owner code into a new lock: what the factory does once, with the code that goes on the second label.
+///
+/// # Errors
+/// [`StorageFault`].
+pub fn provision(storage: &mut impl Storage, code: &OwnerCode) -> Result<(), StorageFault> {
+    storage.write(Slot::Code, code.to_bytes().as_ref())
+}
+
+/// The owner code, until it is burnt.
+pub(crate) fn owner_code(storage: &mut impl Storage) -> Result<Option<OwnerCode>, StorageFault> {
+    let mut code = Zeroizing::new([0; 16]);
+    Ok(match storage.read(Slot::Code, code.as_mut())? {
+        Some(16) => Some(OwnerCode::from_bytes(*code)),
+        _ => None,
+    })
+}
