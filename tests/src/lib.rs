@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod loopback;
 pub mod process;
 pub mod spy;
+pub mod venv;
 
 use std::{
     net::{TcpListener, UdpSocket},

@@ -1,0 +1,28 @@
+//! Where the Python peers are. `scripts/lib/venv.sh` makes their environment.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A command that runs `script`, a file of `tests/peers/`, in the tests' Python environment: `CARDEA_TEST_VENV`, else
+/// `target/test-venv` under the workspace.
+///
+/// Without that environment the test fails, because a test that did not run must not look like one that passed.
+/// `CARDEA_ALLOW_SKIP=1` turns that into `None`, and says so.
+pub fn python(script: &str) -> Option<Command> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let venv = std::env::var_os("CARDEA_TEST_VENV")
+        .map_or_else(|| workspace.join("target/test-venv"), PathBuf::from);
+    let interpreter = venv.join("bin/python");
+    if !interpreter.is_file() {
+        let missing = format!("no Python environment at {}: run scripts/lib/venv.sh", venv.display());
+        let skip = std::env::var_os("CARDEA_ALLOW_SKIP").is_some_and(|value| value == "1");
+        assert!(skip, "{missing}, or set CARDEA_ALLOW_SKIP=1 to go without");
+        println!("skipped: {missing}");
+        return None;
+    }
+    let mut command = Command::new(interpreter);
+    command.arg(workspace.join("tests/peers").join(script));
+    Some(command)
+}
