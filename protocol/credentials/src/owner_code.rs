@@ -185,6 +185,9 @@ fn digit(symbol: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
+    use std::string::ToString;
+
     use super::*;
 
     const CODE: OwnerCode = OwnerCode::from_bytes([

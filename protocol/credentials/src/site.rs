@@ -10,7 +10,7 @@ use crate::{Error, PublicKey, Signer};
 pub const AAD_ACTIVATION_STATUS: &str = "cardea/activation-status";
 
 /// The greatest length of an encoded activation status.
-pub const MAX_ACTIVATION_STATUS_LEN: usize = 144;
+pub const MAX_ACTIVATION_STATUS_LEN: usize = 136;
 
 /// The longest audience name.
 pub const MAX_AUDIENCE: usize = 64;

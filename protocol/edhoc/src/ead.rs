@@ -28,9 +28,9 @@ impl<'a> Ead<'a> {
 }
 
 /// The items of one message as they were read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Eads<'a> {
-    items: heapless::Vec<Ead<'a>, MAX_EADS>,
+    items: [Option<Ead<'a>>; MAX_EADS],
     /// Their encoding, which the MACs cover.
     raw: &'a [u8],
 }
@@ -38,7 +38,7 @@ pub struct Eads<'a> {
 impl<'a> Eads<'a> {
     /// The items in their order, without padding.
     pub fn iter(&self) -> impl Iterator<Item = Ead<'a>> + '_ {
-        self.items.iter().copied()
+        self.items.iter().flatten().copied()
     }
 
     /// The value of the first item with this label, as it stands on the wire.
@@ -53,7 +53,8 @@ impl<'a> Eads<'a> {
 
     /// Reads all that is left. `known` holds the labels, without sign, that the application understands.
     pub(crate) fn read(reader: &mut Reader<'a>, known: &[u32]) -> Result<Self, Error> {
-        let mut eads = Self { items: heapless::Vec::new(), raw: reader.rest() };
+        let mut eads = Self { items: [None; MAX_EADS], raw: reader.rest() };
+        let mut free = eads.items.iter_mut();
         while !reader.is_empty() {
             let label = i32::try_from(reader.int()?).map_err(|_| Error::Malformed)?;
             let value = match reader.peek() {
@@ -64,7 +65,7 @@ impl<'a> Eads<'a> {
                 return Err(Error::CriticalEad);
             }
             if label != EAD_PADDING {
-                eads.items.push(Ead { label, value }).map_err(|_| Error::TooLong)?;
+                *free.next().ok_or(Error::TooLong)? = Some(Ead { label, value });
             }
         }
         Ok(eads)

@@ -43,7 +43,7 @@ impl EphemeralKey {
 
 /// What the peer said about itself in message_2 or message_3, not yet verified. It borrows the caller's plaintext
 /// buffer, so a credential that came by value needs no copy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Peer<'b> {
     /// The peer's connection identifier: C_R for the Initiator, C_I for the Responder.
     pub conn_id: ConnId,

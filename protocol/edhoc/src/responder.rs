@@ -23,7 +23,7 @@ pub struct ResponderConfig {
 }
 
 /// What a message_1 says. Nothing in it is authenticated.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Message1<'m> {
     /// The suite that was selected.
     pub suite: Suite,
