@@ -5,6 +5,8 @@
 
 pub mod config;
 pub mod framing;
+pub mod oscore;
+pub mod resources;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -15,4 +17,8 @@ pub const TARGETS: &[Target] = &[
     ("framing_datagram", framing::framing_datagram),
     ("framing_elision", framing::framing_elision),
     ("framing_link", framing::framing_link),
+    ("coap_parse", oscore::coap_parse),
+    ("oscore_request", oscore::oscore_request),
+    ("oscore_response", oscore::oscore_response),
+    ("resources_decode", resources::resources_decode),
 ];

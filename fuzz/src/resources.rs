@@ -1,0 +1,31 @@
+//! Payloads inside OSCORE: an authentic peer may still be a wrong one.
+
+use cardea_resources::{
+    Battery, Command, CommandReply, Event, EventReply, LogEntry, LogPage, LogPageWriter, LogRequest, Status,
+    Time,
+};
+
+/// Every decoder: what one accepts, it accepts again as its own encoder writes it, and as the same value.
+pub fn resources_decode(data: &[u8]) {
+    macro_rules! stable {
+        ($($type:ident),*) => {$(
+            if let Ok(value) = $type::decode(data) {
+                let mut out = [0; 64];
+                let len = value.encode(&mut out).unwrap_or_default();
+                assert!(len <= $type::MAX_LEN);
+                assert_eq!($type::decode(out.get(..len).unwrap_or_default()), Ok(value));
+            }
+        )*};
+    }
+    stable!(Command, CommandReply, Event, EventReply, Status, Battery, Time, LogRequest, LogEntry);
+
+    if let Ok(page) = LogPage::decode(data) {
+        let mut out = vec![0; data.len()];
+        let Ok(mut writer) = LogPageWriter::new(&mut out, page.end) else { return };
+        let written = page.entries().filter(|entry| writer.push(entry) == Ok(true)).count();
+        assert_eq!(written, page.entries().len());
+        let len = writer.finish();
+        let again = LogPage::decode(out.get(..len).unwrap_or_default());
+        assert!(again.is_ok_and(|again| again.end == page.end && again.entries().eq(page.entries())));
+    }
+}
