@@ -1,0 +1,355 @@
+//! One admitted lock: its sessions, its open windows, the one frame that waits for it, and when it needs attention.
+
+use cardea_framing::LockId;
+use cardea_radio::{Change, Event, Failure, LorawanClass, Millis, Outcome, Refusal, Send};
+
+use super::Purpose;
+use super::downlink::Slot;
+use super::shared::Shared;
+use crate::adr::Adr;
+use crate::mac;
+use crate::session::{Identity, RecordKey, RxParams, SAVE_AFTER, SAVE_EVERY, Session, given_up};
+
+/// A request that so many downlinks carried without an answer is not repeated: some devices ignore some commands.
+const MAX_ASKS: u8 = 3;
+/// After a store failure, a device waits so long before it tries to reserve counters again.
+const STORE_RETRY: Millis = 1_000;
+/// An answer that is owed leaves so long before its last moment, if no frame came to take it along.
+const OWED_BEFORE: Millis = 60;
+
+pub(super) struct Device {
+    pub(super) identity: Identity,
+    pub(super) active: Option<Session>,
+    /// Joined and not heard on yet.
+    pub(super) pending: Option<Session>,
+    /// A join's commit is under way.
+    pub(super) joining: bool,
+    /// A new identity's commit is under way.
+    pub(super) being_replaced: bool,
+    pub(super) last_join: Option<(u16, Millis)>,
+    pub(super) queued: Option<Send>,
+    pub(super) window: Option<Window>,
+    /// Token of the downlink that the forwarder has not answered yet.
+    pub(super) flight: Option<u16>,
+    /// A downlink is waiting for its time or on the air until then; a later counter must not overtake it.
+    pub(super) busy_until: Millis,
+    /// Class C: no attempt before this time (duty cycle).
+    pub(super) not_before: Millis,
+    pub(super) timer: Option<Millis>,
+    /// The session record is being written.
+    pub(super) saving: bool,
+    /// Something other than counters changed in it.
+    pub(super) save_now: bool,
+    store_again: Millis,
+    /// When the last uplink ended, and when its first copy came.
+    pub(super) last_heard: Millis,
+    pub(super) first_heard: Millis,
+    pub(super) repeats: u8,
+    pub(super) adr: Adr,
+    pub(super) adr_on: bool,
+    /// It was heard on a channel it should not use.
+    pub(super) wants_mask: bool,
+    /// Requests (as bits of [`given_up`]) in the last downlink, and how often each went without an answer.
+    pub(super) asked: u8,
+    pub(super) asked_power: u8,
+    unanswered: [u8; 3],
+    /// What the gateway was told last: mtu.
+    told: Option<u16>,
+}
+
+/// The receive windows of the last uplink.
+pub(super) struct Window {
+    pub(super) rx1: Slot,
+    pub(super) rx2: Slot,
+    pub(super) owed: Owed,
+}
+
+/// What an uplink asks of us, beside what the gateway may have to say.
+pub(super) struct Owed {
+    /// A downlink must go even if the gateway has nothing to say.
+    pub(super) any: bool,
+    /// The uplink was confirmed.
+    pub(super) ack: bool,
+    /// MAC answers to this uplink.
+    pub(super) answers: Vec<u8>,
+}
+
+impl Window {
+    /// When a downlink that is owed goes out at the latest to make RX1.
+    pub(super) fn owed_at(&self, shared: &Shared) -> Millis {
+        self.rx1.at.saturating_sub(shared.lead() + OWED_BEFORE)
+    }
+}
+
+impl Device {
+    pub(super) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            active: None,
+            pending: None,
+            joining: false,
+            being_replaced: false,
+            last_join: None,
+            queued: None,
+            window: None,
+            flight: None,
+            busy_until: 0,
+            not_before: 0,
+            timer: None,
+            saving: false,
+            save_now: false,
+            store_again: 0,
+            last_heard: 0,
+            first_heard: 0,
+            repeats: 0,
+            adr: Adr::default(),
+            adr_on: false,
+            wants_mask: false,
+            asked: 0,
+            asked_power: 0,
+            unanswered: [0; 3],
+            told: None,
+        }
+    }
+
+    /// A new session knows nothing of what was going on in the old one.
+    pub(super) fn start_session(&mut self, now: Millis) {
+        self.window = None;
+        self.flight = None;
+        self.busy_until = now;
+        self.not_before = now;
+        self.repeats = 0;
+        self.last_heard = 0;
+        self.adr.reset();
+        (self.asked, self.unanswered) = (0, [0; 3]);
+        self.told = None;
+    }
+
+    /// Takes a frame to send, or says why not.
+    pub(super) fn enqueue(&mut self, now: Millis, send: Send, shared: &Shared) -> Result<(), Outcome> {
+        let session = self.active.as_ref().ok_or(Outcome::Refused(Refusal::NotJoined))?;
+        if send.frame.len() > self.mtu(session, shared) {
+            return Err(Outcome::Refused(Refusal::TooBig));
+        }
+        if self.queued.is_some() {
+            return Err(Outcome::Refused(Refusal::Busy));
+        }
+        if now >= send.deadline {
+            return Err(Outcome::Expired);
+        }
+        if shared.pull_address.is_none() {
+            return Err(Outcome::Failed(Failure::NoRadio));
+        }
+        self.queued = Some(send);
+        Ok(())
+    }
+
+    /// Largest frame down: what RX1 takes at the data rate of the last uplink, or what RX2 takes for class C.
+    fn mtu(&self, session: &Session, shared: &Shared) -> usize {
+        let rx2 = shared.plan.max_payload(session.rx.rx2_dr);
+        let rx1 = || {
+            let (_, dr) = shared
+                .plan
+                .rx1(shared.plan.default_rx2.0, session.dr?, session.rx.rx1_offset)
+                .or_else(|| {
+                    // US915 finds no RX1 for an RX2 frequency; any uplink channel will do, only the data rate matters.
+                    shared.plan.rx1(903_900_000, session.dr?, session.rx.rx1_offset)
+                })?;
+            Some(shared.plan.max_payload(dr))
+        };
+        match self.identity.class {
+            LorawanClass::A => rx1().unwrap_or(rx2),
+            LorawanClass::C => rx2,
+        }
+    }
+
+    /// Tells the gateway what this link can do, when that has changed.
+    pub(super) fn report_link(&mut self, lock: LockId, shared: &mut Shared) {
+        let Some(session) = &self.active else { return };
+        let mtu_down = u16::try_from(self.mtu(session, shared)).unwrap_or(u16::MAX);
+        if self.told == Some(mtu_down) {
+            return;
+        }
+        self.told = Some(mtu_down);
+        let sleepy = self.identity.class == LorawanClass::A;
+        // Class A answers with its next uplink, which is some polls away; class C as soon as its duty cycle lets it.
+        let (retry_ms, life_ms) = if sleepy { (20_000, 30_000) } else { (8_000, 10_000) };
+        shared.events.push_back(Event::Link { lock, mtu_down, sleepy, retry_ms, life_ms });
+    }
+
+    /// Does what is due.
+    pub(super) fn service(&mut self, lock: LockId, now: Millis, shared: &mut Shared) {
+        if let Some(send) = self.queued.take_if(|send| now >= send.deadline) {
+            shared.outcome(send.handle, Outcome::Expired);
+        }
+        if self.being_replaced {
+            return;
+        }
+        let due = self.active.as_ref().is_some_and(|s| {
+            s.unsaved >= SAVE_EVERY || s.unsaved_since.is_some_and(|since| now >= since + SAVE_AFTER)
+        });
+        if (due || self.save_now) && now >= self.store_again {
+            self.save(lock, shared);
+        }
+        if self.flight.is_none() {
+            self.downlink(lock, now, shared);
+        }
+    }
+
+    /// When this device needs [`service`](Self::service) next.
+    pub(super) fn next_time(&self, now: Millis, shared: &Shared) -> Option<Millis> {
+        let deadline = self.queued.as_ref().map(|send| send.deadline);
+        let save = self.active.as_ref().and_then(|s| s.unsaved_since).filter(|_| !self.saving);
+        let save = save.map(|since| (since + SAVE_AFTER).max(self.store_again));
+        let window = self.window.as_ref().filter(|_| self.flight.is_none()).map(|window| {
+            let owed_at = window.owed_at(shared);
+            if window.owed.any && now < owed_at {
+                owed_at
+            } else {
+                window.rx2.at.saturating_sub(shared.lead()) + 1
+            }
+        });
+        let class_c =
+            (self.identity.class == LorawanClass::C && self.queued.is_some() && self.flight.is_none())
+                .then(|| self.busy_until.max(self.not_before))
+                .filter(|at| *at > now);
+        // Never at once again: what could be done now has been done.
+        [deadline, save, window, class_c].into_iter().flatten().min().map(|at| at.max(now + 1))
+    }
+
+    /// Reserves the next block of downlink counters when the old one runs low.
+    pub(super) fn reserve(&mut self, lock: LockId, now: Millis, shared: &mut Shared) {
+        if let Some(session) = &mut self.active
+            && session.wants_block()
+            && !self.saving
+            && now >= self.store_again
+        {
+            session.reserve();
+            self.save(lock, shared);
+        }
+    }
+
+    /// Writes the session record, unless one is being written.
+    pub(super) fn save(&mut self, lock: LockId, shared: &mut Shared) {
+        if self.saving {
+            return;
+        }
+        let Some(session) = &mut self.active else { return };
+        (session.unsaved, session.unsaved_since) = (0, None);
+        let change = Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) };
+        let (dev_addr, down) = (session.dev_addr, session.reserved_down);
+        self.saving = true;
+        self.save_now = false;
+        shared.commit(vec![change], Purpose::Session { lock, dev_addr, down });
+    }
+
+    /// The record that has not been written although it is not the newest any more.
+    pub(super) fn unsaved_record(&mut self, lock: LockId) -> Option<Change> {
+        let session = self.active.as_mut().filter(|session| session.unsaved > 0)?;
+        (session.unsaved, session.unsaved_since) = (0, None);
+        Some(Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) })
+    }
+
+    /// The session record was written, or not. Returns the handle of a send that failed for want of a counter.
+    pub(super) fn stored(
+        &mut self,
+        now: Millis,
+        dev_addr: u32,
+        down: u32,
+        stored: bool,
+        shared: &mut Shared,
+    ) -> Option<u64> {
+        self.saving = false;
+        let session = self.active.as_mut().filter(|session| session.dev_addr == dev_addr)?;
+        if stored {
+            session.durable_down = session.durable_down.max(down);
+            return None;
+        }
+        session.unsaved_since.get_or_insert(now);
+        self.store_again = now + STORE_RETRY;
+        if session.next_down < session.durable_down {
+            return None;
+        }
+        // No counter, no downlink: neither the frame nor the answer that is owed.
+        self.window = None;
+        let send = self.queued.take()?;
+        shared.outcome(send.handle, Outcome::Failed(Failure::Store));
+        Some(send.handle)
+    }
+
+    /// Bits of [`given_up`] for what this device should be asked.
+    pub(super) fn requests(&self, shared: &Shared) -> u8 {
+        let Some(session) = &self.active else { return 0 };
+        let mut bits = session.differs(shared.wanted_rx());
+        if session.given_up & given_up::LINK_ADR == 0
+            && (self.wants_mask || self.wanted_rate(session, shared).is_some())
+        {
+            bits |= given_up::LINK_ADR;
+        }
+        bits
+    }
+
+    fn wanted_rate(&self, session: &Session, shared: &Shared) -> Option<(u8, u8)> {
+        let dr = session.dr.filter(|_| self.adr_on)?;
+        self.adr.wanted(&shared.plan, dr, session.power)
+    }
+
+    /// The commands for those bits that fit into `room` bytes, with the bits that made it and the power they ask for.
+    pub(super) fn write_requests(&self, shared: &Shared, mut room: usize) -> (Vec<u8>, u8, u8) {
+        let Some(session) = &self.active else { return (Vec::new(), 0, 0) };
+        let wanted = shared.wanted_rx();
+        let bits = self.requests(shared);
+        let (dr, power) =
+            self.wanted_rate(session, shared).unwrap_or((session.dr.unwrap_or(0), session.power));
+        let (mut out, mut written) = (Vec::new(), 0);
+        let mut add = |bit: u8, command: Vec<u8>| {
+            if bits & bit != 0 && command.len() <= room {
+                room -= command.len();
+                out.extend(command);
+                written |= bit;
+            }
+        };
+        add(given_up::RX_TIMING, mac::rx_timing_setup_req(wanted.delay).to_vec());
+        let rx_param = mac::rx_param_setup_req(wanted.rx1_offset, wanted.rx2_dr, wanted.rx2_frequency);
+        add(given_up::RX_PARAM, rx_param.to_vec());
+        let masks = shared.plan.channel_masks();
+        add(
+            given_up::LINK_ADR,
+            masks
+                .into_iter()
+                .flat_map(|(control, mask)| mac::link_adr_req(dr, power, control, mask))
+                .collect(),
+        );
+        (out, written, power)
+    }
+
+    /// Notes which requests of the last downlink this uplink answered; those it did not are given up in the end.
+    pub(super) fn settle_requests(&mut self, answered: u8) {
+        let Some(session) = &mut self.active else { return };
+        let all = [given_up::LINK_ADR, given_up::RX_PARAM, given_up::RX_TIMING];
+        for (bit, unanswered) in all.into_iter().zip(&mut self.unanswered) {
+            if answered & bit != 0 {
+                *unanswered = 0;
+            } else if self.asked & bit != 0 {
+                *unanswered += 1;
+                if *unanswered >= MAX_ASKS {
+                    session.given_up |= bit;
+                    self.save_now = true;
+                }
+            }
+        }
+        self.asked = 0;
+    }
+}
+
+impl Shared {
+    /// Receive parameters as this network wants them.
+    pub(super) fn wanted_rx(&self) -> RxParams {
+        RxParams {
+            delay: self.config.rx1_delay,
+            rx1_offset: self.config.rx1_dr_offset,
+            rx2_dr: self.plan.rx2.1,
+            rx2_frequency: self.plan.rx2.0,
+        }
+    }
+}
