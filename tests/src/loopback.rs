@@ -135,12 +135,13 @@ impl LoopRadio {
                     _ => lock.receipted.push(said),
                 }
             }
-            if lock.out.is_none() && lock.link.can_send() {
-                if let Some(next) = lock.waiting.pop_front() {
-                    lock.handle += 1;
-                    lock.link.send(now, &next, lock.handle).unwrap();
-                    lock.out = Some(next);
-                }
+            if lock.out.is_none()
+                && lock.link.can_send()
+                && let Some(next) = lock.waiting.pop_front()
+            {
+                lock.handle += 1;
+                lock.link.send(now, &next, lock.handle).unwrap();
+                lock.out = Some(next);
             }
             let mut frame = [0; MTU];
             while let Some(length) = lock.link.poll_transmit(now, MTU, &mut frame) {

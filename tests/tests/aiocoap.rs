@@ -220,7 +220,7 @@ impl Server {
             self.served += 1;
             assert_eq!((request.code(), request.path().next()), (Code::POST, Some(&b"l"[..])));
             // Every other response takes a number of its own, which aiocoap must understand as well.
-            let own = (self.served % 2 == 0).then(|| self.sequence.take().unwrap());
+            let own = self.served.is_multiple_of(2).then(|| self.sequence.take().unwrap());
             (Code::CHANGED, [b"done:", request.payload()].concat(), own)
         } else {
             self.challenges += 1;

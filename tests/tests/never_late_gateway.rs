@@ -102,7 +102,7 @@ fn a_good_command_arrives_once_and_only_once() {
     let good = command(1, lock_id(0), now() + 10_000);
     site.send(&good, false);
     assert_eq!(site.terminal(1).state, ResultState::Delivered);
-    assert_eq!(site.radio.locks[&lock_id(0)].received, [good.data.0.clone()]);
+    assert_eq!(site.radio.locks[&lock_id(0)].received, std::slice::from_ref(&good.data.0));
     // The same id again, even with other bytes, is answered and not sent.
     site.send(&good, false);
     let mut other = command(1, lock_id(0), now() + 10_000);
