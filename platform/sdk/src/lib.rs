@@ -1,1 +1,46 @@
-//! The owner's side: activation, commands, events, over any broker.
+//! The owner's side of Cardea as a library: activate locks, command them, receive their events, over any MQTT
+//! broker and any number of blind gateways.
+//!
+//! [`Platform`] is the whole of it for a program on tokio:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), cardea_sdk::Error> {
+//! use std::{path::Path, time::Duration};
+//! use cardea_sdk::{Broker, Outcome, Platform};
+//!
+//! let platform = Platform::open(Path::new("/var/lib/cardea-platform"))?;
+//! let running = tokio::spawn(platform.clone().run(Broker::at("mqtts://broker.example:8883")));
+//! let lock = "0123456789abcdef".parse()?;
+//! match platform.unlock(lock, Duration::from_secs(20)).await? {
+//!     Outcome::Done { bolt, .. } => println!("the bolt is {bolt:?}"),
+//!     other => println!("{other}"),
+//! }
+//! # drop(running); Ok(()) }
+//! ```
+//!
+//! Below it lies [`session::Core`]: EDHOC responder, OSCORE both ways, replay sets, cursors, commands and
+//! routing as one state machine without sockets, clock or threads, for those who bring their own transport.
+//! [`State`] is what must survive (SQLite here, made so that a database server fits), [`KeyStore`] holds the
+//! keys (files here, made so that an HSM fits).
+//!
+//! What it does not do: it is no HTTP API, keeps no users and no grants, and trusts no gateway and no broker
+//! with anything but delivery.
+
+mod broker;
+mod error;
+mod event;
+mod keys;
+mod mqtt;
+mod platform;
+pub mod session;
+mod state;
+
+pub use broker::{Broker, PayloadEncoding};
+pub use cardea_credentials::OwnerCode;
+pub use cardea_framing::LockId;
+pub use cardea_resources::{Battery, Bolt, Refusal, Status};
+pub use error::Error;
+pub use event::{Ask, Outcome, PlatformEvent};
+pub use keys::{FileKeys, KeyStore, OsRandom};
+pub use platform::{LockName, LockSummary, Platform};
+pub use state::{CommandRow, ContextRecord, LockRecord, LogRow, Phase, SeenRow, SqliteState, Stage, State};

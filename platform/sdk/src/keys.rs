@@ -1,0 +1,162 @@
+//! The platform's keys and where they live.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use cardea_credentials::{
+    Agreement, MAX_PLATFORM_CWT_LEN, PublicKey, Random, Signer, SoftAgreement, SoftSigner, issue_platform,
+    verify_platform,
+};
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+/// The keys a running platform needs: its Diffie-Hellman key, its signing key, and the owner root's certificate
+/// over both. The owner root itself is not among them; it may stay in a safe. PKCS#11 fits behind the same two
+/// traits of `cardea-credentials`.
+pub trait KeyStore: Send {
+    /// The static Diffie-Hellman key of EDHOC method 3.
+    fn agreement(&self) -> &dyn Agreement;
+    /// Signs site messages.
+    fn signer(&self) -> &dyn Signer;
+    /// The platform's CWT, issued by the owner root.
+    fn certificate(&self) -> &[u8];
+    /// The owner root's public key.
+    fn root(&self) -> PublicKey;
+}
+
+/// Random numbers of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsRandom;
+
+impl Random for OsRandom {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), cardea_credentials::Error> {
+        getrandom::fill(out).map_err(|_| cardea_credentials::Error::RandomUnavailable)
+    }
+}
+
+const ROOT: &str = "owner-root.key";
+const AGREEMENT: &str = "platform-dh.key";
+const SIGNING: &str = "platform-sign.key";
+const CERTIFICATE: &str = "platform.cwt";
+
+/// Keys in files of mode 0600 (32 raw bytes each) in a directory of mode 0700.
+///
+/// `owner-root.key` is needed by [`FileKeys::init`] only; afterwards it belongs offline. Whoever holds it can
+/// certify another platform for every lock that has pinned it.
+pub struct FileKeys {
+    agreement: SoftAgreement,
+    signing: SoftSigner,
+    certificate: Vec<u8>,
+    root: PublicKey,
+}
+
+impl FileKeys {
+    /// Makes an owner root, the platform's keys and its certificate (version 1).
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInitialised`] where any of the files exists, [`Error::Io`], [`Error::Random`].
+    pub fn init(dir: &Path) -> Result<Self, Error> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { path, source }
+        };
+        fs::create_dir_all(dir).map_err(io(dir))?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io(dir))?;
+        if [ROOT, AGREEMENT, SIGNING, CERTIFICATE].iter().any(|name| dir.join(name).exists()) {
+            return Err(Error::AlreadyInitialised(dir.into()));
+        }
+        let random = |_| Error::Random;
+        let root = SoftSigner::generate(&mut OsRandom).map_err(random)?;
+        let agreement = SoftAgreement::generate(&mut OsRandom).map_err(random)?;
+        let signing = SoftSigner::generate(&mut OsRandom).map_err(random)?;
+        let mut certificate = vec![0; MAX_PLATFORM_CWT_LEN];
+        let length = issue_platform(&root, &agreement.public(), &signing.public(), 1, &mut certificate)
+            .map_err(|_| Error::Crypto("the certificate could not be issued"))?;
+        certificate.truncate(length);
+        // The certificate comes last: a directory without it is one whose init did not finish.
+        write_private(&dir.join(ROOT), &*root.to_bytes())?;
+        write_private(&dir.join(AGREEMENT), &*agreement.to_bytes())?;
+        write_private(&dir.join(SIGNING), &*signing.to_bytes())?;
+        write_private(&dir.join(CERTIFICATE), &certificate)?;
+        fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io(dir))?;
+        let root = root.public();
+        Ok(Self { agreement, signing, certificate, root })
+    }
+
+    /// Opens what [`Self::init`] made.
+    ///
+    /// # Errors
+    /// [`Error::NotInitialised`]; [`Error::Key`] for a file that others may read, that is damaged, or that the
+    /// certificate does not name.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let certificate_path = dir.join(CERTIFICATE);
+        if !certificate_path.exists() {
+            return Err(Error::NotInitialised(dir.into()));
+        }
+        let certificate = fs::read(&certificate_path)
+            .map_err(|source| Error::Io { path: certificate_path.clone(), source })?;
+        let named = verify_platform(&certificate, None)
+            .map_err(|e| Error::Key { path: certificate_path.clone(), why: format!("not a platform certificate ({e})") })?;
+        let (path, bytes) = read_private(dir, AGREEMENT)?;
+        let agreement = SoftAgreement::from_bytes(&bytes)
+            .ok()
+            .filter(|key| key.public() == named.dh)
+            .ok_or_else(|| Error::Key { path, why: "not the key that platform.cwt certifies".into() })?;
+        let (path, bytes) = read_private(dir, SIGNING)?;
+        let signing = SoftSigner::from_bytes(&bytes)
+            .ok()
+            .filter(|key| key.public() == named.signing)
+            .ok_or_else(|| Error::Key { path, why: "not the key that platform.cwt certifies".into() })?;
+        Ok(Self { agreement, signing, certificate, root: named.root })
+    }
+}
+
+impl KeyStore for FileKeys {
+    fn agreement(&self) -> &dyn Agreement {
+        &self.agreement
+    }
+
+    fn signer(&self) -> &dyn Signer {
+        &self.signing
+    }
+
+    fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    fn root(&self) -> PublicKey {
+        self.root
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(|source| Error::Io { path: path.into(), source })
+}
+
+fn read_private(dir: &Path, name: &str) -> Result<(PathBuf, Zeroizing<[u8; 32]>), Error> {
+    let path = dir.join(name);
+    let io = |source| Error::Io { path: path.clone(), source };
+    let mode = fs::metadata(&path).map_err(io)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let why = format!("mode {:04o} lets others read it; `chmod 600` it", mode & 0o7777);
+        return Err(Error::Key { path, why });
+    }
+    let bytes = Zeroizing::new(fs::read(&path).map_err(io)?);
+    let mut key = Zeroizing::new([0; 32]);
+    if bytes.len() != key.len() {
+        return Err(Error::Key { path, why: "damaged: 32 bytes expected".into() });
+    }
+    key.copy_from_slice(&bytes);
+    Ok((path, key))
+}

@@ -1,0 +1,442 @@
+//! The tokio face of the session core: one thread owns core and state, everyone else holds a handle.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use cardea_credentials::{OwnerCode, PublicKey};
+use cardea_framing::LockId;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::{
+    Ask, Broker, Error, FileKeys, KeyStore, LogRow, OsRandom, Outcome, PlatformEvent, SqliteState, Stage,
+    mqtt::{self, FromBroker, ToBroker},
+    session::{Config, Core, Now},
+};
+
+const DATABASE: &str = "state.db";
+const LOCK_FILE: &str = "in-use";
+/// An operator who puts a backup back creates this file; opening discards every context and removes it.
+const RESTORED: &str = "restored";
+/// Messages that share one durable commit.
+const BATCH: usize = 256;
+
+/// A lock as people name it: by its id, or by the full thumbprint of its identity key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockName {
+    /// 8 bytes; the first key that proves itself under it is the lock.
+    Id(LockId),
+    /// 32 bytes; only this key is the lock.
+    Thumbprint([u8; 32]),
+}
+
+impl LockName {
+    /// The routing id.
+    #[must_use]
+    pub fn id(&self) -> LockId {
+        match self {
+            Self::Id(id) => *id,
+            Self::Thumbprint(thumbprint) => LockId::from_thumbprint(thumbprint),
+        }
+    }
+}
+
+impl From<LockId> for LockName {
+    fn from(id: LockId) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl FromStr for LockName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::LockName(text.into());
+        let lower = text.trim().to_ascii_lowercase();
+        let mut thumbprint = [0; 32];
+        if lower.len() == 64 {
+            hex::decode_to_slice(&lower, &mut thumbprint).map_err(|_| wrong())?;
+            return Ok(Self::Thumbprint(thumbprint));
+        }
+        lower.parse().map(Self::Id).map_err(|_| wrong())
+    }
+}
+
+/// One lock of the registry, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockSummary {
+    /// Routing id.
+    pub lock: LockId,
+    /// Full thumbprint, once known.
+    pub thumbprint: Option<[u8; 32]>,
+    /// How far its ownership has come.
+    pub stage: Stage,
+    /// Whether there are session keys to command it with.
+    pub session: bool,
+    /// The gateway a command would take now.
+    pub gateway: Option<String>,
+}
+
+enum Request {
+    Enroll(LockName, OwnerCode, oneshot::Sender<Result<(), Error>>),
+    Command(LockId, Ask, Duration, oneshot::Sender<Result<Outcome, Error>>),
+    Log(LockId, u32, oneshot::Sender<Result<Vec<LogRow>, Error>>),
+    Locks(oneshot::Sender<Vec<LockSummary>>),
+    Broker(FromBroker),
+    Attach(mpsc::UnboundedSender<ToBroker>, Broker, oneshot::Sender<Result<(), Error>>),
+}
+
+/// A running platform. Clones share it; it ends with the last of them.
+#[derive(Clone)]
+pub struct Platform {
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<PlatformEvent>,
+    facts: Arc<Facts>,
+}
+
+struct Facts {
+    root: PublicKey,
+    signing: PublicKey,
+}
+
+impl Platform {
+    /// Makes a platform in `dir`: owner root, platform keys, certificate, empty state. Returns the thumbprint of
+    /// the owner root, which is what every lock pins.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInitialised`], [`Error::Io`], [`Error::Random`], [`Error::State`].
+    pub fn init(dir: &Path) -> Result<[u8; 32], Error> {
+        let keys = FileKeys::init(dir)?;
+        SqliteState::open(&dir.join(DATABASE), false)?;
+        Ok(keys.root().thumbprint())
+    }
+
+    /// Opens the platform in `dir` for this process alone.
+    ///
+    /// # Errors
+    /// [`Error::NotInitialised`], [`Error::InUse`], [`Error::Key`], [`Error::State`], [`Error::Io`].
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        Self::open_with(dir, Config::default())
+    }
+
+    /// As [`Self::open`], with other limits and lives.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(dir: &Path, config: Config) -> Result<Self, Error> {
+        let keys = FileKeys::open(dir)?;
+        let guard = exclusive(dir)?;
+        let marker = dir.join(RESTORED);
+        let restored = marker.exists();
+        let state = SqliteState::open(&dir.join(DATABASE), restored)?;
+        if restored {
+            fs::remove_file(&marker).map_err(|source| Error::Io { path: marker, source })?;
+        }
+        let facts = Arc::new(Facts { root: keys.root(), signing: keys.signer().public() });
+        let core = Core::open(keys, state, Box::new(OsRandom), config)?;
+        let (requests, inbox) = mpsc::channel(1024);
+        let (events, _) = broadcast::channel(4096);
+        let worker = Worker {
+            core,
+            events: events.clone(),
+            waiting: BTreeMap::new(),
+            broker: None,
+            started: Instant::now(),
+            _guard: guard,
+        };
+        std::thread::Builder::new()
+            .name("cardea-platform".into())
+            .spawn(move || worker.run(inbox))
+            .map_err(|source| Error::Io { path: dir.into(), source })?;
+        Ok(Self { requests, events, facts })
+    }
+
+    /// Marks the state of `dir` as restored from a backup: the next [`Self::open`] discards every OSCORE context
+    /// instead of reusing sequence numbers. A copied database is noticed without this; a rolled-back disk is not.
+    ///
+    /// # Errors
+    /// [`Error::NotInitialised`], [`Error::Io`].
+    pub fn mark_restored(dir: &Path) -> Result<(), Error> {
+        if !dir.join(DATABASE).exists() {
+            return Err(Error::NotInitialised(dir.into()));
+        }
+        let path = dir.join(RESTORED);
+        fs::write(&path, b"").map_err(|source| Error::Io { path, source })
+    }
+
+    /// The owner root.
+    #[must_use]
+    pub fn root(&self) -> PublicKey {
+        self.facts.root
+    }
+
+    /// The key that signs site messages; gateways pin it when they are enrolled.
+    #[must_use]
+    pub fn signing_key(&self) -> PublicKey {
+        self.facts.signing
+    }
+
+    /// Events from now on. A receiver that falls 4,096 behind loses the oldest.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<PlatformEvent> {
+        self.events.subscribe()
+    }
+
+    /// Allows `lock` to activate itself with this owner code. Again for the same lock: replaces the code (after a
+    /// mistyped one, or an owner reset of the lock).
+    ///
+    /// # Errors
+    /// [`Error::SecondKey`] when the thumbprint contradicts what is known, [`Error::State`], [`Error::Stopped`].
+    pub async fn enroll(&self, lock: impl Into<LockName>, code: &OwnerCode) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Enroll(lock.into(), code.clone(), reply), answer).await?
+    }
+
+    /// Withdraws the bolt. See [`Outcome`]; nothing is sent after `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLock`], [`Error::State`], [`Error::Random`], [`Error::Stopped`]. What the lock or the way
+    /// to it did is an [`Outcome`].
+    pub async fn unlock(&self, lock: LockId, timeout: Duration) -> Result<Outcome, Error> {
+        self.command(lock, Ask::Unlock, timeout).await
+    }
+
+    /// Throws the bolt.
+    ///
+    /// # Errors
+    /// As [`Self::unlock`].
+    pub async fn lock(&self, lock: LockId, timeout: Duration) -> Result<Outcome, Error> {
+        self.command(lock, Ask::Lock, timeout).await
+    }
+
+    /// Asks for bolt, battery, clock and firmware.
+    ///
+    /// # Errors
+    /// As [`Self::unlock`].
+    pub async fn status(&self, lock: LockId, timeout: Duration) -> Result<Outcome, Error> {
+        self.command(lock, Ask::Status, timeout).await
+    }
+
+    /// Any command.
+    ///
+    /// # Errors
+    /// As [`Self::unlock`].
+    pub async fn command(&self, lock: LockId, ask: Ask, timeout: Duration) -> Result<Outcome, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Command(lock, ask, timeout, reply), answer).await?
+    }
+
+    /// The newest `limit` events of a lock that are stored here, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLock`], [`Error::State`], [`Error::Stopped`].
+    pub async fn log(&self, lock: LockId, limit: u32) -> Result<Vec<LogRow>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Log(lock, limit, reply), answer).await?
+    }
+
+    /// The registry.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn locks(&self) -> Result<Vec<LockSummary>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Locks(reply), answer).await
+    }
+
+    /// Keeps the link to a broker: connects, reconnects, never gives up. Ends when dropped or aborted.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Io`] when the settings cannot work from the start; [`Error::Stopped`].
+    pub async fn run(self, broker: Broker) -> Result<(), Error> {
+        broker.check()?;
+        let (to_broker, outbox) = mpsc::unbounded_channel();
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Attach(to_broker, broker.clone(), reply), answer).await??;
+        let requests = self.requests.clone();
+        // The handle is let go: a broker link alone does not keep a platform alive.
+        drop(self);
+        let requests = requests.downgrade();
+        mqtt::run(broker, outbox, move |message| {
+            let requests = requests.upgrade();
+            async move {
+                match requests {
+                    Some(requests) => requests.send(Request::Broker(message)).await.is_ok(),
+                    None => false,
+                }
+            }
+        })
+        .await
+    }
+
+    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, Error> {
+        self.requests.send(request).await.map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)
+    }
+}
+
+/// One process at a time: two would hand out the same sequence numbers.
+fn exclusive(dir: &Path) -> Result<fs::File, Error> {
+    let path: PathBuf = dir.join(LOCK_FILE);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|source| Error::Io { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::InUse(dir.into())),
+        Err(fs::TryLockError::Error(source)) => Err(Error::Io { path, source }),
+    }
+}
+
+/// The thread that owns the core. SQLite blocks it for a commit, and nobody else.
+struct Worker {
+    core: Core<FileKeys, SqliteState>,
+    events: broadcast::Sender<PlatformEvent>,
+    waiting: BTreeMap<[u8; 4], oneshot::Sender<Result<Outcome, Error>>>,
+    broker: Option<mpsc::UnboundedSender<ToBroker>>,
+    started: Instant,
+    _guard: fs::File,
+}
+
+impl Worker {
+    fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "the platform's thread cannot start");
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            let mut batch = Vec::new();
+            loop {
+                let now = self.now();
+                let pause = self.core.poll_timeout().map_or(3_600_000, |at| at.saturating_sub(now.mono));
+                match tokio::time::timeout(Duration::from_millis(pause), inbox.recv_many(&mut batch, BATCH)).await {
+                    Ok(0) => return,
+                    Ok(_) | Err(_) => self.turn(std::mem::take(&mut batch)),
+                }
+            }
+        });
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            unix: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// One batch: everything in it becomes durable together, then its outputs and acknowledgements leave.
+    fn turn(&mut self, batch: Vec<Request>) {
+        let now = self.now();
+        let mut acks = Vec::new();
+        let mut replies: Vec<Box<dyn FnOnce(bool)>> = Vec::new();
+        let outcome = self.core.begin().and_then(|()| {
+            for request in batch {
+                self.handle(now, request, &mut acks, &mut replies)?;
+            }
+            self.core.handle_timeout(now)?;
+            self.core.commit()
+        });
+        let committed = outcome.is_ok();
+        if let Err(error) = outcome {
+            tracing::error!(%error, "the batch was given up; the broker will deliver it again");
+            if let Err(error) = self.core.reload() {
+                tracing::error!(%error, "the state cannot be read");
+            }
+            self.send(ToBroker::Reconnect);
+        }
+        for reply in replies {
+            reply(committed);
+        }
+        if committed {
+            while let Some(output) = self.core.poll_output() {
+                self.send(ToBroker::Publish(output));
+            }
+            for ack in acks {
+                self.send(ToBroker::Ack(ack));
+            }
+        }
+        while let Some(event) = self.core.poll_event() {
+            if let PlatformEvent::Ended { command, outcome, .. } = &event {
+                let mut id = [0; 4];
+                if hex::decode_to_slice(command, &mut id).is_ok()
+                    && let Some(waiting) = self.waiting.remove(&id)
+                {
+                    let _ = waiting.send(Ok(outcome.clone()));
+                }
+            }
+            let _ = self.events.send(event); // nobody listens: fine
+        }
+    }
+
+    fn send(&self, message: ToBroker) {
+        if let Some(broker) = &self.broker {
+            let _ = broker.send(message); // a link that ended is replaced by the next `run`
+        }
+    }
+
+    /// An `Err` gives the whole batch up; what only the caller did wrong goes to the caller.
+    fn handle(
+        &mut self,
+        now: Now,
+        request: Request,
+        acks: &mut Vec<mqtt::Delivery>,
+        replies: &mut Vec<Box<dyn FnOnce(bool)>>,
+    ) -> Result<(), Error> {
+        match request {
+            Request::Enroll(name, code, reply) => {
+                let result = fatal(self.core.enroll(name, &code))?;
+                replies.push(Box::new(move |ok| {
+                    let _ = reply.send(if ok { result } else { Err(not_stored()) });
+                }));
+            }
+            Request::Command(lock, ask, timeout, reply) => {
+                let life = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                match fatal(self.core.command(now, lock, ask, life))? {
+                    Ok(id) => drop(self.waiting.insert(id, reply)),
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            Request::Log(lock, limit, reply) => drop(reply.send(self.core.log(lock, limit))),
+            Request::Locks(reply) => drop(reply.send(self.core.summaries())),
+            Request::Attach(sender, broker, reply) => {
+                let result = fatal(self.core.set_topics(&broker.prefix, broker.encoding.into()))?;
+                if result.is_ok() {
+                    self.broker = Some(sender);
+                }
+                let _ = reply.send(result);
+            }
+            Request::Broker(FromBroker::Up) => self.core.handle_connected(now)?,
+            Request::Broker(FromBroker::Down(reason)) => self.core.handle_disconnected(now, reason),
+            Request::Broker(FromBroker::Message { topic, payload, retain, delivery }) => {
+                self.core.handle_message(now, &topic, &payload, retain)?;
+                acks.extend(delivery);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_stored() -> Error {
+    Error::State("not stored; try again".into())
+}
+
+/// Tells errors that end the batch (outer) from those that the caller made (inner).
+fn fatal<T>(result: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+    match result {
+        Err(error @ Error::State(_)) => Err(error),
+        other => Ok(other),
+    }
+}

@@ -1,0 +1,103 @@
+//! What the core holds in memory of one lock.
+
+use std::collections::BTreeMap;
+
+use cardea_oscore::{Algorithm, Context, SenderSequence};
+
+use super::{command::Pending, handshake::Handshake, limits::Limits, route::Link};
+use crate::{ContextRecord, Error, LockRecord, Phase};
+
+/// One lock.
+pub(super) struct Lock {
+    pub(super) record: LockRecord,
+    /// Oldest first.
+    pub(super) contexts: Vec<Session>,
+    pub(super) handshakes: Vec<Handshake>,
+    pub(super) limits: Limits,
+    pub(super) challenge: Option<Challenge>,
+    /// Oldest first.
+    pub(super) commands: Vec<Pending>,
+    /// By gateway.
+    pub(super) links: BTreeMap<String, Link>,
+    /// The lock listens until then (monotonic), if it only does so after it has spoken.
+    pub(super) awake_until: u64,
+    /// No log fetch of our own before then (monotonic).
+    pub(super) next_fetch: u64,
+    /// Its entry in the core's timers.
+    pub(super) timer: Option<u64>,
+}
+
+/// The lock's latest open challenge: returned as Echo, it makes a command fresh.
+pub(super) struct Challenge {
+    pub(super) value: [u8; 4],
+    /// Row of the context it came by.
+    pub(super) context: i64,
+    /// Not worth using after this, monotonic.
+    pub(super) until: u64,
+}
+
+impl Lock {
+    pub(super) fn new(record: LockRecord) -> Self {
+        Self {
+            record,
+            contexts: Vec::new(),
+            handshakes: Vec::new(),
+            limits: Limits::default(),
+            challenge: None,
+            commands: Vec::new(),
+            links: BTreeMap::new(),
+            awake_until: 0,
+            next_fetch: 0,
+            timer: None,
+        }
+    }
+
+    /// Place of the context that commands go out on: the active one, else the newest that the lock has not
+    /// used yet (it may have; its first event may be on the way).
+    pub(super) fn sending(&self) -> Option<usize> {
+        let usable =
+            |phase| self.contexts.iter().rposition(|s| s.record.phase == phase && !s.context.is_retired());
+        usable(Phase::Active).or_else(|| usable(Phase::Unconfirmed))
+    }
+
+    pub(super) fn by_row(&mut self, row: i64) -> Option<&mut Session> {
+        self.contexts.iter_mut().find(|s| s.record.id == row)
+    }
+
+    /// When a command of this lock needs a look.
+    pub(super) fn due(&self) -> Option<u64> {
+        self.commands.iter().map(Pending::due).min()
+    }
+}
+
+/// One OSCORE context, ready to use.
+pub(super) struct Session {
+    pub(super) record: ContextRecord,
+    pub(super) context: Context,
+    pub(super) sequence: SenderSequence,
+}
+
+/// Failed tags are written once for so many, ahead: a flood must not write once for each frame.
+const TAG_BLOCK: u32 = 64;
+
+impl Session {
+    pub(super) fn restore(record: ContextRecord) -> Result<Self, Error> {
+        let algorithm = Algorithm::from_number(record.algorithm).ok_or(Error::Crypto("unknown algorithm"))?;
+        let context =
+            Context::derive(algorithm, &record.secret, &record.salt, None, &record.own_id, &record.peer_id)
+                .map_err(|_| Error::Crypto("a stored context cannot be derived"))?
+                .with_failed_tags(record.failed_tags);
+        let sequence = SenderSequence::new(record.reserved);
+        Ok(Self { record, context, sequence })
+    }
+
+    /// True when the count of wrong tags ran past what is stored, which is then raised by a block.
+    pub(super) fn tags_to_store(&mut self) -> bool {
+        let failed = self.context.failed_tags();
+        if failed <= self.record.failed_tags {
+            return false;
+        }
+        self.record.failed_tags = failed.saturating_add(TAG_BLOCK);
+        true
+    }
+}

@@ -1,0 +1,395 @@
+//! The session core: one state machine for every lock of this platform, without sockets, clock or threads.
+//!
+//! [`Core`] takes what gateways published ([`Core::handle_message`]), commands ([`Core::command`]) and the time,
+//! and gives publications ([`Core::poll_output`]) and events ([`Core::poll_event`]). It works in batches:
+//! between [`Core::begin`] and [`Core::commit`] nothing leaves it, and what leaves afterwards rests on durable
+//! state. After an error call [`Core::reload`]; whoever delivers messages must then deliver the batch again.
+//!
+//! - `handshake`: EDHOC responder, activation.
+//! - `secure`: OSCORE both ways, replay, events and their answers.
+//! - `command`: commands, challenges, Echo, retries, outcomes.
+//! - `route`: topics, gateways, links, `seen`.
+
+mod command;
+mod handshake;
+mod limits;
+mod lock;
+mod route;
+mod secure;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cardea_credentials::{OwnerCode, Random};
+use cardea_envelope::{Encoding, MessageId};
+use cardea_framing::LockId;
+
+use crate::{Ask, Error, KeyStore, LockName, LockRecord, LockSummary, LogRow, PlatformEvent, Stage, State};
+
+pub(crate) use route::filters;
+
+use lock::Lock;
+
+/// Lives and limits. All times in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// How long a superseded context still receives: the outbox's longest life.
+    pub old_context_ms: u64,
+    /// How long a downlink may wait at a gateway for a lock that always listens.
+    pub downlink_ms: u64,
+    /// The same for a lock that only hears after it has spoken.
+    pub sleepy_downlink_ms: u64,
+    /// Silence after which a command to a listening lock is repeated.
+    pub retry_ms: u64,
+    /// Life of a lock's challenge by the lock's own timer.
+    pub challenge_ms: u64,
+    /// What the way to the lock may eat of it.
+    pub challenge_margin_ms: u64,
+    /// Handshakes that may fail within `wrong_window_ms`.
+    pub max_wrong: usize,
+    /// See `max_wrong`.
+    pub wrong_window_ms: u64,
+    /// How long handshakes of a lock are refused then.
+    pub refusal_ms: u64,
+    /// How long a handshake may take.
+    pub handshake_ms: u64,
+    /// How long ended commands are kept.
+    pub keep_commands_ms: u64,
+    /// How long stored events are kept.
+    pub keep_log_ms: u64,
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            old_context_ms: 30 * DAY_MS,
+            downlink_ms: 10_000,
+            sleepy_downlink_ms: 30_000,
+            retry_ms: 6_000,
+            challenge_ms: 30_000,
+            challenge_margin_ms: 3_000,
+            max_wrong: 5,
+            wrong_window_ms: 300_000,
+            refusal_ms: 90_000,
+            handshake_ms: 180_000,
+            keep_commands_ms: 30 * DAY_MS,
+            keep_log_ms: 730 * DAY_MS,
+        }
+    }
+}
+
+/// Both clocks: one for durations, one for the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Milliseconds since any fixed moment; never goes back.
+    pub mono: u64,
+    /// Unix milliseconds.
+    pub unix: u64,
+}
+
+/// Something to publish, QoS 1, never retained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Topic.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// Unix milliseconds after which it is not worth sending; `None`: always.
+    pub not_after: Option<u64>,
+}
+
+/// What was counted since the core was opened; for operators and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Payloads, envelopes or datagrams that are not what their topic promises.
+    pub malformed: u64,
+    /// Frames of locks that are not enrolled.
+    pub strangers: u64,
+    /// Authentic frames that were here before: repeats by broker or gateway, or replays.
+    pub repeats: u64,
+    /// Frames that no key opens.
+    pub unopened: u64,
+    /// Handshakes that failed.
+    pub handshakes_failed: u64,
+}
+
+/// The session core. See the [module](self).
+pub struct Core<K, S> {
+    keys: K,
+    state: S,
+    random: Box<dyn Random + Send>,
+    config: Config,
+    route: route::Route,
+    locks: BTreeMap<LockId, Lock>,
+    /// When something of a lock is due.
+    timers: BTreeSet<(u64, LockId)>,
+    next_prune: u64,
+    staged: Vec<Output>,
+    ready: VecDeque<Output>,
+    staged_events: Vec<PlatformEvent>,
+    ready_events: VecDeque<PlatformEvent>,
+    counters: Counters,
+}
+
+impl<K: KeyStore, S: State> Core<K, S> {
+    /// Opens a core on its durable state. Topics default to the contract's, JSON.
+    ///
+    /// # Errors
+    /// [`Error::State`], or what makes a stored context unusable ([`Error::Crypto`]).
+    pub fn open(keys: K, state: S, random: Box<dyn Random + Send>, config: Config) -> Result<Self, Error> {
+        let mut core = Self {
+            keys,
+            state,
+            random,
+            config,
+            route: route::Route::default(),
+            locks: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            next_prune: 0,
+            staged: Vec::new(),
+            ready: VecDeque::new(),
+            staged_events: Vec::new(),
+            ready_events: VecDeque::new(),
+            counters: Counters::default(),
+        };
+        core.load()?;
+        Ok(core)
+    }
+
+    /// Gives the open batch up and forgets everything that is not durable. Sequence numbers that were taken are
+    /// lost, never reused.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn reload(&mut self) -> Result<(), Error> {
+        self.staged.clear();
+        self.staged_events.clear();
+        self.state.rollback()?;
+        self.load()
+    }
+
+    fn load(&mut self) -> Result<(), Error> {
+        self.timers.clear();
+        self.next_prune = 0;
+        let mut old = std::mem::take(&mut self.locks);
+        for record in self.state.locks()? {
+            let id = record.lock;
+            let mut lock = Lock::new(record);
+            // How a lock is reached is no state; gateways publish it retained, but not again for us.
+            lock.links = old.remove(&id).map(|l| l.links).unwrap_or_default();
+            self.locks.insert(id, lock);
+        }
+        for record in self.state.contexts()? {
+            if let Some(lock) = self.locks.get_mut(&record.lock) {
+                lock.contexts.push(lock::Session::restore(record)?);
+            }
+        }
+        for row in self.state.open_commands()? {
+            let id = row.lock;
+            if let Some(lock) = self.locks.get_mut(&id)
+                && let Some(pending) = command::Pending::restore(row)
+            {
+                lock.commands.push(pending);
+                // Looked at with the first timeout.
+                lock.timer = Some(0);
+                self.timers.insert((0, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a batch.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.state.begin()
+    }
+
+    /// Makes the batch durable and releases its outputs and events.
+    ///
+    /// # Errors
+    /// [`Error::State`]; then nothing of the batch happened: [`Self::reload`].
+    pub fn commit(&mut self) -> Result<(), Error> {
+        self.publish_seen();
+        self.state.commit()?;
+        self.ready.extend(self.staged.drain(..));
+        self.ready_events.extend(self.staged_events.drain(..));
+        Ok(())
+    }
+
+    /// The next publication of a committed batch.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.ready.pop_front()
+    }
+
+    /// The next event of a committed batch.
+    pub fn poll_event(&mut self) -> Option<PlatformEvent> {
+        self.ready_events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do, on the monotonic clock.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let timer = self.timers.first().map(|(due, _)| *due);
+        Some(timer.map_or(self.next_prune, |due| due.min(self.next_prune)))
+    }
+
+    /// Does what is due. Belongs into a batch.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn handle_timeout(&mut self, now: Now) -> Result<(), Error> {
+        while let Some((due, id)) = self.timers.first().copied() {
+            if due > now.mono {
+                break;
+            }
+            self.timers.pop_first();
+            if let Some(lock) = self.locks.get_mut(&id) {
+                lock.timer = None;
+            }
+            self.advance(now, id)?;
+        }
+        if now.mono >= self.next_prune {
+            self.next_prune = now.mono.saturating_add(3_600_000);
+            self.prune(now)?;
+        }
+        Ok(())
+    }
+
+    fn prune(&mut self, now: Now) -> Result<(), Error> {
+        let keep = self.config.old_context_ms;
+        for lock in self.locks.values_mut() {
+            let mut kept = Vec::with_capacity(lock.contexts.len());
+            for session in std::mem::take(&mut lock.contexts) {
+                if session.record.retired.is_some_and(|at| at.saturating_add(keep) < now.unix) {
+                    self.state.remove_context(session.record.id)?;
+                } else {
+                    kept.push(session);
+                }
+            }
+            lock.contexts = kept;
+        }
+        self.state.prune(
+            now.unix.saturating_sub(self.config.keep_commands_ms),
+            now.unix.saturating_sub(self.config.keep_log_ms),
+        )
+    }
+
+    /// Lets a lock activate itself with this owner code; again replaces the code. Belongs into a batch.
+    ///
+    /// # Errors
+    /// [`Error::SecondKey`], [`Error::State`].
+    pub fn enroll(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
+        let id = name.id();
+        let wanted = match name {
+            LockName::Id(_) => None,
+            LockName::Thumbprint(thumbprint) => Some(thumbprint),
+        };
+        let mut record = match self.locks.get(&id) {
+            Some(lock) => lock.record.clone(),
+            None => LockRecord {
+                lock: id,
+                thumbprint: None,
+                credential: None,
+                code: None,
+                stage: Stage::Enrolled,
+                activation: 0,
+                cursor: None,
+            },
+        };
+        match (record.thumbprint, wanted) {
+            (Some(known), Some(wanted)) if known != wanted => return Err(Error::SecondKey(id)),
+            (known, wanted) => record.thumbprint = known.or(wanted),
+        }
+        record.code = Some(code.to_bytes());
+        record.stage = Stage::Enrolled;
+        self.state.put_lock(&record)?;
+        let lock = self.locks.entry(id).or_insert_with(|| Lock::new(record.clone()));
+        lock.record = record;
+        lock.limits.success();
+        Ok(())
+    }
+
+    /// The newest stored events of a lock, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLock`], [`Error::State`].
+    pub fn log(&mut self, lock: LockId, limit: u32) -> Result<Vec<LogRow>, Error> {
+        if !self.locks.contains_key(&lock) {
+            return Err(Error::UnknownLock(lock));
+        }
+        self.state.log(lock, limit)
+    }
+
+    /// The registry.
+    #[must_use]
+    pub fn summaries(&self) -> Vec<LockSummary> {
+        self.locks
+            .values()
+            .map(|lock| LockSummary {
+                lock: lock.record.lock,
+                thumbprint: lock.record.thumbprint,
+                stage: lock.record.stage,
+                session: lock.sending().is_some(),
+                gateway: self.route.best(lock).map(|(gateway, _)| gateway.to_owned()),
+            })
+            .collect()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Other topics and another encoding than the default.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a prefix that no topic can start with.
+    pub fn set_topics(&mut self, prefix: &str, encoding: Encoding) -> Result<(), Error> {
+        self.route.set_topics(prefix, encoding)
+    }
+
+    /// The state, for callers that keep more in the same store.
+    pub fn state_mut(&mut self) -> &mut S {
+        &mut self.state
+    }
+
+    /// Asks a lock for something. `life` milliseconds bound everything: nothing is sent afterwards, and then the
+    /// command ends. Returns the command id that [`PlatformEvent::Ended`] names. Belongs into a batch.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLock`], [`Error::Random`], [`Error::State`].
+    pub fn command(&mut self, now: Now, lock: LockId, ask: Ask, life: u64) -> Result<[u8; 4], Error> {
+        let id = self.start_command(now, lock, ask, life)?;
+        self.advance(now, lock)?;
+        Ok(id)
+    }
+
+    fn event(&mut self, event: PlatformEvent) {
+        self.staged_events.push(event);
+    }
+
+    fn random_id(&mut self) -> Result<MessageId, Error> {
+        let mut id = [0; 16];
+        self.random.fill(&mut id).map_err(|_| Error::Random)?;
+        Ok(MessageId(id))
+    }
+
+    /// Keeps the lock's place in the timers.
+    fn rearm(&mut self, id: LockId) {
+        let Some(lock) = self.locks.get_mut(&id) else { return };
+        let due = lock.due();
+        if due != lock.timer {
+            if let Some(old) = lock.timer {
+                self.timers.remove(&(old, id));
+            }
+            if let Some(new) = due {
+                self.timers.insert((new, id));
+            }
+            lock.timer = due;
+        }
+    }
+}
