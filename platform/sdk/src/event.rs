@@ -237,12 +237,6 @@ pub enum PlatformEvent {
         /// Here, Unix milliseconds.
         received: u64,
     },
-    /// A frame that opened was seen before: somebody repeats old frames.
-    Replayed {
-        /// Which lock it is from.
-        #[serde(serialize_with = "lock_hex")]
-        lock: LockId,
-    },
     /// How far a command has come: `held`, `sent`, or a gateway's word (`queued`, `sent`, `delivered`, `expired`,
     /// `refused: …`, `failed: …`).
     Progress {
@@ -291,7 +285,6 @@ impl fmt::Display for PlatformEvent {
                 }
                 log.map_or(Ok(()), |index| write!(f, " (log {index})"))
             }
-            Self::Replayed { lock } => write!(f, "{lock}: an old frame was repeated and ignored"),
             Self::Progress { lock, command, state } => write!(f, "{lock}: command {command} {state}"),
             Self::Ended { lock, command, ask, outcome } => write!(f, "{lock}: {ask} ({command}) {outcome}"),
         }

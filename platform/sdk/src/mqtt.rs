@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rumqttc::{AsyncClient, ConnectionError, Event, Incoming, Outgoing, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
@@ -117,6 +117,14 @@ async fn pump(mut eventloop: rumqttc::EventLoop, forward: mpsc::Sender<Result<Ev
     }
 }
 
+/// Whether nobody needs it any more.
+fn is_stale(output: &Output) -> bool {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    output.not_after.is_some_and(|at| at < now)
+}
+
 /// One connection.
 struct Link<'q> {
     client: AsyncClient,
@@ -219,7 +227,7 @@ impl Link<'_> {
     fn fill(&mut self) {
         while self.up && self.unnamed.len() + self.in_flight.len() < IN_FLIGHT {
             let Some(output) = self.queue.pop_front() else { return };
-            if output.is_stale() {
+            if is_stale(&output) {
                 continue;
             }
             match self.client.try_publish(&output.topic, QoS::AtLeastOnce, false, output.payload.clone()) {

@@ -258,10 +258,9 @@ impl Platform {
         let (to_broker, outbox) = mpsc::unbounded_channel();
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Attach(to_broker, broker.clone(), reply), answer).await??;
-        let requests = self.requests.clone();
         // The handle is let go: a broker link alone does not keep a platform alive.
+        let requests = self.requests.downgrade();
         drop(self);
-        let requests = requests.downgrade();
         mqtt::run(broker, outbox, move |message| {
             let requests = requests.upgrade();
             async move {

@@ -1,10 +1,8 @@
 //! What the core holds in memory of one lock.
 
-use std::collections::BTreeMap;
-
 use cardea_oscore::{Algorithm, Context, SenderSequence};
 
-use super::{command::Pending, handshake::Handshake, limits::Limits, route::Link};
+use super::{command::Pending, handshake::Handshake, limits::Limits};
 use crate::{ContextRecord, Error, LockRecord, Phase};
 
 /// One lock.
@@ -17,8 +15,6 @@ pub(super) struct Lock {
     pub(super) challenge: Option<Challenge>,
     /// Oldest first.
     pub(super) commands: Vec<Pending>,
-    /// By gateway.
-    pub(super) links: BTreeMap<String, Link>,
     /// The lock listens until then (monotonic), if it only does so after it has spoken.
     pub(super) awake_until: u64,
     /// No log fetch of our own before then (monotonic).
@@ -45,7 +41,6 @@ impl Lock {
             limits: Limits::default(),
             challenge: None,
             commands: Vec::new(),
-            links: BTreeMap::new(),
             awake_until: 0,
             next_fetch: 0,
             timer: None,

@@ -165,6 +165,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
     pub fn reload(&mut self) -> Result<(), Error> {
         self.staged.clear();
         self.staged_events.clear();
+        self.route.forget_batch();
         self.state.rollback()?;
         self.load()
     }
@@ -172,13 +173,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
     fn load(&mut self) -> Result<(), Error> {
         self.timers.clear();
         self.next_prune = 0;
-        let mut old = std::mem::take(&mut self.locks);
+        self.locks.clear();
         for record in self.state.locks()? {
-            let id = record.lock;
-            let mut lock = Lock::new(record);
-            // How a lock is reached is no state; gateways publish it retained, but not again for us.
-            lock.links = old.remove(&id).map(|l| l.links).unwrap_or_default();
-            self.locks.insert(id, lock);
+            self.locks.insert(record.lock, Lock::new(record));
         }
         for record in self.state.contexts()? {
             if let Some(lock) = self.locks.get_mut(&record.lock) {
@@ -212,7 +209,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// # Errors
     /// [`Error::State`]; then nothing of the batch happened: [`Self::reload`].
     pub fn commit(&mut self) -> Result<(), Error> {
-        self.publish_seen();
+        self.publish_seen()?;
         self.state.commit()?;
         self.ready.extend(self.staged.drain(..));
         self.ready_events.extend(self.staged_events.drain(..));
@@ -333,7 +330,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 thumbprint: lock.record.thumbprint,
                 stage: lock.record.stage,
                 session: lock.sending().is_some(),
-                gateway: self.route.best(lock).map(|(gateway, _)| gateway.to_owned()),
+                gateway: self.route.best(lock.record.lock).map(|(gateway, _)| gateway.to_owned()),
             })
             .collect()
     }

@@ -1,0 +1,382 @@
+//! Commands: from the question to the lock's own answer, or to an honest "not".
+
+use cardea_envelope::{DownlinkResult, MessageId, ResultState};
+use cardea_framing::{Class, Kind, LockId};
+use cardea_oscore::coap::Code;
+use cardea_resources::{
+    Battery, ClockState, Command, CommandReply, LogPage, LogRequest, Op, Outcome as LockOutcome, Path, Status,
+};
+
+use super::{Core, Now};
+use crate::{Ask, CommandRow, Error, KeyStore, Outcome, PlatformEvent, State, event::refusal_words};
+
+/// A lock refuses an unlock whose `not_after` lies more than 120 s ahead; clocks may disagree by a few.
+const HORIZON_MS: u64 = 110_000;
+/// Requests of one command at most.
+const MAX_SENT: usize = 8;
+/// Commands of one lock at once.
+const MAX_COMMANDS: usize = 64;
+/// After a gateway refused or failed, before the next try.
+const PAUSE_MS: u64 = 1_000;
+
+/// One open command.
+pub(super) struct Pending {
+    row: CommandRow,
+    ask: Ask,
+    /// Monotonic; `None` until the first look after a restart.
+    deadline: Option<u64>,
+    asked: Option<u64>,
+    /// Monotonic: not sent again before then.
+    next: u64,
+    /// Set while a request is out and may still be answered in its window.
+    in_flight: bool,
+    /// What makes the next request fresh, and until when (monotonic).
+    echo: Option<(Vec<u8>, u64)>,
+    /// The Echo of a 4.01 was used; a second 4.01 is the answer.
+    echoed: bool,
+    /// Downlinks whose results belong to it.
+    downlinks: Vec<MessageId>,
+    /// The gateway's last word.
+    word: Option<String>,
+    /// `held` was told.
+    told_held: bool,
+}
+
+impl Pending {
+    pub(super) fn restore(row: CommandRow) -> Option<Self> {
+        let ask = Ask::from_u8(row.ask)?;
+        Some(Self {
+            row,
+            ask,
+            deadline: None,
+            asked: None,
+            next: 0,
+            in_flight: false,
+            echo: None,
+            echoed: false,
+            downlinks: Vec::new(),
+            word: None,
+            told_held: false,
+        })
+    }
+
+    pub(super) fn id(&self) -> [u8; 4] {
+        self.row.id
+    }
+
+    pub(super) fn ask(&self) -> Ask {
+        self.ask
+    }
+
+    pub(super) fn open_requests(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
+        self.row.sent.iter().copied()
+    }
+
+    /// When it needs a look, monotonic.
+    pub(super) fn due(&self) -> u64 {
+        let deadline = self.deadline.unwrap_or(0);
+        // Held commands have no time of their own: they go with the lock's next frame or end at the deadline.
+        if self.next == u64::MAX { deadline } else { self.next.min(deadline) }
+    }
+}
+
+impl<K: KeyStore, S: State> Core<K, S> {
+    pub(super) fn start_command(&mut self, now: Now, id: LockId, ask: Ask, life: u64) -> Result<[u8; 4], Error> {
+        let Some(lock) = self.locks.get(&id) else { return Err(Error::UnknownLock(id)) };
+        if lock.commands.len() >= MAX_COMMANDS {
+            return Err(Error::TooMany(id));
+        }
+        let mut command = [0; 4];
+        self.random.fill(&mut command).map_err(|_| Error::Random)?;
+        let row = CommandRow {
+            id: command,
+            lock: id,
+            ask: ask as u8,
+            asked: now.unix,
+            deadline: now.unix.saturating_add(life),
+            sent: Vec::new(),
+            outcome: None,
+        };
+        self.state.put_command(&row)?;
+        if let (Some(lock), Some(mut pending)) = (self.locks.get_mut(&id), Pending::restore(row)) {
+            pending.deadline = Some(now.mono.saturating_add(life));
+            pending.asked = Some(now.mono);
+            lock.commands.push(pending);
+        }
+        Ok(command)
+    }
+
+    /// Looks at every command of this lock: ends what is over, sends what can go.
+    pub(super) fn advance(&mut self, now: Now, id: LockId) -> Result<(), Error> {
+        self.settle_clocks(now, id);
+        while let Some(place) = self.expired(now, id) {
+            self.end_unanswered(id, place)?;
+        }
+        // What moves the bolt goes first; everything else waits its turn behind what is out.
+        for moves in [true, false] {
+            let count = self.locks.get(&id).map_or(0, |lock| lock.commands.len());
+            for place in 0..count {
+                if self.may_go(now, id, place, moves) {
+                    self.try_send(now, id, place)?;
+                }
+            }
+        }
+        self.rearm(id);
+        Ok(())
+    }
+
+    /// After a restart deadlines are known by the world's clock only.
+    fn settle_clocks(&mut self, now: Now, id: LockId) {
+        let Some(lock) = self.locks.get_mut(&id) else { return };
+        for command in lock.commands.iter_mut().filter(|c| c.deadline.is_none()) {
+            command.deadline = Some(now.mono.saturating_add(command.row.deadline.saturating_sub(now.unix)));
+            command.asked = Some(now.mono.saturating_sub(now.unix.saturating_sub(command.row.asked)));
+        }
+    }
+
+    fn expired(&self, now: Now, id: LockId) -> Option<usize> {
+        self.locks.get(&id)?.commands.iter().position(|c| c.deadline.is_some_and(|at| at <= now.mono))
+    }
+
+    fn end_unanswered(&mut self, id: LockId, place: usize) -> Result<(), Error> {
+        let Some(lock) = self.locks.get(&id) else { return Ok(()) };
+        let Some(command) = lock.commands.get(place) else { return Ok(()) };
+        let outcome = if command.row.sent.is_empty() {
+            let waiting = if lock.sending().is_none() {
+                "there are no session keys with it yet"
+            } else {
+                match self.route.best(id) {
+                    None => "no gateway that is online reaches it",
+                    Some((_, link)) if link.sleepy => "it sleeps, and nobody touched it in time",
+                    Some(_) => "another command was in the way",
+                }
+            };
+            Outcome::NotSent { waiting: waiting.into() }
+        } else {
+            let sent = u32::try_from(command.row.sent.len()).unwrap_or(u32::MAX);
+            Outcome::Unanswered { sent, gateway: command.word.clone() }
+        };
+        self.end(id, place, outcome)
+    }
+
+    fn end(&mut self, id: LockId, place: usize, outcome: Outcome) -> Result<(), Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        if place >= lock.commands.len() {
+            return Ok(());
+        }
+        let mut command = lock.commands.remove(place);
+        command.row.outcome = Some(serde_json::to_string(&outcome).unwrap_or_default());
+        self.state.put_command(&command.row)?;
+        self.event(PlatformEvent::Ended { lock: id, command: hex::encode(command.row.id), ask: command.ask, outcome });
+        Ok(())
+    }
+
+    fn may_go(&self, now: Now, id: LockId, place: usize, moves: bool) -> bool {
+        let Some(lock) = self.locks.get(&id) else { return false };
+        let Some(command) = lock.commands.get(place) else { return false };
+        let in_the_way = lock
+            .commands
+            .iter()
+            .enumerate()
+            .any(|(other, c)| other != place && c.in_flight && (c.ask.moves_bolt() || !moves));
+        let wakes = lock.awake_until > now.mono && command.next == u64::MAX;
+        command.ask.moves_bolt() == moves
+            && !in_the_way
+            && (command.next <= now.mono || wakes)
+            && command.row.sent.len() < MAX_SENT
+    }
+
+    fn try_send(&mut self, now: Now, id: LockId, place: usize) -> Result<(), Error> {
+        let (sleepy, gateway) = match self.route.best(id) {
+            Some((gateway, link)) => (link.sleepy, Some(gateway.to_owned())),
+            None => (false, None),
+        };
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let awake = lock.awake_until > now.mono;
+        let keys = lock.sending().is_some();
+        let Some(command) = lock.commands.get_mut(place) else { return Ok(()) };
+        let Some(gateway) = gateway.filter(|_| keys && (!sleepy || awake)) else {
+            // The next frame of the lock, or its gateway's return, will look here again.
+            command.next = u64::MAX;
+            command.in_flight = false;
+            if !command.told_held {
+                command.told_held = true;
+                let state = "held until the lock can hear it".into();
+                let command = hex::encode(command.row.id);
+                self.event(PlatformEvent::Progress { lock: id, command, state });
+            }
+            return Ok(());
+        };
+        let (code, path, payload, echo) = self.compose(now, id, place)?;
+        let sealed = self.seal_request(id, code, path, echo.as_deref(), &payload)?;
+        let Some((body, row, piv)) = sealed else { return Ok(()) };
+        let life = self.downlink_life(id);
+        let retry = if sleepy { life } else { self.config.retry_ms };
+        let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) else { return Ok(()) };
+        let not_after = now.unix.saturating_add(life).min(command.row.deadline);
+        command.row.sent.push((row, piv));
+        command.in_flight = true;
+        command.next = now.mono.saturating_add(retry);
+        command.told_held = false;
+        let (text, repeat) = (hex::encode(command.row.id), command.row.sent.len() > 1);
+        let stored = command.row.clone();
+        // Stored with the request: after a restart its answer still finds its question.
+        self.state.put_command(&stored)?;
+        let downlink = self.send_down(&gateway, id, Kind::PlatformOscore, Class::Interactive, &body, not_after)?;
+        if let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) {
+            command.downlinks.push(downlink);
+        }
+        let state = if repeat { "sent again, same command id" } else { "sent" };
+        self.event(PlatformEvent::Progress { lock: id, command: text, state: state.into() });
+        Ok(())
+    }
+
+    /// Method, path, payload and Echo of the next request of a command.
+    fn compose(
+        &mut self,
+        now: Now,
+        id: LockId,
+        place: usize,
+    ) -> Result<(Code, Path, Vec<u8>, Option<Vec<u8>>), Error> {
+        let too_big = |_| Error::Crypto("a command does not fit");
+        let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
+        let sending = lock.sending().and_then(|p| lock.contexts.get(p)).map(|s| s.record.id);
+        let cursor = lock.record.cursor;
+        let Some(command) = lock.commands.get_mut(place) else { return Err(Error::UnknownLock(id)) };
+        let mut echo = command.echo.as_ref().filter(|(_, until)| *until > now.mono).map(|(value, _)| value.clone());
+        if echo.is_none()
+            && command.ask.moves_bolt()
+            && let Some(challenge) =
+                lock.challenge.take_if(|c| c.until > now.mono && Some(c.context) == sending)
+        {
+            // Taken: it is single-use, and a retry of this command brings it again.
+            command.echo = Some((challenge.value.to_vec(), challenge.until));
+            echo = Some(challenge.value.to_vec());
+        }
+        let mut payload = vec![0; 32];
+        let (code, path, length) = match command.ask {
+            Ask::Lock | Ask::Unlock => {
+                let op = if command.ask == Ask::Lock { Op::Lock } else { Op::Unlock };
+                let latest = command.row.deadline.min(now.unix.saturating_add(HORIZON_MS)) / 1000;
+                let not_after = if echo.is_some() { None } else { u32::try_from(latest).ok() };
+                let length = Command { id: command.row.id, op, not_after }.encode(&mut payload).map_err(too_big)?;
+                (Code::POST, Path::Bolt, length)
+            }
+            Ask::Status => (Code::GET, Path::Status, 0),
+            Ask::Battery => (Code::GET, Path::Battery, 0),
+            Ask::Log => {
+                let length = LogRequest { cursor, limit: None }.encode(&mut payload).map_err(too_big)?;
+                (Code::POST, Path::Log, length)
+            }
+        };
+        payload.truncate(length);
+        Ok((code, path, payload, echo))
+    }
+
+    /// How long a downlink to this lock may wait at its gateway.
+    pub(super) fn downlink_life(&self, id: LockId) -> u64 {
+        match self.route.best(id) {
+            Some((_, link)) if link.sleepy => self.config.sleepy_downlink_ms.max(link.life_ms),
+            Some((_, link)) => self.config.downlink_ms.max(link.life_ms),
+            None => self.config.sleepy_downlink_ms,
+        }
+    }
+
+    /// The lock answered a request of this command.
+    #[allow(clippy::too_many_arguments)] // what an answer consists of
+    pub(super) fn handle_answer(
+        &mut self,
+        now: Now,
+        id: LockId,
+        command: [u8; 4],
+        request: (i64, u64),
+        code: Code,
+        echo: Option<Vec<u8>>,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        let life = self.config.challenge_ms.saturating_sub(self.config.challenge_margin_ms);
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        // Whoever answers has just spoken, and hears.
+        lock.awake_until = lock.awake_until.max(now.mono.saturating_add(self.config.retry_ms));
+        let Some(place) = lock.commands.iter().position(|c| c.row.id == command) else { return Ok(()) };
+        let Some(pending) = lock.commands.get_mut(place) else { return Ok(()) };
+        pending.row.sent.retain(|sent| *sent != request || pending.ask.moves_bolt());
+        let (ask, asked) = (pending.ask, pending.asked.unwrap_or(now.mono));
+        let ms = now.mono.saturating_sub(asked);
+        if let (Code::UNAUTHORIZED, Some(echo), false) = (code, echo, pending.echoed) {
+            pending.echo = Some((echo, now.mono.saturating_add(life)));
+            pending.echoed = true;
+            pending.in_flight = false;
+            pending.next = now.mono;
+            return self.advance(now, id);
+        }
+        let rejected = Outcome::Rejected { code: code.to_string() };
+        let outcome = match ask {
+            _ if !code.is_success() => rejected,
+            Ask::Lock | Ask::Unlock => match CommandReply::decode(payload) {
+                Ok(reply) if reply.id == command => match reply.outcome {
+                    LockOutcome::Done => Outcome::Done { bolt: reply.bolt, ms },
+                    LockOutcome::Failed => Outcome::Jammed { bolt: reply.bolt },
+                    LockOutcome::Refused(why) => Outcome::Refused { reason: refusal_words(why), bolt: reply.bolt },
+                },
+                _ => rejected,
+            },
+            Ask::Status => match Status::decode(payload) {
+                Ok(status) => Outcome::Status {
+                    bolt: status.bolt,
+                    battery: status.battery,
+                    clock_trusted: status.clock == ClockState::Trusted,
+                    firmware: status.firmware.to_string(),
+                    ms,
+                },
+                Err(_) => rejected,
+            },
+            Ask::Battery => match Battery::decode(payload) {
+                Ok(battery) => Outcome::Battery { percent: battery.percent, millivolts: battery.millivolts, ms },
+                Err(_) => rejected,
+            },
+            Ask::Log => match LogPage::decode(payload) {
+                Ok(page) => {
+                    let (entries, more) = self.store_page(now, id, &page)?;
+                    if more && let Some(lock) = self.locks.get_mut(&id) {
+                        lock.next_fetch = 0;
+                    }
+                    Outcome::Log { entries, ms }
+                }
+                Err(_) => rejected,
+            },
+        };
+        self.end(id, place, outcome)?;
+        self.advance(now, id)
+    }
+
+    /// What a gateway says about a downlink. It only hurries or delays a repeat; it decides nothing.
+    pub(super) fn handle_result(&mut self, now: Now, id: LockId, result: &DownlinkResult) -> Result<(), Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let Some(command) = lock.commands.iter_mut().find(|c| c.downlinks.contains(&result.id)) else {
+            return Ok(());
+        };
+        let newest = command.downlinks.last() == Some(&result.id);
+        let word = match result.state {
+            ResultState::Queued => "queued",
+            ResultState::Sent => "sent",
+            ResultState::Delivered => "delivered",
+            ResultState::Expired => "expired",
+            ResultState::Refused => "refused",
+            ResultState::Failed => "failed",
+        };
+        let state = match &result.reason {
+            // The gateway's own word, but not its length.
+            Some(reason) => format!("{word}: {}", reason.chars().take(80).collect::<String>()),
+            None => word.into(),
+        };
+        command.word = Some(state.clone());
+        if newest && matches!(result.state, ResultState::Expired | ResultState::Refused | ResultState::Failed) {
+            command.in_flight = false;
+            command.next = now.mono.saturating_add(PAUSE_MS);
+        }
+        let command = hex::encode(command.row.id);
+        self.event(PlatformEvent::Progress { lock: id, command, state });
+        self.advance(now, id)
+    }
+}

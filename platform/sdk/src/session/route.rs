@@ -1,0 +1,357 @@
+//! Topics in and out: which gateway reaches a lock, and what each gateway may forget (`seen`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cardea_envelope::{
+    Data, Downlink, DownlinkResult, Encoding, EventKind, GatewayEvent, GatewayState, Info, LinkState, MessageId,
+    Presence, Seen, Topic, Topics, Uplink, VERSION,
+};
+use cardea_framing::{Class, Datagram, GATEWAY_DATAGRAM, Kind, LockId, uplink_id};
+
+use super::{Core, Now, Output};
+use crate::{Error, KeyStore, PlatformEvent, SeenRow, State};
+
+/// Gateways and links that are remembered; beyond, new ones are not heard. Memory must not be the broker's choice.
+const MAX_GATEWAYS: usize = 4096;
+const MAX_LINKS: usize = 200_000;
+/// A hole in a gateway's numbering is given up after so many repeats of the frame behind it: the gateway sends
+/// what it still keeps oldest first, so what lies before that frame is not kept any more.
+const PATIENCE: u8 = 3;
+
+/// What a platform subscribes to, for every gateway below `prefix`.
+pub(crate) fn filters(prefix: &str) -> Result<Vec<String>, Error> {
+    let topics = Topics::new(prefix, "g").map_err(|e| Error::Config(e.to_string()))?;
+    let any = |filter: String| match filter.strip_prefix(prefix).and_then(|rest| rest.strip_prefix("/g/")) {
+        Some(rest) => format!("{prefix}/+/{rest}"),
+        None => filter,
+    };
+    Ok(topics.platform_filters().into_iter().map(any).collect())
+}
+
+/// How a lock is reached through one gateway.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    pub(super) joined: bool,
+    /// Hears only after it has spoken.
+    pub(super) sleepy: bool,
+    /// The longest a downlink may have to wait for air, milliseconds; 0 where the gateway has not said.
+    pub(super) life_ms: u64,
+    /// Last frame heard, Unix milliseconds.
+    heard: u64,
+}
+
+struct Gateway {
+    topics: Topics,
+    online: bool,
+    wants_seen: bool,
+}
+
+pub(super) struct Route {
+    prefix: String,
+    encoding: Encoding,
+    gateways: BTreeMap<String, Gateway>,
+    links: BTreeMap<LockId, BTreeMap<String, Link>>,
+    /// `seen` to publish with this batch.
+    dirty: BTreeSet<(String, LockId)>,
+    /// The frame behind a hole, and how often it was repeated.
+    stuck: BTreeMap<(String, LockId), (u64, u8)>,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            prefix: cardea_envelope::DEFAULT_PREFIX.into(),
+            encoding: Encoding::Json,
+            gateways: BTreeMap::new(),
+            links: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            stuck: BTreeMap::new(),
+        }
+    }
+}
+
+impl Route {
+    pub(super) fn set_topics(&mut self, prefix: &str, encoding: Encoding) -> Result<(), Error> {
+        filters(prefix)?;
+        *self = Self { prefix: prefix.into(), encoding, ..Self::default() };
+        Ok(())
+    }
+
+    pub(super) fn forget_batch(&mut self) {
+        self.dirty.clear();
+    }
+
+    /// The gateway with the newest link whose state is online.
+    pub(super) fn best(&self, lock: LockId) -> Option<(&str, Link)> {
+        self.links
+            .get(&lock)?
+            .iter()
+            .filter(|(gateway, link)| link.joined && self.gateways.get(*gateway).is_some_and(|g| g.online))
+            .max_by_key(|(_, link)| link.heard)
+            .map(|(gateway, link)| (gateway.as_str(), *link))
+    }
+
+    /// The gateway of a topic, known or new.
+    fn parse(&mut self, topic: &str) -> Option<(String, Topic)> {
+        let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?;
+        let (name, _) = rest.split_once('/')?;
+        if !self.gateways.contains_key(name) {
+            if self.gateways.len() >= MAX_GATEWAYS {
+                return None;
+            }
+            let topics = Topics::new(&self.prefix, name).ok()?;
+            self.gateways.insert(name.into(), Gateway { topics, online: false, wants_seen: true });
+        }
+        let parsed = self.gateways.get(name)?.topics.parse(topic)?;
+        Some((name.to_owned(), parsed))
+    }
+
+    fn link(&mut self, gateway: &str, lock: LockId) -> Option<&mut Link> {
+        if self.links.len() >= MAX_LINKS && !self.links.contains_key(&lock) {
+            return None;
+        }
+        let fresh = Link { joined: true, sleepy: false, life_ms: 0, heard: 0 };
+        Some(self.links.entry(lock).or_default().entry(gateway.into()).or_insert(fresh))
+    }
+
+    /// Which locks this gateway reaches.
+    fn behind(&self, gateway: &str) -> Vec<LockId> {
+        self.links.iter().filter(|(_, by)| by.contains_key(gateway)).map(|(lock, _)| *lock).collect()
+    }
+}
+
+impl<K: KeyStore, S: State> Core<K, S> {
+    /// Takes one message from the broker. What cannot be understood is counted and dropped: it must not come
+    /// again. Belongs into a batch.
+    ///
+    /// # Errors
+    /// [`Error::State`] and [`Error::Random`]: nothing of the batch happened, the message must come again.
+    pub fn handle_message(&mut self, now: Now, topic: &str, payload: &[u8], _retained: bool) -> Result<(), Error> {
+        let Some((gateway, topic)) = self.route.parse(topic) else {
+            self.counters.malformed += 1;
+            return Ok(());
+        };
+        let encoding = self.route.encoding;
+        match topic {
+            Topic::Up(lock) => match encoding.decode::<Uplink>(payload) {
+                Ok(uplink) if uplink.lock == lock => return self.handle_uplink(now, &gateway, &uplink),
+                _ => self.counters.malformed += 1,
+            },
+            Topic::Result(lock) => match encoding.decode::<DownlinkResult>(payload) {
+                Ok(result) if result.lock == lock && result.v == VERSION => {
+                    return self.handle_result(now, lock, &result);
+                }
+                _ => self.counters.malformed += 1,
+            },
+            Topic::State => match encoding.decode::<GatewayState>(payload) {
+                Ok(state) => return self.handle_presence(now, &gateway, state.state == Presence::Online),
+                Err(_) => self.counters.malformed += 1,
+            },
+            Topic::Link(lock) => match encoding.decode::<LinkState>(payload) {
+                Ok(state) if state.v == VERSION => return self.handle_link(now, &gateway, lock, &state),
+                _ => self.counters.malformed += 1,
+            },
+            Topic::Event => match encoding.decode::<GatewayEvent>(payload) {
+                Ok(event) if event.v == VERSION => self.handle_site(gateway, event.what),
+                _ => self.counters.malformed += 1,
+            },
+            Topic::Info => {
+                if let (Ok(info), Some(known)) =
+                    (encoding.decode::<Info>(payload), self.route.gateways.get_mut(&gateway))
+                {
+                    known.wants_seen = info.custody == "platform";
+                }
+            }
+            Topic::Health | Topic::Locks | Topic::Response(_) => {}
+            // Ours, or somebody else who may publish as a platform.
+            Topic::Down(_) | Topic::Seen(_) | Topic::Request(_) => {}
+        }
+        Ok(())
+    }
+
+    /// One sealed datagram. At least once: a repeat changes nothing but is acknowledged again.
+    ///
+    /// # Errors
+    /// As [`Self::handle_message`].
+    pub fn handle_uplink(&mut self, now: Now, gateway: &str, uplink: &Uplink) -> Result<(), Error> {
+        let lock = uplink.lock;
+        let data = &uplink.data.0;
+        let datagram = match Datagram::parse(data) {
+            Ok(d)
+                if uplink.v == VERSION
+                    && d.kind == uplink.kind
+                    && d.class == uplink.class
+                    && uplink.id.0 == uplink_id(lock, data) =>
+            {
+                d
+            }
+            _ => {
+                self.counters.malformed += 1;
+                return Ok(());
+            }
+        };
+        // Whoever brings a frame is there, and reaches its lock.
+        let at = if uplink.clock == cardea_envelope::ClockState::Synced { uplink.at.min(now.unix) } else { now.unix };
+        if let Some(gateway) = self.route.gateways.get_mut(gateway) {
+            gateway.online = true;
+        }
+        if let Some(link) = self.route.link(gateway, lock) {
+            link.heard = link.heard.max(at);
+            link.joined = true;
+        }
+        let heard = secure_age(now, at);
+        match datagram.kind {
+            Kind::PlatformEdhoc => self.handle_edhoc(now, gateway, lock, &uplink.id, datagram.body)?,
+            Kind::PlatformOscore => self.handle_oscore(now, gateway, lock, heard, datagram.body)?,
+            Kind::PeerEdhoc | Kind::PeerOscore | Kind::Site | Kind::Receipt => {}
+        }
+        self.mark_seen(gateway, uplink)
+    }
+
+    fn handle_presence(&mut self, now: Now, gateway: &str, online: bool) -> Result<(), Error> {
+        let Some(known) = self.route.gateways.get_mut(gateway) else { return Ok(()) };
+        if known.online == online {
+            return Ok(());
+        }
+        known.online = online;
+        self.event(PlatformEvent::Gateway { gateway: gateway.into(), online });
+        for lock in self.route.behind(gateway) {
+            self.advance(now, lock)?;
+        }
+        Ok(())
+    }
+
+    fn handle_link(&mut self, now: Now, gateway: &str, lock: LockId, state: &LinkState) -> Result<(), Error> {
+        if let Some(link) = self.route.link(gateway, lock) {
+            link.joined = state.joined;
+            link.sleepy = state.sleepy;
+            link.life_ms = state.life_ms.into();
+            link.heard = link.heard.max(state.seen.unwrap_or(0).min(now.unix));
+        }
+        self.advance(now, lock)
+    }
+
+    fn handle_site(&mut self, gateway: String, what: EventKind) {
+        let (word, lock, detail) = match what {
+            EventKind::Joined { lock, radio } => ("joined", Some(lock), format!("{lock} joined on {radio}")),
+            EventKind::Left { lock, radio } => ("left", Some(lock), format!("{lock} left {radio}")),
+            EventKind::Gap { lock, frames, class, .. } => {
+                ("gap", Some(lock), format!("{frames} {class} frame(s) of {lock} were dropped, the outbox was full"))
+            }
+            EventKind::Alarm { lock, cause, detail } => {
+                ("alarm", lock.and_then(|l| l.parse().ok()), format!("alarm, {cause}: {detail}"))
+            }
+            EventKind::Audit { detail } => ("audit", None, detail),
+        };
+        self.event(PlatformEvent::Site { gateway, what: word.into(), lock, detail });
+    }
+
+    /// The link to the broker is up. Belongs into a batch.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn handle_connected(&mut self, now: Now) -> Result<(), Error> {
+        self.event(PlatformEvent::BrokerUp);
+        let waiting: Vec<LockId> =
+            self.locks.iter().filter(|(_, l)| !l.commands.is_empty()).map(|(id, _)| *id).collect();
+        for lock in waiting {
+            self.advance(now, lock)?;
+        }
+        Ok(())
+    }
+
+    /// The link to the broker is gone.
+    pub fn handle_disconnected(&mut self, _now: Now, reason: String) {
+        self.event(PlatformEvent::BrokerDown { reason });
+    }
+
+    /// Notes that this uplink is stored here, and that its gateway may know.
+    fn mark_seen(&mut self, gateway: &str, uplink: &Uplink) -> Result<(), Error> {
+        let (lock, epoch, seq) = (uplink.lock, uplink.epoch.0, uplink.seq);
+        if seq == 0 || i64::try_from(seq).is_err() {
+            return Ok(());
+        }
+        let key = (gateway.to_owned(), lock);
+        let known = self.state.seen(gateway, lock)?.filter(|row| row.epoch == epoch);
+        let before = known.map_or(0, |row| row.seq);
+        let mut upto = before;
+        if seq == before.saturating_add(1) {
+            upto = seq;
+        } else if seq > before && !self.state.seen_ahead(gateway, lock, epoch, seq, true)? {
+            let (behind, repeats) = self.route.stuck.get(&key).copied().unwrap_or((seq, 0));
+            let repeats = if behind == seq { repeats.saturating_add(1) } else { 1 };
+            if repeats >= PATIENCE {
+                let frames = seq.saturating_sub(before).saturating_sub(1);
+                let detail = format!("{frames} frame(s) of {lock} did not arrive and are not kept any more");
+                self.event(PlatformEvent::Site {
+                    gateway: gateway.into(),
+                    what: "gap".into(),
+                    lock: Some(lock),
+                    detail,
+                });
+                upto = seq;
+            } else if self.route.stuck.len() < MAX_LINKS {
+                self.route.stuck.insert(key.clone(), (seq, repeats));
+            }
+        }
+        if upto != before {
+            self.route.stuck.remove(&key);
+            self.state.seen_ahead(gateway, lock, epoch, upto, false)?;
+            while self.state.seen_ahead(gateway, lock, epoch, upto.saturating_add(1), false)? {
+                upto = upto.saturating_add(1);
+            }
+        }
+        if upto != before || known.is_none() {
+            self.state.put_seen(gateway, lock, &SeenRow { epoch, seq: upto })?;
+        }
+        self.route.dirty.insert(key);
+        Ok(())
+    }
+
+    /// Adds one `seen` for every lock that this batch moved or repeated.
+    pub(super) fn publish_seen(&mut self) -> Result<(), Error> {
+        for (gateway, lock) in std::mem::take(&mut self.route.dirty) {
+            let Some(known) = self.route.gateways.get(&gateway).filter(|g| g.wants_seen) else { continue };
+            let Some(row) = self.state.seen(&gateway, lock)?.filter(|row| row.seq > 0) else { continue };
+            let seen = Seen { v: VERSION, epoch: cardea_envelope::Epoch(row.epoch), seq: row.seq };
+            self.staged.push(Output {
+                topic: known.topics.name(&Topic::Seen(lock)),
+                payload: self.route.encoding.encode(&seen),
+                not_after: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Stages a downlink; returns its id.
+    pub(super) fn send_down(
+        &mut self,
+        gateway: &str,
+        lock: LockId,
+        kind: Kind,
+        class: Class,
+        body: &[u8],
+        not_after: u64,
+    ) -> Result<MessageId, Error> {
+        let id = self.random_id()?;
+        let mut data = vec![0; GATEWAY_DATAGRAM];
+        let length = Datagram { kind, class, peer: None, body }
+            .encode(&mut data)
+            .map_err(|_| Error::Crypto("a message does not fit a datagram"))?;
+        data.truncate(length);
+        if let Some(known) = self.route.gateways.get(gateway) {
+            let down = Downlink { v: VERSION, id, lock, kind, class, data: Data(data), not_after };
+            self.staged.push(Output {
+                topic: known.topics.name(&Topic::Down(lock)),
+                payload: self.route.encoding.encode(&down),
+                not_after: Some(not_after),
+            });
+        }
+        Ok(id)
+    }
+}
+
+/// How long ago a frame was heard, as far as the clocks of gateway and platform agree.
+fn secure_age(now: Now, at: u64) -> u64 {
+    now.unix.saturating_sub(at)
+}

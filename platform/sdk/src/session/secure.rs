@@ -1,0 +1,415 @@
+//! OSCORE in both directions: events of locks and their answers, answers of locks to our requests.
+
+use cardea_framing::{Class, Kind, LockId, restore};
+use cardea_oscore::{
+    Binding, Error as OscoreError, OscoreOption,
+    coap::{Builder, Code, Message, Type},
+    echo,
+};
+use cardea_resources::{Event, EventKind, EventReply, LogPage, Padder, Path};
+
+use super::{Core, Now, lock::Challenge};
+use crate::{
+    Ask, Error, KeyStore, LogRow, Phase, PlatformEvent, Stage, State,
+    event::{kind_name, value_words},
+};
+
+/// Restored OSCORE messages are at most this much longer than what the radio carried.
+const RESTORED: usize = 16;
+/// Interactive frames are padded up to here: every LoRaWAN data rate we allow carries it.
+const PADDED_MTU: usize = 51;
+/// What OSCORE, elision and header add to an inner message whose 4 fixed bytes stay at home: header, flags,
+/// kid or token, tag. The Partial IV comes on top.
+const OVERHEAD: usize = 7;
+
+impl<K: KeyStore, S: State> Core<K, S> {
+    /// `age`: how long ago the gateway heard it, milliseconds.
+    pub(super) fn handle_oscore(
+        &mut self,
+        now: Now,
+        gateway: &str,
+        id: LockId,
+        age: u64,
+        body: &[u8],
+    ) -> Result<(), Error> {
+        if !self.locks.contains_key(&id) {
+            self.counters.strangers += 1;
+            return Ok(());
+        }
+        let mut message = vec![0; body.len().saturating_add(RESTORED)];
+        let Ok(length) = restore(body, &mut message) else {
+            self.counters.malformed += 1;
+            return Ok(());
+        };
+        message.truncate(length);
+        let Ok(outer) = Message::parse(&message) else {
+            self.counters.malformed += 1;
+            return Ok(());
+        };
+        if outer.code().is_request() {
+            self.handle_request(now, gateway, id, age, &message)
+        } else {
+            let token = outer.token().to_vec();
+            self.handle_response(now, id, &token, &message)
+        }
+    }
+
+    fn handle_request(&mut self, now: Now, gateway: &str, id: LockId, age: u64, message: &[u8]) -> Result<(), Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let mut plain = vec![0; message.len()];
+        let mut opened = None;
+        let Ok(outer) = Message::parse(message) else { return Ok(()) };
+        let Ok(option) = OscoreOption::of(&outer) else {
+            self.counters.malformed += 1;
+            return Ok(());
+        };
+        for (place, session) in lock.contexts.iter_mut().enumerate().rev() {
+            if !session.context.matches(&option) {
+                continue;
+            }
+            let result = session.context.unprotect_request(message, &mut plain);
+            if result.is_err() && session.tags_to_store() {
+                self.state.update_context(&session.record)?;
+            }
+            if let Ok((length, binding)) = result {
+                opened = Some((place, length, binding));
+                break;
+            }
+        }
+        let Some((place, length, mut binding)) = opened else {
+            self.counters.unopened += 1;
+            return Ok(());
+        };
+        plain.truncate(length);
+        let Some(session) = lock.contexts.get(place) else { return Ok(()) };
+        let (row, phase) = (session.record.id, session.record.phase);
+        // Durable with everything that follows from this message, or not at all.
+        if !self.state.remember(row, binding.partial_iv())? {
+            self.counters.repeats += 1;
+            return Ok(());
+        }
+        if phase == Phase::Unconfirmed {
+            self.confirm(now, id, row)?;
+        }
+        let old = phase == Phase::Old;
+        let Ok(request) = Message::parse(&plain) else { return Ok(()) };
+        let mut path = request.path();
+        let known = match (path.next().and_then(Path::from_segment), path.next()) {
+            (Some(path), None) => Some(path),
+            _ => None,
+        };
+        let answer = match (known, request.code()) {
+            (Some(Path::Events), Code::POST) => match Event::decode(request.payload()) {
+                Ok(event) => {
+                    self.handle_event(now, gateway, id, row, old, age, &event)?;
+                    if event.kind == EventKind::Heartbeat {
+                        return Ok(()); // telemetry gets no answer
+                    }
+                    let cursor = self.locks.get(&id).and_then(|l| l.record.cursor);
+                    let time = u32::try_from(now.unix / 1000).ok();
+                    let mut payload = [0; EventReply::MAX_LEN];
+                    let length = EventReply { cursor, time }
+                        .encode(&mut payload)
+                        .map_err(|_| Error::Crypto("an answer does not fit"))?;
+                    (Code::CHANGED, payload.get(..length).unwrap_or_default().to_vec())
+                }
+                Err(error) => {
+                    tracing::warn!(lock = %id, %error, "an authentic event makes no sense");
+                    (Code::BAD_REQUEST, Vec::new())
+                }
+            },
+            (Some(Path::Events), _) => (Code::METHOD_NOT_ALLOWED, Vec::new()),
+            _ => (Code::NOT_FOUND, Vec::new()),
+        };
+        if old {
+            return Ok(()); // receive-only: the lock has newer keys
+        }
+        let token = outer.token().to_vec();
+        self.answer(now, gateway, id, row, &mut binding, &token, answer.0, &answer.1)
+    }
+
+    /// The lock uses this context: older ones only receive from now on, and the owner code is burnt.
+    fn confirm(&mut self, now: Now, id: LockId, row: i64) -> Result<(), Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        for session in &mut lock.contexts {
+            // The lock keeps one place for what is not confirmed; older ones are as good as superseded.
+            if session.record.id == row {
+                session.record.phase = Phase::Active;
+            } else if session.record.id < row && session.record.phase != Phase::Old {
+                session.record.phase = Phase::Old;
+                session.record.retired = Some(now.unix);
+            } else {
+                continue;
+            }
+            self.state.update_context(&session.record)?;
+        }
+        if lock.record.stage != Stage::Owned || lock.record.code.is_some() {
+            lock.record.stage = Stage::Owned;
+            lock.record.code = None;
+            self.state.put_lock(&lock.record)?;
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call, and a struct for it would only rename the arguments
+    fn handle_event(
+        &mut self,
+        now: Now,
+        gateway: &str,
+        id: LockId,
+        row: i64,
+        old: bool,
+        age: u64,
+        event: &Event,
+    ) -> Result<(), Error> {
+        let life = self.config.challenge_ms.saturating_sub(self.config.challenge_margin_ms);
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let until = now.mono.saturating_add(life.saturating_sub(age));
+        if !old && age < life {
+            lock.challenge = Some(Challenge { value: event.challenge, context: row, until });
+            lock.awake_until = until;
+        }
+        let kind = kind_name(event.kind);
+        let entry = LogRow {
+            activation: lock.record.activation,
+            index: event.log,
+            kind: kind.clone(),
+            value: event.value.map(i64::from),
+            at: event.at,
+            received: now.unix,
+            gateway: gateway.into(),
+        };
+        let keeps = event.log.is_some() || !matches!(event.kind, EventKind::Heartbeat | EventKind::Touch);
+        let fresh = !keeps || self.state.add_log(id, &entry)?;
+        let hole = match event.log {
+            Some(index) => self.advance_cursor(id, index)?,
+            None => false,
+        };
+        // A lock repeats an entry until it sees the cursor; its owner hears of it once.
+        if fresh {
+            self.event(PlatformEvent::Lock {
+                lock: id,
+                gateway: gateway.into(),
+                kind,
+                value: value_words(event.kind, event.value),
+                log: event.log,
+                at: event.at,
+                received: now.unix,
+            });
+        }
+        if hole {
+            self.fetch_log(now, id)?;
+        }
+        // Commands that waited for the lock to wake go before the answer to what woke it.
+        self.advance(now, id)
+    }
+
+    /// Moves the cursor over what is stored without a hole; true if there is one before `index`.
+    fn advance_cursor(&mut self, id: LockId, index: u32) -> Result<bool, Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(false) };
+        let before = lock.record.cursor.unwrap_or(0);
+        let mut cursor = before;
+        while cursor <= index && self.state.has_log(id, lock.record.activation, cursor)? {
+            cursor = cursor.saturating_add(1);
+        }
+        // Entries that came ahead of a hole may continue behind it.
+        while cursor > index && self.state.has_log(id, lock.record.activation, cursor)? {
+            cursor = cursor.saturating_add(1);
+        }
+        if cursor != before {
+            lock.record.cursor = Some(cursor);
+            self.state.put_lock(&lock.record)?;
+        }
+        Ok(cursor <= index)
+    }
+
+    /// Stores a page of the lock's own log. The lock is the authority: what lies between the cursor and the end of
+    /// its page and is not on it, it has lost. Returns how many entries were new.
+    pub(super) fn store_page(&mut self, now: Now, id: LockId, page: &LogPage<'_>) -> Result<(u32, bool), Error> {
+        let mut new = 0_u32;
+        let mut last = None;
+        let mut events = Vec::new();
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok((0, false)) };
+        for entry in page.entries() {
+            last = Some(entry.index);
+            let kind = kind_name(entry.kind);
+            let row = LogRow {
+                activation: lock.record.activation,
+                index: Some(entry.index),
+                kind: kind.clone(),
+                value: entry.value.map(i64::from),
+                at: entry.at,
+                received: now.unix,
+                gateway: String::new(),
+            };
+            if self.state.add_log(id, &row)? {
+                new = new.saturating_add(1);
+                events.push(PlatformEvent::Lock {
+                    lock: id,
+                    gateway: String::new(),
+                    kind,
+                    value: value_words(entry.kind, entry.value),
+                    log: Some(entry.index),
+                    at: entry.at,
+                    received: now.unix,
+                });
+            }
+        }
+        let upto = last.map_or(page.end, |index| index.saturating_add(1));
+        let before = lock.record.cursor.unwrap_or(0);
+        let mut cursor = before.max(upto);
+        while self.state.has_log(id, lock.record.activation, cursor)? {
+            cursor = cursor.saturating_add(1);
+        }
+        if cursor != before {
+            lock.record.cursor = Some(cursor);
+            self.state.put_lock(&lock.record)?;
+        }
+        self.staged_events.extend(events);
+        Ok((new, cursor < page.end))
+    }
+
+    /// Asks the lock for entries that are missing here, now and then.
+    fn fetch_log(&mut self, now: Now, id: LockId) -> Result<(), Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        if now.mono < lock.next_fetch || lock.commands.iter().any(|c| c.ask() == Ask::Log) {
+            return Ok(());
+        }
+        lock.next_fetch = now.mono.saturating_add(10_000);
+        self.start_command(now, id, Ask::Log, 60_000).map(drop)
+    }
+
+    #[allow(clippy::too_many_arguments)] // as above
+    fn answer(
+        &mut self,
+        now: Now,
+        gateway: &str,
+        id: LockId,
+        row: i64,
+        binding: &mut Binding,
+        token: &[u8],
+        code: Code,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        let life = self.downlink_life(id);
+        let Some(session) = self.locks.get_mut(&id).and_then(|lock| lock.by_row(row)) else { return Ok(()) };
+        let coap = build(code, 0, token, &[], payload, OVERHEAD)?;
+        let mut sealed = vec![0; coap.len().saturating_add(48)];
+        let length = match session.context.protect_response(binding, None, &coap, &mut sealed) {
+            Ok(length) => length,
+            Err(OscoreError::Retired) => return Ok(()),
+            Err(_) => return Err(Error::Crypto("an answer could not be protected")),
+        };
+        sealed.truncate(length);
+        let body = elide(&sealed)?;
+        let not_after = now.unix.saturating_add(life);
+        self.send_down(gateway, id, Kind::PlatformOscore, Class::Interactive, &body, not_after).map(drop)
+    }
+
+    /// Seals a request; returns the elided body, the context's row and the sequence number. `None`: there are no
+    /// session keys, or no numbers left.
+    pub(super) fn seal_request(
+        &mut self,
+        id: LockId,
+        code: Code,
+        path: Path,
+        echo: Option<&[u8]>,
+        payload: &[u8],
+    ) -> Result<Option<(Vec<u8>, i64, u64)>, Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(None) };
+        let Some(session) = lock.sending().and_then(|place| lock.contexts.get_mut(place)) else { return Ok(None) };
+        if let Some(limit) = session.sequence.needs_reservation() {
+            // Part of the batch: the number is used by an output that leaves only after the commit.
+            session.record.reserved = limit;
+            self.state.update_context(&session.record)?;
+            session.sequence.reserved(limit).map_err(|_| Error::Crypto("a reservation went backwards"))?;
+        }
+        let Ok(piv) = session.sequence.take() else { return Ok(None) };
+        // What elision restores: token and message id come from the Partial IV.
+        let [.., high, low] = piv.to_be_bytes();
+        let mut options = vec![(cardea_oscore::coap::option::URI_PATH, path.segment().as_bytes())];
+        options.extend(echo.map(|echo| (cardea_oscore::coap::option::ECHO, echo)));
+        let piv_len = (8_usize.saturating_sub(piv.leading_zeros() as usize / 8)).max(1);
+        let overhead = OVERHEAD.saturating_add(piv_len);
+        let coap = build(code, u16::from_be_bytes([high, low]), &[low], &options, payload, overhead)?;
+        let mut sealed = vec![0; coap.len().saturating_add(48)];
+        let (length, _) = session
+            .context
+            .protect_request(piv, &coap, &mut sealed)
+            .map_err(|_| Error::Crypto("a request could not be protected"))?;
+        sealed.truncate(length);
+        Ok(Some((elide(&sealed)?, session.record.id, piv)))
+    }
+
+    /// An answer is bound to one of the requests that are out and have its token.
+    fn handle_response(&mut self, now: Now, id: LockId, token: &[u8], message: &[u8]) -> Result<(), Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let candidates: Vec<([u8; 4], i64, u64)> = lock
+            .commands
+            .iter()
+            .flat_map(|command| command.open_requests().map(|(row, piv)| (command.id(), row, piv)))
+            .filter(|(_, _, piv)| piv.to_be_bytes().last().is_some_and(|low| token == [*low]))
+            .collect();
+        let mut plain = vec![0; message.len()];
+        for (command, row, piv) in candidates.into_iter().rev() {
+            let Some(session) = lock.by_row(row) else { continue };
+            let Ok(binding) = Binding::restore(&session.record.own_id, piv) else { continue };
+            let result = session.context.unprotect_response(&binding, message, &mut plain);
+            if result.is_err() && session.tags_to_store() {
+                self.state.update_context(&session.record)?;
+            }
+            if let Ok((length, _)) = result {
+                let phase = session.record.phase;
+                if phase == Phase::Unconfirmed {
+                    // Only who holds the keys can answer: that confirms them as well as an event does.
+                    self.confirm(now, id, row)?;
+                }
+                plain.truncate(length);
+                let Ok(answer) = Message::parse(&plain) else { return Ok(()) };
+                let echo = echo::value(&answer).ok().flatten().map(<[u8]>::to_vec);
+                return self.handle_answer(now, id, command, (row, piv), answer.code(), echo, answer.payload());
+            }
+        }
+        self.counters.unopened += 1;
+        Ok(())
+    }
+}
+
+/// The inner message, padded so that the frame has one of the usual sizes.
+fn build(
+    code: Code,
+    message_id: u16,
+    token: &[u8],
+    options: &[(u16, &[u8])],
+    payload: &[u8],
+    overhead: usize,
+) -> Result<Vec<u8>, Error> {
+    let wrong = |_| Error::Crypto("a message could not be built");
+    let mut out = vec![0; 64 + payload.len() + options.iter().map(|(_, v)| v.len() + 5).sum::<usize>()];
+    let mut padded = payload.to_vec();
+    // Twice: first to learn the length, then with what is missing to the next size.
+    let mut length = 0;
+    for _ in 0..2 {
+        let mut builder =
+            Builder::new(&mut out, Type::NonConfirmable, code, message_id, token).map_err(wrong)?;
+        for (number, value) in options {
+            builder = builder.option(*number, value).map_err(wrong)?;
+        }
+        length = builder.payload(&padded).map_err(wrong)?;
+        if payload.is_empty() {
+            break; // nothing that padding could follow
+        }
+        let frame = length.saturating_add(overhead);
+        padded.resize(padded.len() + Padder { mtu: PADDED_MTU }.padding(frame), 0);
+    }
+    out.truncate(length);
+    Ok(out)
+}
+
+fn elide(sealed: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut body = vec![0; sealed.len().saturating_add(1)];
+    let length =
+        cardea_framing::elide(sealed, &mut body).map_err(|_| Error::Crypto("a message could not be elided"))?;
+    body.truncate(length);
+    Ok(body)
+}
