@@ -125,8 +125,17 @@ impl Broker {
             None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
         };
         let port = match port {
-            None => if tls { 8883 } else { 1883 },
-            Some(text) => text.trim_end_matches('/').parse().map_err(|_| bad("the port is not a number from 1 to 65535"))?,
+            None => {
+                if tls {
+                    8883
+                } else {
+                    1883
+                }
+            }
+            Some(text) => text
+                .trim_end_matches('/')
+                .parse()
+                .map_err(|_| bad("the port is not a number from 1 to 65535"))?,
         };
         let host = host.trim_end_matches('/');
         if host.is_empty() || host.contains(['/', '@', ' ']) || port == 0 {
@@ -203,7 +212,9 @@ impl Broker {
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = |e: rustls::pki_types::pem::Error| Error::Config(format!("{}: no certificates in PEM ({e})", path.display()));
+    let read = |e: rustls::pki_types::pem::Error| {
+        Error::Config(format!("{}: no certificates in PEM ({e})", path.display()))
+    };
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(read)?.collect::<Result<_, _>>().map_err(read)?;
     if certificates.is_empty() {

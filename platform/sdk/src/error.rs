@@ -18,7 +18,9 @@ pub enum Error {
     #[error("{0} holds no platform; `cardea-platform init` makes one")]
     NotInitialised(PathBuf),
     /// A platform already lives in this directory; a second `init` would orphan every lock.
-    #[error("{0} already holds a platform; its owner root is what every lock has pinned, so it is not replaced")]
+    #[error(
+        "{0} already holds a platform; its owner root is what every lock has pinned, so it is not replaced"
+    )]
     AlreadyInitialised(PathBuf),
     /// A key file is damaged, readable by others, or does not belong to the certificate beside it.
     #[error("key store: {path}: {why}")]
@@ -49,6 +51,9 @@ pub enum Error {
     /// Another key is already known under this id. Ids route; the first full key keeps the name.
     #[error("lock {0} is known by another key; a second key under the same id is refused")]
     SecondKey(LockId),
+    /// The caller already waits for as many commands of this lock as are kept.
+    #[error("too many commands wait for lock {0}")]
+    TooMany(LockId),
     /// Random numbers are not to be had; nothing is sent without them.
     #[error("the operating system gives no random numbers")]
     Random,

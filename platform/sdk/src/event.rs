@@ -24,7 +24,9 @@ pub enum Ask {
 
 impl Ask {
     pub(crate) fn from_u8(value: u8) -> Option<Self> {
-        [Self::Lock, Self::Unlock, Self::Status, Self::Battery, Self::Log].into_iter().find(|a| *a as u8 == value)
+        [Self::Lock, Self::Unlock, Self::Status, Self::Battery, Self::Log]
+            .into_iter()
+            .find(|a| *a as u8 == value)
     }
 
     /// True for what moves the bolt: it carries a command id and needs freshness.
@@ -140,15 +142,22 @@ impl fmt::Display for Outcome {
                 bolt_name(*bolt),
                 if *clock_trusted { "trusted" } else { "not trusted" },
             ),
-            Self::Battery { percent, millivolts: Some(mv), ms } => write!(f, "battery {percent} %, {mv} mV ({ms} ms)"),
+            Self::Battery { percent, millivolts: Some(mv), ms } => {
+                write!(f, "battery {percent} %, {mv} mV ({ms} ms)")
+            }
             Self::Battery { percent, millivolts: None, ms } => write!(f, "battery {percent} % ({ms} ms)"),
             Self::Log { entries, ms } => write!(f, "{entries} log entries ({ms} ms)"),
-            Self::Refused { reason, bolt } => write!(f, "refused by the lock: {reason}; the bolt is {}", bolt_name(*bolt)),
+            Self::Refused { reason, bolt } => {
+                write!(f, "refused by the lock: {reason}; the bolt is {}", bolt_name(*bolt))
+            }
             Self::Jammed { bolt } => write!(f, "the motor ran, but the bolt is {}", bolt_name(*bolt)),
             Self::Rejected { code } => write!(f, "the lock answered {code}"),
             Self::NotSent { waiting } => write!(f, "not sent, the lock has done nothing: {waiting}"),
             Self::Unanswered { sent, gateway } => {
-                write!(f, "sent {sent} time(s), no answer in time; the lock may have acted, its next event tells")?;
+                write!(
+                    f,
+                    "sent {sent} time(s), no answer in time; the lock may have acted, its next event tells"
+                )?;
                 gateway.as_ref().map_or(Ok(()), |word| write!(f, " (gateway: {word})"))
             }
         }
@@ -272,7 +281,9 @@ impl fmt::Display for PlatformEvent {
                 write!(f, "gateway {gateway}: {}", if *online { "online" } else { "offline" })
             }
             Self::Site { gateway, detail, .. } => write!(f, "gateway {gateway}: {detail}"),
-            Self::Activated { lock, gateway } => write!(f, "{lock}: activated, both sides proved (through {gateway})"),
+            Self::Activated { lock, gateway } => {
+                write!(f, "{lock}: activated, both sides proved (through {gateway})")
+            }
             Self::Rekeyed { lock } => write!(f, "{lock}: new session keys"),
             Self::ActivationRefused { lock, why } => write!(f, "{lock}: refused, {}", why.replace('_', " ")),
             Self::Throttled { lock, ms } => {

@@ -100,8 +100,10 @@ impl FileKeys {
         }
         let certificate = fs::read(&certificate_path)
             .map_err(|source| Error::Io { path: certificate_path.clone(), source })?;
-        let named = verify_platform(&certificate, None)
-            .map_err(|e| Error::Key { path: certificate_path.clone(), why: format!("not a platform certificate ({e})") })?;
+        let named = verify_platform(&certificate, None).map_err(|e| Error::Key {
+            path: certificate_path.clone(),
+            why: format!("not a platform certificate ({e})"),
+        })?;
         let (path, bytes) = read_private(dir, AGREEMENT)?;
         let agreement = SoftAgreement::from_bytes(&bytes)
             .ok()

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rumqttc::{AsyncClient, ConnectionError, Event, Incoming, Outgoing, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, Incoming, Outgoing, Publish, QoS, SubscribeFilter,
+    SubscribeReasonCode,
+};
 use tokio::sync::mpsc;
 
 use crate::{Broker, Error, session::Output};
@@ -42,7 +45,12 @@ pub(crate) enum FromBroker {
     Up,
     /// Disconnected, with the reason for people.
     Down(String),
-    Message { topic: String, payload: Vec<u8>, retain: bool, delivery: Option<Delivery> },
+    Message {
+        topic: String,
+        payload: Vec<u8>,
+        retain: bool,
+        delivery: Option<Delivery>,
+    },
 }
 
 /// Runs until `deliver` says that nobody listens any more.

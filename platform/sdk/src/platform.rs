@@ -319,7 +319,9 @@ impl Worker {
             loop {
                 let now = self.now();
                 let pause = self.core.poll_timeout().map_or(3_600_000, |at| at.saturating_sub(now.mono));
-                match tokio::time::timeout(Duration::from_millis(pause), inbox.recv_many(&mut batch, BATCH)).await {
+                match tokio::time::timeout(Duration::from_millis(pause), inbox.recv_many(&mut batch, BATCH))
+                    .await
+                {
                     Ok(0) => return,
                     Ok(_) | Err(_) => self.turn(std::mem::take(&mut batch)),
                 }

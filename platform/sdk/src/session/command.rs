@@ -13,11 +13,19 @@ use crate::{Ask, CommandRow, Error, KeyStore, Outcome, PlatformEvent, State, eve
 /// A lock refuses an unlock whose `not_after` lies more than 120 s ahead; clocks may disagree by a few.
 const HORIZON_MS: u64 = 110_000;
 /// Requests of one command at most.
-const MAX_SENT: usize = 8;
+const MAX_SENT: u32 = 8;
 /// Commands of one lock at once.
 const MAX_COMMANDS: usize = 64;
 /// After a gateway refused or failed, before the next try.
 const PAUSE_MS: u64 = 1_000;
+
+/// What goes inside OSCORE.
+pub(super) struct Request {
+    pub(super) code: Code,
+    pub(super) path: Path,
+    pub(super) payload: Vec<u8>,
+    pub(super) echo: Option<Vec<u8>>,
+}
 
 /// One open command.
 pub(super) struct Pending {
@@ -34,6 +42,8 @@ pub(super) struct Pending {
     echo: Option<(Vec<u8>, u64)>,
     /// The Echo of a 4.01 was used; a second 4.01 is the answer.
     echoed: bool,
+    /// How many requests went out that may have had an effect.
+    sent: u32,
     /// Downlinks whose results belong to it.
     downlinks: Vec<MessageId>,
     /// The gateway's last word.
@@ -46,6 +56,7 @@ impl Pending {
     pub(super) fn restore(row: CommandRow) -> Option<Self> {
         let ask = Ask::from_u8(row.ask)?;
         Some(Self {
+            sent: u32::try_from(row.sent.len()).unwrap_or(u32::MAX),
             row,
             ask,
             deadline: None,
@@ -81,7 +92,13 @@ impl Pending {
 }
 
 impl<K: KeyStore, S: State> Core<K, S> {
-    pub(super) fn start_command(&mut self, now: Now, id: LockId, ask: Ask, life: u64) -> Result<[u8; 4], Error> {
+    pub(super) fn start_command(
+        &mut self,
+        now: Now,
+        id: LockId,
+        ask: Ask,
+        life: u64,
+    ) -> Result<[u8; 4], Error> {
         let Some(lock) = self.locks.get(&id) else { return Err(Error::UnknownLock(id)) };
         if lock.commands.len() >= MAX_COMMANDS {
             return Err(Error::TooMany(id));
@@ -141,7 +158,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
     fn end_unanswered(&mut self, id: LockId, place: usize) -> Result<(), Error> {
         let Some(lock) = self.locks.get(&id) else { return Ok(()) };
         let Some(command) = lock.commands.get(place) else { return Ok(()) };
-        let outcome = if command.row.sent.is_empty() {
+        let outcome = if command.sent == 0 {
             let waiting = if lock.sending().is_none() {
                 "there are no session keys with it yet"
             } else {
@@ -153,8 +170,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             };
             Outcome::NotSent { waiting: waiting.into() }
         } else {
-            let sent = u32::try_from(command.row.sent.len()).unwrap_or(u32::MAX);
-            Outcome::Unanswered { sent, gateway: command.word.clone() }
+            Outcome::Unanswered { sent: command.sent, gateway: command.word.clone() }
         };
         self.end(id, place, outcome)
     }
@@ -167,7 +183,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let mut command = lock.commands.remove(place);
         command.row.outcome = Some(serde_json::to_string(&outcome).unwrap_or_default());
         self.state.put_command(&command.row)?;
-        self.event(PlatformEvent::Ended { lock: id, command: hex::encode(command.row.id), ask: command.ask, outcome });
+        self.event(PlatformEvent::Ended {
+            lock: id,
+            command: hex::encode(command.row.id),
+            ask: command.ask,
+            outcome,
+        });
         Ok(())
     }
 
@@ -183,7 +204,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         command.ask.moves_bolt() == moves
             && !in_the_way
             && (command.next <= now.mono || wakes)
-            && command.row.sent.len() < MAX_SENT
+            && command.sent < MAX_SENT
     }
 
     fn try_send(&mut self, now: Now, id: LockId, place: usize) -> Result<(), Error> {
@@ -207,22 +228,26 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             return Ok(());
         };
-        let (code, path, payload, echo) = self.compose(now, id, place)?;
-        let sealed = self.seal_request(id, code, path, echo.as_deref(), &payload)?;
+        let request = self.compose(now, id, place)?;
+        let sealed = self.seal_request(id, &request)?;
         let Some((body, row, piv)) = sealed else { return Ok(()) };
         let life = self.downlink_life(id);
         let retry = if sleepy { life } else { self.config.retry_ms };
-        let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) else { return Ok(()) };
+        let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) else {
+            return Ok(());
+        };
         let not_after = now.unix.saturating_add(life).min(command.row.deadline);
         command.row.sent.push((row, piv));
+        command.sent = command.sent.saturating_add(1);
         command.in_flight = true;
         command.next = now.mono.saturating_add(retry);
         command.told_held = false;
-        let (text, repeat) = (hex::encode(command.row.id), command.row.sent.len() > 1);
+        let (text, repeat) = (hex::encode(command.row.id), command.sent > 1);
         let stored = command.row.clone();
         // Stored with the request: after a restart its answer still finds its question.
         self.state.put_command(&stored)?;
-        let downlink = self.send_down(&gateway, id, Kind::PlatformOscore, Class::Interactive, &body, not_after)?;
+        let downlink =
+            self.send_down(&gateway, id, Kind::PlatformOscore, Class::Interactive, &body, not_after)?;
         if let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) {
             command.downlinks.push(downlink);
         }
@@ -231,19 +256,15 @@ impl<K: KeyStore, S: State> Core<K, S> {
         Ok(())
     }
 
-    /// Method, path, payload and Echo of the next request of a command.
-    fn compose(
-        &mut self,
-        now: Now,
-        id: LockId,
-        place: usize,
-    ) -> Result<(Code, Path, Vec<u8>, Option<Vec<u8>>), Error> {
+    /// The next request of a command.
+    fn compose(&mut self, now: Now, id: LockId, place: usize) -> Result<Request, Error> {
         let too_big = |_| Error::Crypto("a command does not fit");
         let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
         let sending = lock.sending().and_then(|p| lock.contexts.get(p)).map(|s| s.record.id);
         let cursor = lock.record.cursor;
         let Some(command) = lock.commands.get_mut(place) else { return Err(Error::UnknownLock(id)) };
-        let mut echo = command.echo.as_ref().filter(|(_, until)| *until > now.mono).map(|(value, _)| value.clone());
+        let mut echo =
+            command.echo.as_ref().filter(|(_, until)| *until > now.mono).map(|(value, _)| value.clone());
         if echo.is_none()
             && command.ask.moves_bolt()
             && let Some(challenge) =
@@ -259,7 +280,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 let op = if command.ask == Ask::Lock { Op::Lock } else { Op::Unlock };
                 let latest = command.row.deadline.min(now.unix.saturating_add(HORIZON_MS)) / 1000;
                 let not_after = if echo.is_some() { None } else { u32::try_from(latest).ok() };
-                let length = Command { id: command.row.id, op, not_after }.encode(&mut payload).map_err(too_big)?;
+                let length =
+                    Command { id: command.row.id, op, not_after }.encode(&mut payload).map_err(too_big)?;
                 (Code::POST, Path::Bolt, length)
             }
             Ask::Status => (Code::GET, Path::Status, 0),
@@ -270,7 +292,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
         };
         payload.truncate(length);
-        Ok((code, path, payload, echo))
+        Ok(Request { code, path, payload, echo })
     }
 
     /// How long a downlink to this lock may wait at its gateway.
@@ -300,7 +322,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         lock.awake_until = lock.awake_until.max(now.mono.saturating_add(self.config.retry_ms));
         let Some(place) = lock.commands.iter().position(|c| c.row.id == command) else { return Ok(()) };
         let Some(pending) = lock.commands.get_mut(place) else { return Ok(()) };
-        pending.row.sent.retain(|sent| *sent != request || pending.ask.moves_bolt());
+        // One answer for each request: a second one is a repeat.
+        pending.row.sent.retain(|sent| *sent != request);
         let (ask, asked) = (pending.ask, pending.asked.unwrap_or(now.mono));
         let ms = now.mono.saturating_sub(asked);
         if let (Code::UNAUTHORIZED, Some(echo), false) = (code, echo, pending.echoed) {
@@ -317,7 +340,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 Ok(reply) if reply.id == command => match reply.outcome {
                     LockOutcome::Done => Outcome::Done { bolt: reply.bolt, ms },
                     LockOutcome::Failed => Outcome::Jammed { bolt: reply.bolt },
-                    LockOutcome::Refused(why) => Outcome::Refused { reason: refusal_words(why), bolt: reply.bolt },
+                    LockOutcome::Refused(why) => {
+                        Outcome::Refused { reason: refusal_words(why), bolt: reply.bolt }
+                    }
                 },
                 _ => rejected,
             },
@@ -332,7 +357,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 Err(_) => rejected,
             },
             Ask::Battery => match Battery::decode(payload) {
-                Ok(battery) => Outcome::Battery { percent: battery.percent, millivolts: battery.millivolts, ms },
+                Ok(battery) => {
+                    Outcome::Battery { percent: battery.percent, millivolts: battery.millivolts, ms }
+                }
                 Err(_) => rejected,
             },
             Ask::Log => match LogPage::decode(payload) {
@@ -351,7 +378,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
     }
 
     /// What a gateway says about a downlink. It only hurries or delays a repeat; it decides nothing.
-    pub(super) fn handle_result(&mut self, now: Now, id: LockId, result: &DownlinkResult) -> Result<(), Error> {
+    pub(super) fn handle_result(
+        &mut self,
+        now: Now,
+        id: LockId,
+        result: &DownlinkResult,
+    ) -> Result<(), Error> {
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
         let Some(command) = lock.commands.iter_mut().find(|c| c.downlinks.contains(&result.id)) else {
             return Ok(());
@@ -371,7 +403,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
             None => word.into(),
         };
         command.word = Some(state.clone());
-        if newest && matches!(result.state, ResultState::Expired | ResultState::Refused | ResultState::Failed) {
+        if newest && matches!(result.state, ResultState::Expired | ResultState::Refused | ResultState::Failed)
+        {
             command.in_flight = false;
             command.next = now.mono.saturating_add(PAUSE_MS);
         }

@@ -1,13 +1,12 @@
 //! EDHOC responder to locks: activation with proofs both ways, and new keys for locks that are ours.
 
 use cardea_credentials::{
-    Activation, ActivationStatus, EAD_ACTIVATION_3, EAD_ACTIVATION_4, LockIdentity, MAX_ACTIVATION_STATUS_LEN,
-    OwnerCode, activation_mac, verify_activation_mac, verify_lock_identity,
+    Activation, ActivationStatus, EAD_ACTIVATION_3, EAD_ACTIVATION_4, LockIdentity,
+    MAX_ACTIVATION_STATUS_LEN, OwnerCode, activation_mac, verify_activation_mac, verify_lock_identity,
 };
 use cardea_edhoc::{
-    ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, MAX_MESSAGE, Method, OscoreKeys, Responder,
-    ResponderConfig, Suite, correlation,
-    correlation::Prefix,
+    ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, MAX_MESSAGE, Method, OscoreKeys,
+    Responder, ResponderConfig, Suite, correlation, correlation::Prefix,
 };
 use cardea_envelope::MessageId;
 use cardea_framing::{Class, Kind, LockId};
@@ -81,7 +80,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         match correlation::split(body) {
             Ok((Prefix::New, message)) => self.handle_message_1(now, gateway, lock, message),
-            Ok((Prefix::Session(c_r), message)) => self.handle_message_3(now, gateway, lock, uplink, c_r, message),
+            Ok((Prefix::Session(c_r), message)) => {
+                self.handle_message_3(now, gateway, lock, uplink, c_r, message)
+            }
             Err(_) => {
                 self.counters.malformed += 1;
                 Ok(())
@@ -217,13 +218,17 @@ impl<K: KeyStore, S: State> Core<K, S> {
             return Ok(Proven { identity: None, code: None, credential });
         };
         let thumbprint = named.identity.thumbprint();
-        if LockId::from_thumbprint(&thumbprint) != id || record.thumbprint.is_some_and(|known| known != thumbprint) {
+        if LockId::from_thumbprint(&thumbprint) != id
+            || record.thumbprint.is_some_and(|known| known != thumbprint)
+        {
             return Err(Refusal::Because("second_key", EdhocError::UnknownCredential));
         }
         let Some(mac) = peer.eads.value(EAD_ACTIVATION_3) else {
             // By value and without a proof: fine for a lock that is ours, by the credential that is pinned.
             return match &record.credential {
-                Some(pinned) if bool::from(pinned.as_slice().ct_eq(&credential)) && record.stage == Stage::Owned => {
+                Some(pinned)
+                    if bool::from(pinned.as_slice().ct_eq(&credential)) && record.stage == Stage::Owned =>
+                {
                     Ok(Proven { identity: None, code: None, credential })
                 }
                 _ => Err(Refusal::Because("unproven", EdhocError::UnknownCredential)),
@@ -247,13 +252,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         handshake: &mut Handshake,
         proven: &Proven,
     ) -> Result<Vec<u8>, Error> {
-        let mut mac = [0; 16];
-        let mut eads = Vec::new();
-        if let Some(code) = &proven.code {
-            let th_4 = handshake.responder.th_4().map_err(edhoc)?;
-            mac = activation_mac(code, EAD_ACTIVATION_4, &th_4, self.keys.certificate());
-            eads.push(Ead::new(EAD_ACTIVATION_4, &mac));
-        }
+        let th_4 = handshake.responder.th_4().map_err(edhoc)?;
+        let mac = proven
+            .code
+            .as_ref()
+            .map(|code| activation_mac(code, EAD_ACTIVATION_4, &th_4, self.keys.certificate()));
+        let eads: Vec<Ead<'_>> = mac.iter().map(|mac| Ead::new(EAD_ACTIVATION_4, mac)).collect();
         let keys = handshake.responder.oscore().map_err(edhoc)?;
         self.add_context(now, id, &keys)?;
         if let Some(named) = &proven.identity {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cardea_envelope::{
-    Data, Downlink, DownlinkResult, Encoding, EventKind, GatewayEvent, GatewayState, Info, LinkState, MessageId,
-    Presence, Seen, Topic, Topics, Uplink, VERSION,
+    Data, Downlink, DownlinkResult, Encoding, EventKind, GatewayEvent, GatewayState, Info, LinkState,
+    MessageId, Presence, Seen, Topic, Topics, Uplink, VERSION,
 };
 use cardea_framing::{Class, Datagram, GATEWAY_DATAGRAM, Kind, LockId, uplink_id};
 
@@ -126,7 +126,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
     ///
     /// # Errors
     /// [`Error::State`] and [`Error::Random`]: nothing of the batch happened, the message must come again.
-    pub fn handle_message(&mut self, now: Now, topic: &str, payload: &[u8], _retained: bool) -> Result<(), Error> {
+    pub fn handle_message(
+        &mut self,
+        now: Now,
+        topic: &str,
+        payload: &[u8],
+        _retained: bool,
+    ) -> Result<(), Error> {
         let Some((gateway, topic)) = self.route.parse(topic) else {
             self.counters.malformed += 1;
             return Ok(());
@@ -191,7 +197,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
         };
         // Whoever brings a frame is there, and reaches its lock.
-        let at = if uplink.clock == cardea_envelope::ClockState::Synced { uplink.at.min(now.unix) } else { now.unix };
+        let at = if uplink.clock == cardea_envelope::ClockState::Synced {
+            uplink.at.min(now.unix)
+        } else {
+            now.unix
+        };
         if let Some(gateway) = self.route.gateways.get_mut(gateway) {
             gateway.online = true;
         }
@@ -235,9 +245,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let (word, lock, detail) = match what {
             EventKind::Joined { lock, radio } => ("joined", Some(lock), format!("{lock} joined on {radio}")),
             EventKind::Left { lock, radio } => ("left", Some(lock), format!("{lock} left {radio}")),
-            EventKind::Gap { lock, frames, class, .. } => {
-                ("gap", Some(lock), format!("{frames} {class} frame(s) of {lock} were dropped, the outbox was full"))
-            }
+            EventKind::Gap { lock, frames, class, .. } => (
+                "gap",
+                Some(lock),
+                format!("{frames} {class} frame(s) of {lock} were dropped, the outbox was full"),
+            ),
             EventKind::Alarm { lock, cause, detail } => {
                 ("alarm", lock.and_then(|l| l.parse().ok()), format!("alarm, {cause}: {detail}"))
             }

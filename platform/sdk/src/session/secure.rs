@@ -8,7 +8,7 @@ use cardea_oscore::{
 };
 use cardea_resources::{Event, EventKind, EventReply, LogPage, Padder, Path};
 
-use super::{Core, Now, lock::Challenge};
+use super::{Core, Now, command::Request, lock::Challenge};
 use crate::{
     Ask, Error, KeyStore, LogRow, Phase, PlatformEvent, Stage, State,
     event::{kind_name, value_words},
@@ -54,7 +54,14 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
     }
 
-    fn handle_request(&mut self, now: Now, gateway: &str, id: LockId, age: u64, message: &[u8]) -> Result<(), Error> {
+    fn handle_request(
+        &mut self,
+        now: Now,
+        gateway: &str,
+        id: LockId,
+        age: u64,
+        message: &[u8],
+    ) -> Result<(), Error> {
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
         let mut plain = vec![0; message.len()];
         let mut opened = None;
@@ -225,7 +232,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
 
     /// Stores a page of the lock's own log. The lock is the authority: what lies between the cursor and the end of
     /// its page and is not on it, it has lost. Returns how many entries were new.
-    pub(super) fn store_page(&mut self, now: Now, id: LockId, page: &LogPage<'_>) -> Result<(u32, bool), Error> {
+    pub(super) fn store_page(
+        &mut self,
+        now: Now,
+        id: LockId,
+        page: &LogPage<'_>,
+    ) -> Result<(u32, bool), Error> {
         let mut new = 0_u32;
         let mut last = None;
         let mut events = Vec::new();
@@ -311,13 +323,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
     pub(super) fn seal_request(
         &mut self,
         id: LockId,
-        code: Code,
-        path: Path,
-        echo: Option<&[u8]>,
-        payload: &[u8],
+        request: &Request,
     ) -> Result<Option<(Vec<u8>, i64, u64)>, Error> {
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(None) };
-        let Some(session) = lock.sending().and_then(|place| lock.contexts.get_mut(place)) else { return Ok(None) };
+        let Some(session) = lock.sending().and_then(|place| lock.contexts.get_mut(place)) else {
+            return Ok(None);
+        };
         if let Some(limit) = session.sequence.needs_reservation() {
             // Part of the batch: the number is used by an output that leaves only after the commit.
             session.record.reserved = limit;
@@ -327,11 +338,18 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let Ok(piv) = session.sequence.take() else { return Ok(None) };
         // What elision restores: token and message id come from the Partial IV.
         let [.., high, low] = piv.to_be_bytes();
-        let mut options = vec![(cardea_oscore::coap::option::URI_PATH, path.segment().as_bytes())];
-        options.extend(echo.map(|echo| (cardea_oscore::coap::option::ECHO, echo)));
+        let mut options = vec![(cardea_oscore::coap::option::URI_PATH, request.path.segment().as_bytes())];
+        options.extend(request.echo.as_deref().map(|echo| (cardea_oscore::coap::option::ECHO, echo)));
         let piv_len = (8_usize.saturating_sub(piv.leading_zeros() as usize / 8)).max(1);
         let overhead = OVERHEAD.saturating_add(piv_len);
-        let coap = build(code, u16::from_be_bytes([high, low]), &[low], &options, payload, overhead)?;
+        let coap = build(
+            request.code,
+            u16::from_be_bytes([high, low]),
+            &[low],
+            &options,
+            &request.payload,
+            overhead,
+        )?;
         let mut sealed = vec![0; coap.len().saturating_add(48)];
         let (length, _) = session
             .context
@@ -367,7 +385,15 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 plain.truncate(length);
                 let Ok(answer) = Message::parse(&plain) else { return Ok(()) };
                 let echo = echo::value(&answer).ok().flatten().map(<[u8]>::to_vec);
-                return self.handle_answer(now, id, command, (row, piv), answer.code(), echo, answer.payload());
+                return self.handle_answer(
+                    now,
+                    id,
+                    command,
+                    (row, piv),
+                    answer.code(),
+                    echo,
+                    answer.payload(),
+                );
             }
         }
         self.counters.unopened += 1;
@@ -408,8 +434,8 @@ fn build(
 
 fn elide(sealed: &[u8]) -> Result<Vec<u8>, Error> {
     let mut body = vec![0; sealed.len().saturating_add(1)];
-    let length =
-        cardea_framing::elide(sealed, &mut body).map_err(|_| Error::Crypto("a message could not be elided"))?;
+    let length = cardea_framing::elide(sealed, &mut body)
+        .map_err(|_| Error::Crypto("a message could not be elided"))?;
     body.truncate(length);
     Ok(body)
 }

@@ -179,7 +179,14 @@ pub trait State: Send {
     /// Stores it.
     fn put_seen(&mut self, gateway: &str, lock: LockId, seen: &SeenRow) -> Result<(), crate::Error>;
     /// Notes an uplink number that came before its predecessors (`add`), or takes it off the notes.
-    fn seen_ahead(&mut self, gateway: &str, lock: LockId, epoch: [u8; 8], seq: u64, add: bool) -> Result<bool, crate::Error>;
+    fn seen_ahead(
+        &mut self,
+        gateway: &str,
+        lock: LockId,
+        epoch: [u8; 8],
+        seq: u64,
+        add: bool,
+    ) -> Result<bool, crate::Error>;
 
     /// Deletes every context and replay set: the state was restored from a backup, and its counters may lie
     /// behind what was already sent. Locks start a new handshake by themselves.

@@ -74,7 +74,10 @@ impl SqliteState {
             state.begin()?;
             let dropped = state.discard_contexts()?;
             state.commit()?;
-            tracing::warn!(dropped, "restored state: every OSCORE context is discarded, locks will start again");
+            tracing::warn!(
+                dropped,
+                "restored state: every OSCORE context is discarded, locks will start again"
+            );
         }
         state.db.execute("INSERT OR REPLACE INTO meta VALUES ('inode', ?1)", [inode])?;
         Ok(state)
@@ -95,9 +98,15 @@ impl SqliteState {
         db.execute_batch("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")?;
         let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0))?;
         match version {
-            0 => db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"))?,
+            0 => {
+                db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"))?
+            }
             SCHEMA => {}
-            other => return Err(Error::State(format!("the database has version {other}, this program knows {SCHEMA}"))),
+            other => {
+                return Err(Error::State(format!(
+                    "the database has version {other}, this program knows {SCHEMA}"
+                )));
+            }
         }
         let check: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
         if check != "ok" {
@@ -146,9 +155,9 @@ impl State for SqliteState {
     }
 
     fn locks(&mut self) -> Result<Vec<LockRecord>, Error> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT lock, thumbprint, credential, code, stage, activation, cursor FROM lock")?;
+        let mut query = self.db.prepare_cached(
+            "SELECT lock, thumbprint, credential, code, stage, activation, cursor FROM lock",
+        )?;
         let rows = query.query_map([], |r| {
             Ok(LockRecord {
                 lock: lock_id(r, 0)?,
@@ -168,15 +177,17 @@ impl State for SqliteState {
     }
 
     fn put_lock(&mut self, lock: &LockRecord) -> Result<(), Error> {
-        self.db.prepare_cached("INSERT OR REPLACE INTO lock VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-            lock.lock.0,
-            lock.thumbprint,
-            lock.credential,
-            lock.code.as_deref(),
-            lock.stage as u8,
-            lock.activation,
-            lock.cursor,
-        ])?;
+        self.db.prepare_cached("INSERT OR REPLACE INTO lock VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
+            params![
+                lock.lock.0,
+                lock.thumbprint,
+                lock.credential,
+                lock.code.as_deref(),
+                lock.stage as u8,
+                lock.activation,
+                lock.cursor,
+            ],
+        )?;
         Ok(())
     }
 
@@ -260,11 +271,18 @@ impl State for SqliteState {
             .optional()?
             .unwrap_or(0);
         let before = floor;
-        while self.db.prepare_cached("DELETE FROM replay WHERE context=?1 AND piv=?2")?.execute([context, floor])? == 1 {
+        while self
+            .db
+            .prepare_cached("DELETE FROM replay WHERE context=?1 AND piv=?2")?
+            .execute([context, floor])?
+            == 1
+        {
             floor = floor.saturating_add(1);
         }
         if floor != before {
-            self.db.prepare_cached("UPDATE context SET replay_floor=?2 WHERE id=?1")?.execute([context, floor])?;
+            self.db
+                .prepare_cached("UPDATE context SET replay_floor=?2 WHERE id=?1")?
+                .execute([context, floor])?;
         }
         Ok(true)
     }
@@ -302,7 +320,9 @@ impl State for SqliteState {
     fn has_log(&mut self, lock: LockId, activation: u32, index: u32) -> Result<bool, Error> {
         Ok(self
             .db
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM log WHERE lock=?1 AND activation=?2 AND number=?3)")?
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM log WHERE lock=?1 AND activation=?2 AND number=?3)",
+            )?
             .query_row(params![lock.0, activation, index], |r| r.get(0))?)
     }
 
@@ -331,9 +351,9 @@ impl State for SqliteState {
             sent.extend_from_slice(&context.to_be_bytes());
             sent.extend_from_slice(&piv.to_be_bytes());
         }
-        self.db.prepare_cached("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
-            params![c.id, c.lock.0, c.ask, int(c.asked), int(c.deadline), sent, c.outcome],
-        )?;
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute(params![c.id, c.lock.0, c.ask, int(c.asked), int(c.deadline), sent, c.outcome])?;
         Ok(())
     }
 
@@ -378,13 +398,20 @@ impl State for SqliteState {
             int(seen.seq)
         ])?;
         // Notes of earlier runs mean nothing any more: a new epoch numbers everything unseen again.
-        self.db.prepare_cached("DELETE FROM ahead WHERE gateway=?1 AND lock=?2 AND epoch<>?3")?.execute(params![
-            gateway, lock.0, seen.epoch
-        ])?;
+        self.db
+            .prepare_cached("DELETE FROM ahead WHERE gateway=?1 AND lock=?2 AND epoch<>?3")?
+            .execute(params![gateway, lock.0, seen.epoch])?;
         Ok(())
     }
 
-    fn seen_ahead(&mut self, gateway: &str, lock: LockId, epoch: [u8; 8], seq: u64, add: bool) -> Result<bool, Error> {
+    fn seen_ahead(
+        &mut self,
+        gateway: &str,
+        lock: LockId,
+        epoch: [u8; 8],
+        seq: u64,
+        add: bool,
+    ) -> Result<bool, Error> {
         let sql = if add {
             "INSERT OR IGNORE INTO ahead VALUES (?1, ?2, ?3, ?4)"
         } else {
@@ -399,7 +426,8 @@ impl State for SqliteState {
     }
 
     fn prune(&mut self, commands_before: u64, log_before: u64) -> Result<(), Error> {
-        self.db.execute("DELETE FROM command WHERE outcome IS NOT NULL AND asked<?1", [int(commands_before)])?;
+        self.db
+            .execute("DELETE FROM command WHERE outcome IS NOT NULL AND asked<?1", [int(commands_before)])?;
         self.db.execute("DELETE FROM log WHERE received<?1", [int(log_before)])?;
         Ok(())
     }
