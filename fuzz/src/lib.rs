@@ -4,6 +4,8 @@
 //! (what parses encodes to the same bytes). After a change of [`TARGETS`] run `scripts/fuzz-targets`.
 
 pub mod config;
+pub mod credentials;
+pub mod edhoc;
 pub mod framing;
 pub mod oscore;
 pub mod resources;
@@ -14,6 +16,16 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target.
 pub const TARGETS: &[Target] = &[
     ("config_parse", config::config_parse),
+    ("credentials_cbor", credentials::credentials_cbor),
+    ("credentials_ccs", credentials::credentials_ccs),
+    ("credentials_cwt", credentials::credentials_cwt),
+    ("credentials_owner_code", credentials::credentials_owner_code),
+    ("credentials_site", credentials::credentials_site),
+    ("edhoc_error", edhoc::edhoc_error),
+    ("edhoc_message_1", edhoc::edhoc_message_1),
+    ("edhoc_message_2", edhoc::edhoc_message_2),
+    ("edhoc_message_3", edhoc::edhoc_message_3),
+    ("edhoc_message_4", edhoc::edhoc_message_4),
     ("framing_datagram", framing::framing_datagram),
     ("framing_elision", framing::framing_elision),
     ("framing_link", framing::framing_link),
