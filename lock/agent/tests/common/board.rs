@@ -1,0 +1,245 @@
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::rc::Rc;
+
+use cardea_agent::{Actuator, ActuatorFault, Clock, Slot, Storage, StorageFault};
+use cardea_credentials::{Error, Random, SoftAgreement, SoftSigner};
+use cardea_resources::{Bolt, Op};
+
+pub struct Board;
+
+impl cardea_agent::Board for Board {
+    type Storage = TestNvm;
+    type Clock = TestClock;
+    type Random = TestRandom;
+    type Identity = SoftSigner;
+    type Dh = SoftAgreement;
+    type Actuator = TestActuator;
+}
+
+/// The panic payload of a power cut.
+pub struct PowerCut;
+
+#[derive(Default)]
+struct Nvm {
+    slots: BTreeMap<Slot, Vec<u8>>,
+    writes: Vec<Slot>,
+    cut: Option<(usize, bool)>,
+    failing: bool,
+}
+
+/// NVM that survives its agent, counts writes and can lose power at any of them.
+#[derive(Clone, Default)]
+pub struct TestNvm(Rc<RefCell<Nvm>>);
+
+impl TestNvm {
+    pub fn get(&self, slot: Slot) -> Option<Vec<u8>> {
+        self.0.borrow().slots.get(&slot).cloned()
+    }
+
+    pub fn put(&self, slot: Slot, record: Vec<u8>) {
+        self.0.borrow_mut().slots.insert(slot, record);
+    }
+
+    pub fn writes(&self) -> Vec<Slot> {
+        self.0.borrow().writes.clone()
+    }
+
+    pub fn reset_count(&self) {
+        self.0.borrow_mut().writes.clear();
+    }
+
+    /// Cuts the power at the `n`th write from now, before (`done` false) or after it took effect.
+    pub fn cut_at(&self, n: usize, done: bool) {
+        let mut nvm = self.0.borrow_mut();
+        nvm.cut = Some((nvm.writes.len() + n, done));
+    }
+
+    pub fn no_cut(&self) {
+        self.0.borrow_mut().cut = None;
+    }
+
+    /// Every write fails from now on.
+    pub fn fail(&self, failing: bool) {
+        self.0.borrow_mut().failing = failing;
+    }
+
+    fn change(&self, slot: Slot, act: impl FnOnce(&mut BTreeMap<Slot, Vec<u8>>)) -> Result<(), StorageFault> {
+        let mut nvm = self.0.borrow_mut();
+        if nvm.failing {
+            return Err(StorageFault);
+        }
+        let cut = nvm.cut.filter(|&(at, _)| at == nvm.writes.len());
+        if cut.is_none_or(|(_, done)| done) {
+            act(&mut nvm.slots);
+        }
+        nvm.writes.push(slot);
+        drop(nvm);
+        if cut.is_some() {
+            self.no_cut();
+            resume_unwind(Box::new(PowerCut));
+        }
+        Ok(())
+    }
+}
+
+impl Storage for TestNvm {
+    fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault> {
+        let nvm = self.0.borrow();
+        let Some(record) = nvm.slots.get(&slot) else { return Ok(None) };
+        out.get_mut(..record.len()).ok_or(StorageFault)?.copy_from_slice(record);
+        Ok(Some(record.len()))
+    }
+
+    fn write(&mut self, slot: Slot, record: &[u8]) -> Result<(), StorageFault> {
+        assert!(record.len() <= slot.max_len(), "{slot:?} takes {} bytes", record.len());
+        self.change(slot, |slots| {
+            slots.insert(slot, record.to_vec());
+        })
+    }
+
+    fn erase(&mut self, slot: Slot) -> Result<(), StorageFault> {
+        self.change(slot, |slots| {
+            slots.remove(&slot);
+        })
+    }
+}
+
+#[derive(Clone, Default)]
+pub struct TestClock {
+    millis: Rc<Cell<u64>>,
+    /// What the RTC, and everybody's wall clock, is ahead of `millis`.
+    ahead: Rc<Cell<u64>>,
+    pub no_rtc: Rc<Cell<bool>>,
+}
+
+/// The wall clock when the RTC counts 0, in Unix milliseconds.
+pub const EPOCH_MS: u64 = 1_800_000_000_000;
+
+impl TestClock {
+    pub fn now(&self) -> u64 {
+        self.millis.get()
+    }
+
+    /// Sets the millisecond counter; the wall clock does not notice.
+    pub fn set(&self, millis: u64) {
+        let wall = self.millis.get() + self.ahead.get();
+        if millis >= self.millis.get() {
+            self.millis.set(millis);
+        } else {
+            self.millis.set(millis);
+            self.ahead.set(wall - millis);
+        }
+    }
+
+    pub fn advance(&self, ms: u64) {
+        self.millis.set(self.millis.get() + ms);
+    }
+
+    /// The wall clock, Unix milliseconds.
+    pub fn rtc_ms(&self) -> u64 {
+        EPOCH_MS + self.millis.get() + self.ahead.get()
+    }
+}
+
+impl Clock for TestClock {
+    fn millis(&mut self) -> u64 {
+        self.millis.get()
+    }
+
+    fn rtc(&mut self) -> Option<u64> {
+        (!self.no_rtc.get()).then(|| self.millis.get() + self.ahead.get())
+    }
+}
+
+/// SplitMix64: repeats, which is what a test wants and a lock must not have.
+pub struct TestRandom(u64);
+
+impl TestRandom {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+}
+
+impl Random for TestRandom {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Error> {
+        for byte in out {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            *byte = (mixed ^ (mixed >> 31)) as u8;
+        }
+        Ok(())
+    }
+}
+
+struct Motor {
+    bolt: Bolt,
+    drives: Vec<Op>,
+    jammed: bool,
+}
+
+/// A motor that remembers what it was told.
+#[derive(Clone)]
+pub struct TestActuator(Rc<RefCell<Motor>>);
+
+impl Default for TestActuator {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(Motor { bolt: Bolt::Locked, drives: Vec::new(), jammed: false })))
+    }
+}
+
+impl TestActuator {
+    pub fn drives(&self) -> Vec<Op> {
+        self.0.borrow().drives.clone()
+    }
+
+    pub fn forget(&self) {
+        self.0.borrow_mut().drives.clear();
+    }
+
+    pub fn jam(&self) {
+        self.0.borrow_mut().jammed = true;
+    }
+
+    pub fn place(&self, bolt: Bolt) {
+        self.0.borrow_mut().bolt = bolt;
+    }
+}
+
+impl Actuator for TestActuator {
+    fn drive(&mut self, op: Op) -> Result<Bolt, ActuatorFault> {
+        let mut motor = self.0.borrow_mut();
+        motor.drives.push(op);
+        if motor.jammed {
+            motor.bolt = Bolt::Jammed;
+            return Err(ActuatorFault);
+        }
+        motor.bolt = match op {
+            Op::Lock => Bolt::Locked,
+            Op::Unlock => Bolt::Unlocked,
+        };
+        Ok(motor.bolt)
+    }
+
+    fn bolt(&mut self) -> Bolt {
+        self.0.borrow().bolt
+    }
+
+    fn battery(&mut self) -> u8 {
+        77
+    }
+}
+
+pub mod key {
+    use cardea_credentials::{SoftAgreement, SoftSigner};
+
+    pub fn signer(n: u8) -> SoftSigner {
+        SoftSigner::from_bytes(&[n; 32]).unwrap()
+    }
+
+    pub fn agreement(n: u8) -> SoftAgreement {
+        SoftAgreement::from_bytes(&[n; 32]).unwrap()
+    }
+}
