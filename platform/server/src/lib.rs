@@ -1,1 +1,13 @@
-//! cardea-platform: the owner's platform as one program.
+//! `cardea-platform`: the owner's platform as one program, on top of `cardea-sdk`.
+//!
+//! `serve` holds the platform and its broker link; every other command talks to it over a Unix socket (mode 0600,
+//! in the state directory) or, when none runs, opens the platform itself for as long as it takes. The program
+//! adds no protocol and no trust of its own: whoever may open the socket or the state directory is the owner.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks to people
+
+mod cli;
+mod config;
+mod service;
+mod socket;
+
+pub use cli::main;

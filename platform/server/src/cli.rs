@@ -1,0 +1,300 @@
+//! The command line.
+
+use std::{
+    fs,
+    io::{IsTerminal as _, Read as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use cardea_sdk::{Broker, Error, Platform};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    config::Config,
+    service::{Answer, Request, Verb, check_lock, serve_one},
+    socket,
+};
+
+/// The owner's platform: activates locks, commands them, hears their events, over any broker.
+#[derive(Parser)]
+#[command(name = "cardea-platform", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Cmd,
+}
+
+#[derive(Args)]
+struct Common {
+    /// State directory: keys, state, socket [default: /var/lib/cardea-platform].
+    #[arg(long, global = true, env = "CARDEA_PLATFORM_DIR")]
+    dir: Option<PathBuf>,
+    /// Configuration file [default: /etc/cardea/platform.toml, if it exists].
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Broker, mqtt://host[:port] or mqtts://host[:port]; credentials belong into the configuration file.
+    #[arg(long, global = true, value_name = "URL")]
+    broker: Option<String>,
+    /// Print JSON, one object a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Cmd {
+    /// Make the owner root, the platform's keys and its certificate; print the root's thumbprint.
+    Init,
+    /// Allow a lock to activate itself with the owner code of its second label.
+    Enroll {
+        /// Lock id (16 hexadecimal digits) or, better, the full thumbprint of its key (64).
+        lock: String,
+        /// File with the owner code; without it the code is read from standard input.
+        #[arg(long)]
+        code_file: Option<PathBuf>,
+    },
+    /// Keep the broker link and answer the other commands.
+    Serve,
+    /// Print events as they come.
+    Watch,
+    /// List enrolled locks.
+    Locks,
+    /// Ask a lock for bolt, battery, clock and firmware.
+    Status(Target),
+    /// Ask a lock for its battery.
+    Battery(Target),
+    /// Throw the bolt.
+    Lock(Target),
+    /// Withdraw the bolt.
+    Unlock(Target),
+    /// Print the stored events of a lock.
+    Log {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// The newest so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Say that the state was put back from a backup: session keys are discarded at the next start.
+    Restored,
+}
+
+#[derive(Args)]
+struct Target {
+    /// Lock id or thumbprint.
+    lock: String,
+    /// Seconds; nothing is sent afterwards. A lock that sleeps must be touched within them.
+    #[arg(long, default_value_t = 20.0, value_parser = seconds)]
+    timeout: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|s| (0.1..=3600.0).contains(s))
+        .ok_or_else(|| "give seconds from 0.1 to 3600".into())
+}
+
+/// Runs the program. Exit status: 0 done, 1 error, 2 the lock or the way to it did not do it.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,rumqttc=warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let result = tokio::runtime::Runtime::new()
+        .context("cannot start")
+        .and_then(|runtime| runtime.block_on(run(&cli)));
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("cardea-platform: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<bool> {
+    let common = &cli.common;
+    let config = Config::load(common.config.as_deref(), common.dir.clone(), common.broker.clone())?;
+    let request = match &cli.verb {
+        Cmd::Init => return init(&config, common.json),
+        Cmd::Restored => {
+            Platform::mark_restored(&config.dir)?;
+            println!(
+                "noted; the next start discards every session key, and locks make new ones by themselves"
+            );
+            return Ok(true);
+        }
+        Cmd::Serve => return serve(&config).await,
+        Cmd::Enroll { lock, code_file } => {
+            check_lock(lock)?;
+            Request::Enroll { lock: lock.clone(), code: read_code(code_file.as_ref())? }
+        }
+        Cmd::Watch => Request::Watch,
+        Cmd::Locks => Request::Locks,
+        Cmd::Status(target) => command(target, Verb::Status)?,
+        Cmd::Battery(target) => command(target, Verb::Battery)?,
+        Cmd::Lock(target) => command(target, Verb::Lock)?,
+        Cmd::Unlock(target) => command(target, Verb::Unlock)?,
+        Cmd::Log { lock, limit } => {
+            check_lock(lock)?;
+            Request::Log { lock: lock.clone(), limit: *limit }
+        }
+    };
+    let mut done = true;
+    let print = |answer: Answer| {
+        done = answer.done;
+        show(&answer, common.json);
+    };
+    match socket::connect(&config.socket()).await? {
+        Some(stream) => socket::ask(stream, &request, print).await?,
+        None => alone(&config, request, print).await?,
+    }
+    Ok(done)
+}
+
+fn show(answer: &Answer, json: bool) {
+    if json && !answer.data.is_null() {
+        println!("{}", answer.data);
+    } else if !answer.text.is_empty() && !json {
+        if answer.done { println!("{}", answer.text) } else { eprintln!("{}", answer.text) }
+    }
+}
+
+fn command(target: &Target, ask: Verb) -> Result<Request> {
+    check_lock(&target.lock)?;
+    let timeout_ms = u64::try_from(Duration::from_secs_f64(target.timeout).as_millis())?;
+    Ok(Request::Command { lock: target.lock.clone(), ask, timeout_ms })
+}
+
+fn init(config: &Config, json: bool) -> Result<bool> {
+    let root = hex::encode(Platform::init(&config.dir)?);
+    if json {
+        println!("{}", serde_json::json!({ "dir": config.dir, "root": root }));
+    } else {
+        println!("owner root   {root}");
+        println!("state        {}", config.dir.display());
+        println!("Every lock you activate pins this root. Move owner-root.key to a safe, offline place; the");
+        println!("platform runs without it, and whoever has it can command all your locks.");
+    }
+    Ok(true)
+}
+
+/// The owner code is a secret: never an argument, which `ps` and the shell's history would show.
+fn read_code(file: Option<&PathBuf>) -> Result<String> {
+    let mut text = String::new();
+    match file {
+        Some(path) => {
+            text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        None => {
+            if std::io::stdin().is_terminal() {
+                eprintln!("Owner code, from the lock's second label (visible while you type):");
+                std::io::stdin().read_line(&mut text)?;
+            } else {
+                std::io::stdin().take(1024).read_to_string(&mut text)?;
+            }
+        }
+    }
+    let code = text.trim().to_owned();
+    if code.is_empty() {
+        bail!("no owner code given; it is on the lock's second label");
+    }
+    Ok(code)
+}
+
+fn open(config: &Config) -> Result<Platform> {
+    match Platform::open(&config.dir) {
+        Err(Error::InUse(dir)) => {
+            bail!(
+                "{} is in use by a process that does not answer on its socket; stop that one first",
+                dir.display()
+            )
+        }
+        other => Ok(other?),
+    }
+}
+
+fn broker(config: &Config) -> Result<Broker> {
+    let Some(broker) = config.broker.clone() else {
+        bail!("no broker: give --broker mqtts://host, or [broker] url in the configuration file");
+    };
+    broker.check()?;
+    Ok(broker)
+}
+
+async fn serve(config: &Config) -> Result<bool> {
+    let broker = broker(config)?;
+    let platform = open(config)?;
+    let path = config.socket();
+    let listener = socket::bind(&path)?;
+    let mut events = platform.subscribe();
+    let url = broker.url.clone();
+    let mut link = tokio::spawn(platform.clone().run(broker));
+    let sockets = tokio::spawn(socket::accept(listener, platform.clone()));
+    let mut terminate = signal(SignalKind::terminate())?;
+    tracing::info!(broker = url, socket = %path.display(), root = hex::encode(platform.root().thumbprint()), "serving");
+    let result = loop {
+        tokio::select! {
+            event = events.recv() => {
+                if let Ok(event) = event {
+                    tracing::info!("{event}");
+                }
+            }
+            ended = &mut link => break ended.context("the broker link crashed")?.map(|()| true).map_err(Into::into),
+            _ = tokio::signal::ctrl_c() => break Ok(true),
+            _ = terminate.recv() => break Ok(true),
+        }
+    };
+    sockets.abort();
+    link.abort();
+    // A socket that nobody answers only misleads; failing to remove it harms nobody.
+    let _ = fs::remove_file(&path);
+    result
+}
+
+/// No `serve` runs: this process is the platform for a moment.
+async fn alone(config: &Config, request: Request, mut print: impl FnMut(Answer)) -> Result<()> {
+    let needs_broker = matches!(request, Request::Command { .. } | Request::Watch);
+    if needs_broker && config.broker.is_none() {
+        // A directory without a platform is the likelier mistake, and has the better advice.
+        drop(open(config)?);
+        bail!(
+            "no `serve` answers at {} and no broker is given; start `cardea-platform serve --broker mqtts://host`, \
+             or give --broker here",
+            config.socket().display()
+        );
+    }
+    let platform = open(config)?;
+    let mut events = platform.subscribe();
+    let mut link = None;
+    if needs_broker {
+        link = Some(tokio::spawn(platform.clone().run(broker(config)?)));
+    }
+    if matches!(request, Request::Watch) {
+        loop {
+            tokio::select! {
+                event = events.recv() => if let Ok(event) = event {
+                    let data = serde_json::to_value(&event)?;
+                    print(Answer { done: true, text: event.to_string(), data, more: true });
+                },
+                _ = tokio::signal::ctrl_c() => break,
+            }
+        }
+    } else {
+        print(serve_one(&platform, request).await);
+    }
+    if let Some(link) = link {
+        link.abort();
+    }
+    Ok(())
+}

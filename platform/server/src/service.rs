@@ -1,0 +1,186 @@
+//! What can be asked of a platform, whether it runs here or behind the socket.
+
+use std::time::Duration;
+
+use cardea_sdk::{Ask, LockId, LockName, OwnerCode, Platform, Stage};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// One request, one line of JSON on the socket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    Enroll { lock: String, code: String },
+    Command { lock: String, ask: Verb, timeout_ms: u64 },
+    Log { lock: String, limit: u32 },
+    Locks,
+    Watch,
+}
+
+/// The commands to a lock.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verb {
+    Lock,
+    Unlock,
+    Status,
+    Battery,
+}
+
+impl From<Verb> for Ask {
+    fn from(verb: Verb) -> Self {
+        match verb {
+            Verb::Lock => Self::Lock,
+            Verb::Unlock => Self::Unlock,
+            Verb::Status => Self::Status,
+            Verb::Battery => Self::Battery,
+        }
+    }
+}
+
+/// One answer, one line of JSON on the socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// Whether what was asked is done.
+    pub(crate) done: bool,
+    /// For people.
+    pub(crate) text: String,
+    /// For programs.
+    pub(crate) data: Value,
+    /// True while more answers follow (`watch`).
+    #[serde(default)]
+    pub(crate) more: bool,
+}
+
+impl Answer {
+    fn error(error: &impl std::fmt::Display) -> Self {
+        let text = error.to_string();
+        Self { done: false, data: json!({ "error": text }), text, more: false }
+    }
+}
+
+/// Everything but `watch`.
+pub(crate) async fn serve_one(platform: &Platform, request: Request) -> Answer {
+    match answer(platform, request).await {
+        Ok(answer) => answer,
+        Err(error) => Answer::error(&error),
+    }
+}
+
+async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_sdk::Error> {
+    Ok(match request {
+        Request::Enroll { lock, code } => {
+            let name: LockName = lock.parse()?;
+            let Ok(code) = OwnerCode::parse(&code) else {
+                return Ok(Answer::error(
+                    &"the owner code is mistyped: 28 characters in groups of four, as on the lock's second label",
+                ));
+            };
+            platform.enroll(name, &code).await?;
+            let id = name.id();
+            Answer {
+                done: true,
+                text: format!("{id}: enrolled; it is activated as soon as it is on the air"),
+                data: json!({ "lock": id.to_string(), "enrolled": true }),
+                more: false,
+            }
+        }
+        Request::Command { lock, ask, timeout_ms } => {
+            let id = lock.parse::<LockName>()?.id();
+            let outcome = platform.command(id, ask.into(), Duration::from_millis(timeout_ms)).await?;
+            Answer {
+                done: outcome.is_success(),
+                text: format!("{id}: {outcome}"),
+                data: serde_json::to_value(&outcome).unwrap_or_default(),
+                more: false,
+            }
+        }
+        Request::Log { lock, limit } => {
+            let id = lock.parse::<LockName>()?.id();
+            let rows = platform.log(id, limit).await?;
+            let lines: Vec<String> = rows.iter().map(log_line).collect();
+            Answer {
+                done: true,
+                text: if lines.is_empty() { format!("{id}: nothing logged yet") } else { lines.join("\n") },
+                data: serde_json::to_value(&rows).unwrap_or_default(),
+                more: false,
+            }
+        }
+        Request::Locks | Request::Watch => {
+            let locks = platform.locks().await?;
+            let lines: Vec<String> = locks
+                .iter()
+                .map(|l| {
+                    let way =
+                        l.gateway.as_deref().map_or("unreachable now".into(), |g| format!("through {g}"));
+                    format!(
+                        "{}  {:<9}  {}  {way}",
+                        l.lock,
+                        stage(l.stage),
+                        if l.session { "keys" } else { "no keys" }
+                    )
+                })
+                .collect();
+            let data = locks
+                .iter()
+                .map(|l| {
+                    json!({
+                        "lock": l.lock.to_string(),
+                        "thumbprint": l.thumbprint.map(hex::encode),
+                        "stage": stage(l.stage),
+                        "session": l.session,
+                        "gateway": l.gateway,
+                    })
+                })
+                .collect();
+            let text = if lines.is_empty() { "no locks; `enroll` one".into() } else { lines.join("\n") };
+            Answer { done: true, text, data, more: false }
+        }
+    })
+}
+
+fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Enrolled => "enrolled",
+        Stage::Activated => "activated",
+        Stage::Owned => "owned",
+    }
+}
+
+fn log_line(row: &cardea_sdk::LogRow) -> String {
+    let when = row.at.map_or_else(|| format!("received {}", utc(row.received / 1000)), |at| utc(at.into()));
+    let index = row.index.map_or_else(|| "     -".into(), |i| format!("{i:>6}"));
+    let value = row.value.map_or_else(String::new, |v| format!(" {v}"));
+    format!("{index}  {when}  {}{value}", row.kind)
+}
+
+/// `2026-01-31 23:59:58Z`, from Unix seconds (days to civil date as in Howard Hinnant's algorithm).
+pub(crate) fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let z = days.saturating_add(719_468);
+    let (era, doe) = (z / 146_097, z % 146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Lock ids are what people read; this checks one before anything else happens.
+pub(crate) fn check_lock(text: &str) -> Result<LockId, cardea_sdk::Error> {
+    text.parse::<LockName>().map(|name| name.id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn dates() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00Z");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00Z"); // date -u -d @951782400
+        assert_eq!(utc(1_798_761_599), "2026-12-31 23:59:59Z");
+    }
+}
