@@ -11,10 +11,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::cbor::Writer;
 use crate::{Error, Random};
 
-/// Label of the activation proof in EAD_3, lock to platform. Private use (RFC 9528 §10.5); negative: critical.
-pub const EAD_ACTIVATION_3: i32 = -32769;
-/// Label of the activation proof in EAD_4, platform to lock. Private use; critical.
-pub const EAD_ACTIVATION_4: i32 = -32770;
+/// Label of the activation proof in EAD_3, lock to platform. Negative: critical. The registry of RFC 9528 §10.5 has
+/// no range for private use and ends at 65535, so nobody will register what lies beyond.
+pub const EAD_ACTIVATION_3: i32 = -65537;
+/// Label of the activation proof in EAD_4, platform to lock; critical.
+pub const EAD_ACTIVATION_4: i32 = -65538;
 
 /// Length of an activation MAC.
 pub const ACTIVATION_MAC_LEN: usize = 16;
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_mac_binds_label_transcript_and_credential() {
-        // Recomputed with Python: hmac.new(code, bytes.fromhex("833980004201024103"), "sha256").digest()[:16]
+        // Recomputed with Python: hmac.new(code, bytes.fromhex("833a000100004201024103"), "sha256").digest()[:16]
         let mac = activation_mac(&CODE, EAD_ACTIVATION_3, &[1, 2], &[3]);
         assert_eq!(hex::encode(mac), MAC_BY_PYTHON);
         assert_eq!(verify_activation_mac(&CODE, EAD_ACTIVATION_3, &[1, 2], &[3], &mac), Ok(()));
@@ -247,5 +248,5 @@ mod tests {
         assert_eq!(verify_activation_mac(&CODE, EAD_ACTIVATION_3, &[1, 2], &[3], &[]), wrong);
     }
 
-    const MAC_BY_PYTHON: &str = "1be0d2e8c824fdd30f5b512c653c2933";
+    const MAC_BY_PYTHON: &str = "bb88a0890f9ed12ddfc42cdbd37367eb";
 }
