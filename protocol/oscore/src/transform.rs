@@ -172,3 +172,57 @@ fn next_option(bytes: &[u8], last_number: u16) -> Result<Option<InnerOption>, Er
         encoded_len: decoder.position(),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::{vec, vec::Vec};
+
+    /// What lies behind an authentic tag is still a stranger's text: any plaintext, in any outer message.
+    fn any_plaintext() -> impl Strategy<Value = Vec<u8>> {
+        // Mostly bytes that mean something in an option list.
+        let byte = prop_oneof![
+            any::<u8>(),
+            prop::sample::select(&[0x00, 0x02, 0x44, 0xb1, 0xd1, 0xe0, 0xff, 0x10, 0x61][..])
+        ];
+        prop::collection::vec(byte, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn any_plaintext_becomes_a_message_or_is_refused(
+            plaintext in any_plaintext(),
+            outer in any_plaintext(),
+            is_request: bool,
+            spare in 0..4_usize,
+        ) {
+            // An outer message with whatever options `outer` happens to hold, then OSCORE's place, then a ciphertext.
+            let options = split_body(&outer).map_or(&[][..], |(options, _)| options);
+            let mut message = vec![0x51, 0x02, 0, 1, 7];
+            message.extend_from_slice(options);
+            message.push(0xff);
+            message.extend(vec![0xcc; plaintext.len() + 8]);
+            // The caller has found an OSCORE option before; without one there is a byte less of room.
+            let room = message.len() + 1 + spare;
+            let parsed = Message::parse(&message).unwrap();
+            let mut out = vec![0; room];
+            let at = room - plaintext.len() - 8;
+            out[at..room - 8].copy_from_slice(&plaintext);
+            match reassemble(&parsed, is_request, &mut out, at..room - 8) {
+                Ok(len) => {
+                    let whole = Message::parse(&out[..len]).unwrap();
+                    let (inner, payload) = split_body(&plaintext[1..]).unwrap();
+                    prop_assert_eq!(whole.code().to_byte(), plaintext[0]);
+                    prop_assert_eq!(whole.code().is_request(), is_request);
+                    prop_assert_eq!(whole.payload(), payload);
+                    let mut decoder = Decoder::new(inner);
+                    while let Some(opt) = decoder.next().unwrap() {
+                        prop_assert!(whole.options().any(|o| o == opt));
+                    }
+                }
+                Err(error) => prop_assert_eq!(error, Error::Inner),
+            }
+        }
+    }
+}
