@@ -112,7 +112,7 @@ fn open<A: AeadInOut + KeyInit>(
     let nonce = nonce.try_into().map_err(|_| Error::InvalidState)?;
     let tag = (&*tag).try_into().map_err(|_| Error::InvalidState)?;
     cipher.decrypt_inout_detached(nonce, aad, InOutBuf::from(&mut *text), tag).map_err(|_| {
-        text.fill(0);
+        text.fill(0); // AES-CCM decrypts before it verifies; do not depend on what the library leaves behind
         Error::Decrypt
     })
 }

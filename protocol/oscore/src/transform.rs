@@ -189,6 +189,17 @@ mod tests {
         prop::collection::vec(byte, 0..40)
     }
 
+    #[test]
+    fn the_inner_option_counts_where_both_are_there() {
+        // Uri-Host "out" and Uri-Port 1 outside, Uri-Host "in" and Uri-Path "l" inside.
+        let outer = Message::parse(b"\x51\x02\x00\x01\x07\x33out\x41\x01\xffciphertext").unwrap();
+        let plaintext = b"\x02\x32in\x81l\xffgo";
+        let mut out = [0; 64];
+        out[40..40 + plaintext.len()].copy_from_slice(plaintext);
+        let len = reassemble(&outer, true, &mut out, 40..40 + plaintext.len()).unwrap();
+        assert_eq!(out[..len], *b"\x51\x02\x00\x01\x07\x32in\x41\x01\x41l\xffgo");
+    }
+
     proptest! {
         #[test]
         fn any_plaintext_becomes_a_message_or_is_refused(
