@@ -114,3 +114,25 @@ fn padded_frames_have_two_sizes() {
         assert_eq!(Command::decode(&payload[..padded]), Ok(unlock));
     }
 }
+
+/// The example of docs/protocol.md, byte for byte.
+#[test]
+fn the_documented_unlock() {
+    let (client, _) = pair();
+    let (mut plain, mut wire, mut air) = ([0; 64], [0; 64], [0; 64]);
+    let mut payload = [0; 16];
+    let len = Command { id: [1, 2, 3, 4], op: Op::Unlock, not_after: None }.encode(&mut payload).unwrap();
+    let len = Builder::request(&mut plain, Code::POST, 0x0123)
+        .and_then(|b| {
+            b.option(option::URI_PATH, b"l")?.option(option::ECHO, &[9, 8, 7, 6])?.payload(&payload[..len])
+        })
+        .unwrap();
+    assert_eq!(hex::encode(&plain[..len]), "5102012323b16cd4e409080706ffa20044010203040101");
+    let (len, _) = client.protect_request(0x0123, &plain[..len], &mut wire).unwrap();
+    assert_eq!(
+        hex::encode(&wire[..len]),
+        "5102012323940a01230cff0de72503b83cdc726b9b86f89ffbcef69304044b30cc2c9459d943"
+    );
+    let len = cardea_framing::elide(&wire[..len], &mut air).unwrap();
+    assert_eq!(hex::encode(&air[..len]), "0a01230c0de72503b83cdc726b9b86f89ffbcef69304044b30cc2c9459d943");
+}
