@@ -216,3 +216,127 @@ pub(crate) fn dev_addr(net_id: [u8; 3], seed: u32) -> u32 {
     address.set_dev_addr_prefix(NetID::from_be_bytes(net_id).dev_addr_prefix());
     u32::from_be_bytes(address.to_be_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const VECTORS: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/lorawan.json"));
+
+    fn bytes(v: &Value, name: &str) -> Vec<u8> {
+        hex::decode(v[name].as_str().unwrap()).unwrap()
+    }
+
+    fn key(v: &Value, name: &str) -> Key {
+        Key::new(bytes(v, name).try_into().unwrap())
+    }
+
+    fn array<const N: usize>(v: &Value, name: &str) -> [u8; N] {
+        bytes(v, name).try_into().unwrap()
+    }
+
+    /// Every vector of lora-packet, through the code that the network runs.
+    #[test]
+    fn agrees_with_lora_packet() {
+        let file: Value = serde_json::from_str(VECTORS).unwrap();
+        let (mut requests, mut accepts, mut ups, mut downs) = (0, 0, 0, 0);
+        for v in file["vectors"].as_array().unwrap() {
+            let name = v["name"].as_str().unwrap();
+            let phy = bytes(v, "phy");
+            match v["kind"].as_str().unwrap() {
+                "join_request" => {
+                    let Some(Uplink::Join(join)) = parse(&phy) else { panic!("{name}") };
+                    assert_eq!(join.join_eui, array(v, "join_eui"));
+                    assert_eq!(join.dev_eui, array(v, "dev_eui"));
+                    assert_eq!(u64::from(join.dev_nonce), v["dev_nonce"]);
+                    assert!(join.verify(&key(v, "app_key")), "{name}");
+                    let Some(Uplink::Join(join)) = parse(&phy) else { panic!("{name}") };
+                    assert!(!join.verify(&Key::new([0; 16])), "{name}");
+                    requests += 1;
+                }
+                "join_accept" => {
+                    let accept = JoinAccept {
+                        join_nonce: v["join_nonce"].as_u64().unwrap() as u32,
+                        net_id: array(v, "net_id"),
+                        dev_addr: u32::from_be_bytes(array(v, "dev_addr")),
+                        rx1_offset: (v["dl_settings"].as_u64().unwrap() >> 4) as u8,
+                        rx2_dr: (v["dl_settings"].as_u64().unwrap() & 15) as u8,
+                        rx_delay: v["rx_delay"].as_u64().unwrap() as u8,
+                        cf_list: v["cflist"].as_str().map(|list| {
+                            CFList::from_bytes(hex::decode(list).unwrap().try_into().unwrap()).unwrap()
+                        }),
+                    };
+                    let (app_key, dev_nonce) = (key(v, "app_key"), v["dev_nonce"].as_u64().unwrap() as u16);
+                    // The JoinEUI is that of the join-request vector; 1.0 neither signs nor derives with it.
+                    let made = accept.encode(&[0; 8], dev_nonce, &app_key).unwrap();
+                    assert_eq!(hex::encode(made), v["phy"].as_str().unwrap(), "{name}");
+                    let (network, application) = session_keys(
+                        &app_key,
+                        array(v, "net_id"),
+                        &[0; 8],
+                        v["join_nonce"].as_u64().unwrap() as u32,
+                        dev_nonce,
+                    )
+                    .unwrap();
+                    assert!(network == key(v, "nwk_s_key") && application == key(v, "app_s_key"), "{name}");
+                    accepts += 1;
+                }
+                _ => {
+                    let counter = v["fcnt32"].as_u64().unwrap() as u32;
+                    let (network, application) = (key(v, "nwk_s_key"), key(v, "app_s_key"));
+                    let port = v["fport"].as_u64().map(|port| port as u8);
+                    let (f_opts, payload) = (bytes(v, "fopts"), bytes(v, "payload"));
+                    let flag = |name: &str| v["fctrl"][name].as_bool().unwrap_or(false);
+                    if let Some(Uplink::Data(mut data)) = parse(&phy) {
+                        assert_eq!(data.dev_addr, u32::from_be_bytes(array(v, "dev_addr")));
+                        assert_eq!(
+                            (data.port, &data.f_opts, data.adr),
+                            (port, &f_opts, flag("ADR")),
+                            "{name}"
+                        );
+                        assert_eq!(data.confirmed, v["mtype"] == "Confirmed Data Up");
+                        assert!(data.verify(&network, counter), "{name}");
+                        assert!(!data.verify(&network, counter ^ 0x1_0000), "{name}: the high bits count");
+                        let key = if port == Some(0) { &network } else { &application };
+                        assert_eq!(data.decrypt(key, counter), payload, "{name}");
+                        ups += 1;
+                    } else if v["mtype"] == "Unconfirmed Data Down" {
+                        let down = Downlink {
+                            dev_addr: u32::from_be_bytes(array(v, "dev_addr")),
+                            counter,
+                            ack: flag("ACK"),
+                            adr: flag("ADR"),
+                            f_opts: &f_opts,
+                            payload: port.map(|port| (port, &payload[..])),
+                        };
+                        assert_eq!(
+                            hex::encode(down.encode(&network, &application).unwrap()),
+                            hex::encode(&phy),
+                            "{name}"
+                        );
+                        downs += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!((requests, accepts, ups), (1, 2, 8));
+        assert!(downs >= 3, "{downs}");
+    }
+
+    #[test]
+    fn reserved_bits_are_refused() {
+        let mut phy = hex::decode("40da1b012600ffff029bac55b25e").unwrap();
+        assert!(matches!(parse(&phy), Some(Uplink::Data(_))));
+        phy[0] |= 0x04;
+        assert!(parse(&phy).is_none(), "MHDR RFU");
+        assert!(parse(&[]).is_none());
+        assert!(parse(&[0xe0, 1, 2, 3]).is_none(), "proprietary");
+        assert!(
+            parse(&hex::decode("60da1b012620000002f06f5eb50f6f81e137770c37fad3cb").unwrap()).is_none(),
+            "downlink"
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! Frame counters: replay, repetition, roll-over, reservation, restart.
+
+use super::*;
+use crate::session::{BLOCK, RecordKey, Session};
+
+fn stored(site: &Site, lock: &Lock) -> Session {
+    let key = RecordKey::Active(lock.id).encode();
+    let (_, value) = site.store.snapshot().into_iter().find(|(k, _)| *k == key).unwrap();
+    Session::from_record(&value).unwrap()
+}
+
+#[test]
+fn an_uplink_is_delivered_once() {
+    let (mut site, mut lock) = joined(LorawanClass::A);
+    let (first, second) = (lock.up(b"1".to_vec()), lock.up(b"2".to_vec()));
+    site.hear(first.clone());
+    assert!(site.take_up().is_some());
+    site.pass(10_000);
+    site.hear(second.clone());
+    assert!(site.take_up().is_some());
+    site.pass(10_000);
+    site.hear(first);
+    assert!(site.take_up().is_none(), "replayed");
+    assert_eq!(site.network.counters().unknown, 1);
+    site.hear(second.clone());
+    assert!(site.take_up().is_none(), "repeated");
+    let mut forged = second;
+    *forged.last_mut().unwrap() ^= 1;
+    site.hear(forged);
+    assert!(site.take_up().is_none(), "forged");
+}
+
+#[test]
+fn a_repetition_is_acknowledged_again_and_not_delivered_again() {
+    let (mut site, mut lock) = joined(LorawanClass::A);
+    let up = lock.confirmed(b"event".to_vec());
+    site.hear(up.clone());
+    assert!(site.take_up().is_some());
+    // Over a second antenna: not a repetition of the device.
+    site.now += 2;
+    site.hear(up.clone());
+    site.pass(8_000);
+    assert_eq!(site.sent.len(), 1);
+    let first = lock.open(&site.sent[0].1.data.clone());
+    assert!(first.ack);
+    site.hear(up.clone());
+    site.pass(8_000);
+    assert!(site.take_up().is_none());
+    let again = lock.open(&site.sent[1].1.data.clone());
+    assert!(again.ack && again.counter == first.counter + 1, "a new counter for the new acknowledgement");
+    // A recording played later is not a repetition.
+    site.pass(150_000);
+    site.hear(up);
+    site.pass(8_000);
+    assert_eq!(site.sent.len(), 2);
+}
+
+#[test]
+fn counters_roll_over_16_bits() {
+    let (mut site, mut lock) = joined(LorawanClass::A);
+    for counter in [0xfffe, 0xffff, 0x1_0000, 0x1_0001, 0x2_0000] {
+        lock.counter = counter;
+        let up = lock.up(vec![1]);
+        site.pass(8_000);
+        site.hear(up);
+        assert!(site.take_up().is_some(), "{counter:#x}");
+    }
+    lock.counter = 0x1_ffff;
+    let up = lock.up(vec![1]);
+    site.hear(up);
+    assert!(site.take_up().is_none(), "backwards");
+}
+
+#[test]
+fn uplink_counters_are_stored_every_32_frames_or_60_seconds() {
+    let (mut site, mut lock) = joined(LorawanClass::A);
+    site.pass(120_000);
+    let before = site.store.commits();
+    for _ in 0..32 {
+        let up = lock.up(vec![1]);
+        site.hear(up);
+        site.now += 100;
+    }
+    assert_eq!(site.store.commits(), before + 1);
+    assert_eq!(stored(&site, &lock).next_up, u64::from(lock.counter));
+    let up = lock.up(vec![1]);
+    site.hear(up);
+    assert_eq!(site.store.commits(), before + 1);
+    site.pass(61_000);
+    assert_eq!(site.store.commits(), before + 2);
+    assert_eq!(stored(&site, &lock).next_up, u64::from(lock.counter));
+    let up = lock.up(vec![1]);
+    site.hear(up);
+    site.command(Command::Stop);
+    assert_eq!(stored(&site, &lock).next_up, u64::from(lock.counter), "and when the daemon stops");
+}
+
+#[test]
+fn no_downlink_counter_is_used_before_it_is_durable() {
+    let (mut site, mut lock) = joined(LorawanClass::C);
+    site.hold = true;
+    let mut highest = 0;
+    for handle in 0..u64::from(BLOCK) + 5 {
+        site.send(&lock, handle, b"frame", 10_000);
+        site.pass(9_000);
+        if let Some((_, transmit)) = site.sent.pop() {
+            highest = lock.open(&transmit.data).counter;
+            assert_eq!(site.take_outcome(handle), Some(Outcome::Sent));
+        }
+    }
+    assert_eq!(highest, BLOCK - 1, "the block that the join reserved, and nothing of the next");
+    site.send(&lock, 100, b"frame", 10_000);
+    assert!(site.sent.is_empty());
+    site.release();
+    assert_eq!(lock.open(&site.sent.pop().unwrap().1.data).counter, BLOCK);
+}
+
+#[test]
+fn a_store_that_fails_stops_downlinks_and_says_so() {
+    let (mut site, mut lock) = joined(LorawanClass::C);
+    site.store.set_failing(true);
+    let mut outcomes = Vec::new();
+    for handle in 0..u64::from(BLOCK) + 3 {
+        site.send(&lock, handle, b"frame", 5_000);
+        site.pass(9_000);
+        outcomes.push(site.take_outcome(handle).expect("one outcome each"));
+    }
+    assert_eq!(outcomes[..32], [Outcome::Sent; 32]);
+    assert!(
+        outcomes[32..].iter().all(|o| *o == Outcome::Failed(cardea_radio::Failure::Store)),
+        "{outcomes:?}"
+    );
+    assert!(site.events.iter().any(|e| matches!(e, Event::Health(Health { up: false, .. }))));
+    site.store.set_failing(false);
+    site.pass(2_000);
+    site.send(&lock, 1000, b"frame", 10_000);
+    site.pass(2_000);
+    assert_eq!(site.take_outcome(1000), Some(Outcome::Sent));
+    let counters: Vec<_> = site.sent.iter().map(|(_, t)| t.data.clone()).collect();
+    counters.iter().for_each(|data| {
+        lock.open(data);
+    });
+    assert!(lock.down.windows(2).all(|pair| pair[0] < pair[1]), "no counter twice: {:?}", lock.down);
+}
+
+#[test]
+fn a_restart_jumps_over_what_may_have_been_used() {
+    let (mut site, mut lock) = joined(LorawanClass::C);
+    for handle in 0..3 {
+        site.send(&lock, handle, b"before", 10_000);
+        site.pass(5_000);
+        lock.open(&site.sent.pop().unwrap().1.data);
+    }
+    assert_eq!(lock.down, [0, 1, 2]);
+    // Killed: nothing more is stored.
+    let mut site = Site::restart(LoraConfig::default(), site.store, site.now);
+    assert!(
+        site.events.iter().any(|e| matches!(e, Event::Link { sleepy: false, .. })),
+        "the gateway learns the link"
+    );
+    site.send(&lock, 9, b"after", 10_000);
+    assert_eq!(lock.open(&site.sent.pop().unwrap().1.data).counter, BLOCK);
+    let up = lock.up(b"up".to_vec());
+    site.hear(up);
+    assert!(site.take_up().is_some());
+}
