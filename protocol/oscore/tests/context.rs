@@ -143,6 +143,46 @@ fn frames_for_other_contexts_do_not_count_as_forgeries() {
 }
 
 #[test]
+fn protection_adds_at_most_what_is_promised() {
+    let derive = |sender: &[u8], recipient: &[u8]| {
+        Context::derive(Algorithm::ChaCha20Poly1305, &[7; 32], &[], Some(&[9; 16]), sender, recipient)
+            .unwrap()
+    };
+    let mut plain = [0; 64];
+    let len =
+        Builder::request(&mut plain, Code::GET, 1).unwrap().option(option::URI_PATH, b"s").unwrap().finish();
+    let mut out = [0; 64 + Context::MAX_OVERHEAD];
+    let room = len + Context::MAX_OVERHEAD;
+    let (protected, _) =
+        derive(&[1; 6], &[2; 6]).protect_request((1 << 40) - 1, &plain[..len], &mut out[..room]).unwrap();
+    assert_eq!(
+        protected,
+        len + Context::MAX_OVERHEAD - 1,
+        "AES-CCM has ids one byte longer, and shorter tags"
+    );
+    let (opened, _) = derive(&[2; 6], &[1; 6]).unprotect_request(&wire[..protected], &mut out).unwrap();
+    assert_eq!(out[..opened], plain[..len]);
+}
+
+/// RFC 8613 section 8.2.
+#[test]
+fn error_responses() {
+    let (client, mut server) = pair(ALGORITHMS[0]);
+    let (mut plain, mut wire, mut out) = ([0; 64], [0; 128], [0; 128]);
+    let plain_len = request(&mut plain);
+    let (len, _) = client.protect_request(9, &plain[..plain_len], &mut wire).unwrap();
+    let mut code = |message: &[u8]| server.unprotect_request(message, &mut out).unwrap_err().response_code();
+    assert_eq!(code(&plain[..plain_len]), Some(Code::UNAUTHORIZED), "not protected");
+    let mut changed = wire;
+    changed[len - 1] ^= 1;
+    assert_eq!(code(&changed[..len]), Some(Code::BAD_REQUEST), "forged");
+    changed = wire;
+    changed[6] |= 0x80; // the OSCORE option's flags
+    assert_eq!(code(&changed[..len]), Some(Code::BAD_OPTION), "malformed option");
+    assert_eq!(code(b""), None, "not even CoAP");
+}
+
+#[test]
 fn echo_challenge_and_proof() {
     let (mut client, mut server) = pair(ALGORITHMS[0]);
     let (mut plain, mut wire, mut out) = ([0; 64], [0; 128], [0; 128]);
