@@ -160,6 +160,7 @@ fn protection_adds_at_most_what_is_promised() {
         len + Context::MAX_OVERHEAD - 1,
         "AES-CCM has ids one byte longer, and shorter tags"
     );
+    let wire = out;
     let (opened, _) = derive(&[2; 6], &[1; 6]).unprotect_request(&wire[..protected], &mut out).unwrap();
     assert_eq!(out[..opened], plain[..len]);
 }
