@@ -58,7 +58,7 @@ pub struct Config {
     /// Most outbox rows in memory. Default 1024.
     pub ram_rows: usize,
     /// In platform custody: how long after the broker's PUBACK an unseen frame is sent again; doubles up to
-    /// 64 times this. Default 60 s.
+    /// 64 times this. Default 20 s.
     pub resend_ms: u32,
     /// Life of a downlink whose radio names none. Default 10 s.
     pub life_ms: u32,
@@ -99,7 +99,7 @@ impl Config {
             outbox_bytes: 256 << 20,
             lock_bytes: 4 << 20,
             ram_rows: 1024,
-            resend_ms: 60_000,
+            resend_ms: 20_000,
             life_ms: 10_000,
             lock_downlinks: 16,
             inbox_ids: 4096,

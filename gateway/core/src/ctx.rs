@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use cardea_envelope::{DownlinkResult, EventKind, GatewayEvent, Topic, VERSION};
+use cardea_envelope::{DownlinkResult, EventKind, GatewayEvent, MessageId, Topic, VERSION};
 use cardea_framing::{Class, LockId};
 use cardea_radio::Command;
 
@@ -11,6 +11,7 @@ use crate::{
     Action, Config, Metrics, Millis, Publish, RadioId, Wall,
     inbox::Inbox,
     records::{Change, Gap, StoreOp},
+    up::RETRY_MS,
 };
 
 /// Deletions wait this long for company: nobody waits for them.
@@ -36,9 +37,9 @@ pub(crate) enum Purpose {
     /// Room was made, for one lock or for all.
     Shed(Option<LockId>, u64),
     /// A downlink; the broker's acks that wait for it.
-    Down(cardea_envelope::MessageId, Vec<u64>),
-    /// The last state of a downlink.
-    DownDone(cardea_envelope::MessageId),
+    Down(MessageId, Vec<u64>),
+    /// The last state of a downlink; the broker's acks that wait for it.
+    DownDone(MessageId, Vec<u64>),
     /// A lock was admitted; the operator waits.
     Admit(LockId, RadioId, Vec<u64>),
     /// A lock was removed; the operator waits.
@@ -99,6 +100,9 @@ pub(crate) struct Ctx {
     lost: BTreeMap<(LockId, Class), Gap>,
     lazy: Vec<Change>,
     lazy_at: Option<Millis>,
+    /// Last states that could not be written, and the acks that wait for them.
+    untold: Vec<(MessageId, Vec<u64>)>,
+    untold_at: Option<Millis>,
     pub(crate) ram_rows: usize,
     pub(crate) page_rows: usize,
     pub(crate) stored_weight: u64,
@@ -135,6 +139,8 @@ impl Ctx {
             lost: BTreeMap::new(),
             lazy: Vec::new(),
             lazy_at: None,
+            untold: Vec::new(),
+            untold_at: None,
             ram_rows: 0,
             page_rows: 0,
             stored_weight: 0,
@@ -225,6 +231,33 @@ impl Ctx {
 
     pub(crate) fn lazy_at(&self) -> Option<Millis> {
         self.lazy_at
+    }
+
+    /// Writes the last state of a downlink; it is told when it is durable, so that it can never be told
+    /// differently.
+    pub(crate) fn conclude(&mut self, id: MessageId, acks: Vec<u64>) {
+        if let Some(known) = self.inbox.get(&id) {
+            let record = known.record(id, Bytes::new());
+            self.write(vec![Change::PutDown(record)], Purpose::DownDone(id, acks));
+        }
+    }
+
+    /// That failed: again, after a while.
+    pub(crate) fn conclude_later(&mut self, id: MessageId, acks: Vec<u64>) {
+        self.untold.push((id, acks));
+        self.untold_at.get_or_insert(self.now.saturating_add(RETRY_MS));
+    }
+
+    pub(crate) fn conclude_again(&mut self) {
+        if self.untold_at.take_if(|at| *at <= self.now).is_some() {
+            for (id, acks) in std::mem::take(&mut self.untold) {
+                self.conclude(id, acks);
+            }
+        }
+    }
+
+    pub(crate) fn untold_at(&self) -> Option<Millis> {
+        self.untold_at
     }
 
     /// Gives a message to the broker link.

@@ -7,12 +7,7 @@ use cardea_envelope::{MessageId, ResultState};
 use cardea_framing::{Class, Failure as LinkFailure, Header, Kind, LinkEvent, ReceiptToken};
 use cardea_radio::{Command, Failure, Outcome, Refusal, Send};
 
-use crate::{
-    Millis,
-    ctx::{Ctx, Purpose},
-    lock::Lock,
-    records::Change,
-};
+use crate::{Millis, ctx::Ctx, lock::Lock};
 
 /// Words of [`cardea_envelope::DownlinkResult::reason`].
 pub(crate) mod reason {
@@ -396,22 +391,28 @@ pub(crate) fn report(ctx: &mut Ctx, id: MessageId, state: ResultState) {
     }
 }
 
-/// The end of a downlink: durable before it is told, so that it can never be told differently.
+/// The end of a downlink.
 pub(crate) fn finish(ctx: &mut Ctx, id: MessageId, state: ResultState, why: Option<&str>) {
+    if end(ctx, id, state, why) {
+        ctx.conclude(id, Vec::new());
+    }
+}
+
+/// Notes the end of a downlink, which is still to be written; false if it had one.
+pub(crate) fn end(ctx: &mut Ctx, id: MessageId, state: ResultState, why: Option<&str>) -> bool {
     let at = ctx.wall.unix_ms;
-    let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.state.is_terminal()) else { return };
+    let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.state.is_terminal()) else { return false };
     known.state = state;
     known.reason = why.map(Into::into);
     known.at = at;
     known.durable = false;
-    let record = known.record(id, Bytes::new());
     match state {
         ResultState::Delivered => ctx.metrics.downlinks_delivered += 1,
         ResultState::Expired => ctx.metrics.downlinks_expired += 1,
         ResultState::Refused => ctx.metrics.downlinks_refused += 1,
         _ => ctx.metrics.downlinks_failed += 1,
     }
-    ctx.write(vec![Change::PutDown(record)], Purpose::DownDone(id));
+    true
 }
 
 fn word(outcome: Outcome) -> &'static str {

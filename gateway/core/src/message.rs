@@ -71,7 +71,7 @@ impl Relay {
     /// A known downlink came again while its write is on the way: both are acknowledged by the same answer.
     fn await_commit(&mut self, id: MessageId, ack: u64) {
         let waiting = self.ctx.tickets.values_mut().find_map(|purpose| match purpose {
-            Purpose::Down(down, acks) if *down == id => Some(acks),
+            Purpose::Down(down, acks) | Purpose::DownDone(down, acks) if *down == id => Some(acks),
             _ => None,
         });
         match waiting {
@@ -179,14 +179,13 @@ impl Relay {
         let ahead = self.ctx.wall.unix_ms.saturating_add(self.ctx.config.not_after_max_ms);
         let worth = !self.ctx.wall.synced || (not_after > at && not_after <= ahead);
         if worth && self.make_room() {
-            let record = known.record(id, Bytes::new());
             self.ctx.inbox.insert(id, known);
-            self.ctx.write(vec![Change::PutDown(record)], Purpose::DownDone(id));
+            self.ctx.conclude(id, vec![ack]);
         } else {
             known.durable = true;
             self.ctx.results.push_back(known.result(id));
+            self.ctx.actions.push_back(Action::Ack(ack));
         }
-        self.ctx.actions.push_back(Action::Ack(ack));
     }
 
     fn make_room(&mut self) -> bool {

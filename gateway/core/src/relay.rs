@@ -130,7 +130,8 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Millis> {
         let lock = self.ctx.timers.first().map(|(at, _)| *at);
         let sweep = (self.ctx.inbox.len() > 0).then_some(self.sweep_at);
-        [lock, self.ctx.lazy_at(), sweep, self.documents.due(&self.ctx)].into_iter().flatten().min()
+        let (lazy, untold) = (self.ctx.lazy_at(), self.ctx.untold_at());
+        [lock, lazy, untold, sweep, self.documents.due(&self.ctx)].into_iter().flatten().min()
     }
 
     /// Counters and levels.
@@ -194,6 +195,7 @@ impl Relay {
         if self.ctx.lazy_at().is_some_and(|at| at <= self.ctx.now) {
             self.ctx.flush_lazy();
         }
+        self.ctx.conclude_again();
         if self.sweep_at <= self.ctx.now {
             self.sweep_at = self.ctx.now.saturating_add(SWEEP_MS);
             if self.ctx.wall.synced {
@@ -334,7 +336,10 @@ impl Relay {
                 }
                 self.down_durable(id);
             }
-            Purpose::DownDone(id) => {
+            Purpose::DownDone(id, acks) => {
+                for ack in acks {
+                    self.ctx.actions.push_back(Action::Ack(ack));
+                }
                 if let Some(known) = self.ctx.inbox.get_mut(&id) {
                     known.durable = true;
                     let result = known.result(id);
@@ -355,24 +360,14 @@ impl Relay {
             Purpose::Shed(lock, bytes) => self.shed_done(lock, bytes),
             Purpose::Down(id, acks) => {
                 // Not sent: an id that a restart forgets could be executed twice as far as we know.
-                for ack in acks {
-                    self.ctx.actions.push_back(Action::Ack(ack));
-                }
                 if let Some(lock) = self.ctx.inbox.get(&id).map(|k| k.lock) {
                     self.with_lock(lock, |l, _| l.down().drop_waiting(id));
                 }
-                down::finish(&mut self.ctx, id, ResultState::Refused, Some(reason::STORE));
-            }
-            Purpose::DownDone(id) => {
-                // It is over in any case, and whoever waits is told; it becomes durable when the store can.
-                if let Some(known) = self.ctx.inbox.get_mut(&id) {
-                    let result = known.result(id);
-                    let record = known.record(id, bytes::Bytes::new());
-                    known.durable = true;
-                    self.ctx.results.push_back(result);
-                    self.ctx.lazily_again(vec![Change::PutDown(record)], RETRY_MS);
+                if down::end(&mut self.ctx, id, ResultState::Refused, Some(reason::STORE)) {
+                    self.ctx.conclude_later(id, acks);
                 }
             }
+            Purpose::DownDone(id, acks) => self.ctx.conclude_later(id, acks),
             Purpose::Admit(_, _, tokens) => {
                 for token in tokens {
                     self.answer(token, Err(format!("the registry could not be written: {}", failure.detail)));
