@@ -63,6 +63,10 @@ fn cose_keys_and_thumbprints() {
     let key = SoftSigner::from_bytes(&bytes(&private["sk"]).try_into().unwrap()).unwrap().public();
     assert_eq!(key.thumbprint().to_vec(), bytes(&private["thumbprint_sha256_rfc9679"]));
 
+    // A label twice: which of the two would others have read?
+    let twice = [&[0xa6][..], &full_bytes[1..], &[0x02, 0x41, 0x2c]].concat();
+    assert_eq!(read_key(&twice), Err(Error::Malformed));
+
     for foreign in ["okp_ed25519", "okp_x25519"] {
         assert_eq!(read_key(&key_bytes(foreign)), Err(Error::UnsupportedKey), "{foreign}");
     }

@@ -199,6 +199,32 @@ fn a_bad_message_ends_the_session() {
     assert_eq!(lock.parse_message_2(&air[..len], &mut text).unwrap_err(), Error::PeerError(3));
 }
 
+/// The keys of a session that ends at message_3 or message_4 are gone, whatever was derived before.
+#[test]
+fn a_bad_ending_leaves_no_keys() {
+    let mut world = World::new();
+    let (lock_cwt, platform_cwt) = (world.lock_cwt(), world.platform_cwt());
+    let (lock_id, platform_id) = (IdCred::Kcwt(&lock_cwt), IdCred::Kcwt(&platform_cwt));
+    let (mut air, mut text) = ([0; MAX_MESSAGE], [0; MAX_MESSAGE]);
+    let (mut lock, mut platform) = (world.initiator(), world.responder());
+    let len = lock.message_1(&[], &mut air).unwrap();
+    platform.handle_message_1(&air[..len]).unwrap();
+    let len = platform.message_2(&platform_id, &platform_cwt, &world.platform_dh, &[], &mut air).unwrap();
+    let peer = lock.parse_message_2(&air[..len], &mut text).unwrap();
+    lock.verify_message_2(&peer, &platform_cwt, &world.platform_dh.public()).unwrap();
+    let len = lock.message_3(&lock_id, &lock_cwt, &world.lock_dh, &[], &mut air).unwrap();
+    lock.oscore().unwrap();
+    let mut text_4 = [0; MAX_MESSAGE];
+    assert_eq!(lock.handle_message_4(&[0x48; 9], &mut text_4).unwrap_err(), Error::Decryption);
+    assert_eq!(lock.oscore().map(drop).unwrap_err(), Error::WrongOrder);
+
+    let peer = platform.parse_message_3(&air[..len], &mut text).unwrap();
+    let stranger = world.platform_dh.public();
+    assert_eq!(platform.verify_message_3(&peer, &lock_cwt, &stranger).unwrap_err(), Error::Authentication);
+    let again = platform.verify_message_3(&peer, &lock_cwt, &world.lock_dh.public());
+    assert_eq!(again.unwrap_err(), Error::WrongOrder);
+}
+
 #[test]
 fn both_sides_may_not_choose_the_same_identifier() {
     let mut world = World::new();
