@@ -42,3 +42,6 @@ pub use relay::{LockStatus, Relay};
 pub use upstream::{Publish, UpstreamEvent};
 
 pub use cardea_radio::Millis;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,678 @@
+//! The relay's rules one by one; the simulation in `tests/` throws them all together.
+
+use bytes::Bytes;
+use cardea_envelope::{
+    Data, Downlink, DownlinkResult, Encoding, EventKind, GatewayEvent, MessageId, Response, ResultState,
+    Topic, Topics, Uplink, VERSION,
+};
+use cardea_framing::{Class, Header, Kind, LinkConfig, LockId, LockLink};
+use cardea_radio::{Command, Event, Health, Outcome, Quality, Refusal, Send, Up};
+
+use crate::*;
+
+const LOCK: LockId = LockId([1; 8]);
+const OTHER: LockId = LockId([2; 8]);
+const DAWN: u64 = 1_800_000_000_000;
+
+/// A relay with its three neighbours played by hand.
+struct Bench {
+    relay: Relay,
+    topics: Topics,
+    now: Millis,
+    synced: bool,
+    published: Vec<Publish>,
+    writes: Vec<(u64, Vec<Change>)>,
+    pages: Vec<(LockId, u64, u64, u32)>,
+    sends: Vec<Send>,
+    acks: Vec<u64>,
+    replies: Vec<AdminReply>,
+    /// Commit at once whatever is written.
+    commits: bool,
+    last_ack: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let lock = |lock| LockRecord { lock, radio: "lora".into() };
+        let snapshot = Snapshot { locks: vec![lock(LOCK), lock(OTHER)], ..Snapshot::default() };
+        Self::over(change, snapshot)
+    }
+
+    fn over(change: impl FnOnce(&mut Config), snapshot: Snapshot) -> Self {
+        let topics = Topics::new("cardea/v1", "gw").unwrap();
+        let mut config = Config::new("gw", topics.clone(), vec![RadioInfo { name: "lora".into() }]);
+        change(&mut config);
+        let relay = Relay::new(config, [7; 8], snapshot);
+        let mut bench = Self {
+            relay,
+            topics,
+            now: 1,
+            synced: true,
+            published: Vec::new(),
+            writes: Vec::new(),
+            pages: Vec::new(),
+            sends: Vec::new(),
+            acks: Vec::new(),
+            replies: Vec::new(),
+            commits: true,
+            last_ack: 0,
+        };
+        bench.feed(Input::Upstream(UpstreamEvent::Connected));
+        for lock in [LOCK, OTHER] {
+            bench.link(lock, 51, false);
+        }
+        bench.ack_all();
+        bench
+    }
+
+    fn link(&mut self, lock: LockId, mtu_down: u16, sleepy: bool) {
+        self.radio(Event::Link { lock, mtu_down, sleepy, retry_ms: 1_000, life_ms: 5_000 });
+    }
+
+    fn radio(&mut self, event: Event) {
+        self.feed(Input::Radio { radio: RadioId(0), event });
+    }
+
+    fn feed(&mut self, input: Input) {
+        let wall = Wall { unix_ms: DAWN + self.now, synced: self.synced };
+        self.relay.handle(self.now, wall, input);
+        while let Some(action) = self.relay.poll_action() {
+            match action {
+                Action::Publish(publish) => self.published.push(publish),
+                Action::Store(StoreOp::Write { ticket, changes, .. }) => self.writes.push((ticket, changes)),
+                Action::Store(StoreOp::Page { lock, after, through, limit }) => {
+                    self.pages.push((lock, after, through, limit));
+                }
+                Action::Radio { command: Command::Send(send), .. } => self.sends.push(send),
+                Action::Radio { .. } | Action::Site { .. } => {}
+                Action::Ack(ack) => self.acks.push(ack),
+                Action::Admin(reply) => self.replies.push(reply),
+            }
+        }
+        if self.commits {
+            self.commit();
+        }
+    }
+
+    fn commit(&mut self) -> Vec<Change> {
+        let writes = std::mem::take(&mut self.writes);
+        let mut all = Vec::new();
+        for (ticket, changes) in writes {
+            all.extend(changes);
+            let reply = StoreReply::Committed { tickets: vec![ticket], shed: Vec::new(), gaps: Vec::new() };
+            self.feed(Input::Stored(reply));
+        }
+        all
+    }
+
+    fn fail(&mut self) {
+        for (ticket, _) in std::mem::take(&mut self.writes) {
+            let failure = Failure { kind: FailureKind::Full, detail: "no space".into() };
+            self.feed(Input::Stored(StoreReply::Failed { tickets: vec![ticket], failure }));
+        }
+    }
+
+    /// Lets time pass, with every timer on the way.
+    fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while let Some(at) = self.relay.poll_timeout().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.feed(Input::Timer);
+        }
+        self.now = end;
+    }
+
+    /// The broker acknowledges everything; gives what it got.
+    fn ack_all(&mut self) -> Vec<Publish> {
+        let mut all = Vec::new();
+        while !self.published.is_empty() {
+            for publish in std::mem::take(&mut self.published) {
+                let token = publish.token;
+                all.push(publish);
+                self.feed(Input::Upstream(UpstreamEvent::Acked { token }));
+            }
+        }
+        all
+    }
+
+    /// A frame from a lock that is one whole datagram.
+    fn up(&mut self, lock: LockId, class: Class, number: u8) -> Vec<u8> {
+        let datagram = datagram(class, number, 30);
+        self.hear(lock, &datagram, None);
+        datagram
+    }
+
+    fn hear(&mut self, lock: LockId, frame: &[u8], window: Option<Millis>) {
+        let frame = Bytes::copy_from_slice(frame);
+        let quality = Quality { rssi: Some(-90), snr: Some(-55), lqi: None };
+        self.radio(Event::Up(Up { lock, frame, quality, at: self.now, window }));
+    }
+
+    fn message(&mut self, topic: &Topic, payload: Vec<u8>, retain: bool) -> u64 {
+        self.last_ack += 1;
+        let ack = self.last_ack;
+        let topic = self.topics.name(topic);
+        let payload = payload.into();
+        self.feed(Input::Upstream(UpstreamEvent::Message { ack, topic, payload, retain, dup: false }));
+        ack
+    }
+
+    fn down(&mut self, down: &Downlink) -> u64 {
+        self.message(&Topic::Down(down.lock), Encoding::Json.encode(down), false)
+    }
+
+    fn outcome(&mut self, handle: u64, outcome: Outcome) {
+        self.radio(Event::Outcome { handle, outcome });
+    }
+
+    /// Results published since the last call, as (state, reason).
+    fn results(&mut self) -> Vec<(ResultState, Option<String>)> {
+        let all = self.ack_all();
+        all.into_iter()
+            .filter(|p| matches!(self.topics.parse(&p.topic), Some(Topic::Result(_))))
+            .map(|p| Encoding::Json.decode::<DownlinkResult>(&p.payload).unwrap())
+            .map(|r| (r.state, r.reason))
+            .collect()
+    }
+
+    fn uplinks(&mut self) -> Vec<Uplink> {
+        std::mem::take(&mut self.published)
+            .into_iter()
+            .filter(|p| matches!(self.topics.parse(&p.topic), Some(Topic::Up(_))))
+            .map(|p| Encoding::Json.decode(&p.payload).unwrap())
+            .collect()
+    }
+}
+
+fn datagram(class: Class, number: u8, len: usize) -> Vec<u8> {
+    let mut bytes = vec![Header { kind: Kind::PlatformOscore, more: false, class }.encode(), number];
+    bytes.resize(len, 0xaa);
+    bytes
+}
+
+fn command(number: u8, class: Class, life: u64) -> Downlink {
+    Downlink {
+        v: VERSION,
+        id: MessageId([number; 16]),
+        lock: LOCK,
+        kind: Kind::PlatformOscore,
+        class,
+        data: Data(datagram(class, number, 40)),
+        not_after: DAWN + life,
+    }
+}
+
+fn receipt_for(datagram: &[u8]) -> Vec<u8> {
+    let mut link =
+        LockLink::new(LinkConfig { retry_ms: 1, max_attempts: 1, reassembly_ms: 1_000, max_datagram: 1_024 });
+    let token = link.handle_frame(0, datagram).unwrap().unwrap().receipt.unwrap();
+    link.custody(0, token);
+    let mut out = [0; 64];
+    let len = link.poll_transmit(0, 51, &mut out).unwrap();
+    out[..len].to_vec()
+}
+
+fn refused(reason: &str) -> (ResultState, Option<String>) {
+    (ResultState::Refused, Some(reason.into()))
+}
+
+#[test]
+fn a_receipt_follows_the_brokers_word_and_no_write_is_made() {
+    let mut bench = Bench::new();
+    let datagram = bench.up(LOCK, Class::Log, 1);
+    assert!(bench.sends.is_empty());
+    bench.ack_all();
+    assert_eq!(bench.sends[0].frame, receipt_for(&datagram));
+    bench.pass(5_000);
+    assert_eq!(bench.relay.metrics().rows_committed, 0);
+    assert_eq!(bench.relay.metrics().rows_never_written, 1);
+}
+
+#[test]
+fn a_silent_broker_costs_a_commit_and_the_receipt_waits_for_it() {
+    let mut bench = Bench::new();
+    bench.commits = false;
+    bench.up(LOCK, Class::Interactive, 1);
+    bench.pass(399);
+    assert!(bench.writes.is_empty(), "inside the hold");
+    bench.pass(1);
+    assert!(matches!(bench.writes[0].1[..], [Change::InsertRow(_)]));
+    assert!(bench.sends.is_empty(), "no receipt before the commit");
+    bench.commit();
+    assert_eq!(bench.sends.len(), 1);
+}
+
+#[test]
+fn a_failed_commit_gives_no_receipt_and_is_tried_again() {
+    let mut bench = Bench::new();
+    bench.commits = false;
+    bench.feed(Input::Upstream(UpstreamEvent::Disconnected));
+    bench.up(LOCK, Class::Log, 1);
+    bench.fail();
+    assert!(bench.sends.is_empty());
+    bench.pass(1_000);
+    assert_eq!(bench.writes.len(), 1);
+    bench.commit();
+    assert_eq!(bench.sends.len(), 1);
+    // Whoever looks after it learns that the store had trouble.
+    bench.commits = true;
+    bench.feed(Input::Upstream(UpstreamEvent::Connected));
+    let events: Vec<GatewayEvent> = bench
+        .ack_all()
+        .iter()
+        .filter(|p| p.topic.ends_with("/event"))
+        .map(|p| Encoding::Json.decode(&p.payload).unwrap())
+        .collect();
+    assert!(events.iter().any(|e| matches!(&e.what, EventKind::Alarm { cause, .. } if cause == "store")));
+}
+
+#[test]
+fn a_repeat_gets_its_receipt_again_and_no_second_row() {
+    let mut bench = Bench::new();
+    let datagram = bench.up(LOCK, Class::Log, 1);
+    bench.ack_all();
+    let handle = bench.sends[0].handle;
+    bench.outcome(handle, Outcome::Sent);
+    bench.hear(LOCK, &datagram, None);
+    assert_eq!(bench.sends.len(), 2);
+    assert_eq!(bench.sends[1].frame, bench.sends[0].frame);
+    assert!(bench.uplinks().is_empty());
+    // After a restart the link has forgotten it; the row's id has not been.
+    let id = MessageId(cardea_framing::uplink_id(LOCK, &datagram));
+    let backlog = Backlog { lock: LOCK, rows: [0, 1, 0, 0], weight: 94, last: 5, recent: vec![id] };
+    let record = LockRecord { lock: LOCK, radio: "lora".into() };
+    let snapshot = Snapshot { locks: vec![record], backlog: vec![backlog], ..Snapshot::default() };
+    let mut bench = Bench::over(|_| {}, snapshot);
+    bench.hear(LOCK, &datagram, None);
+    assert_eq!((bench.sends.len(), bench.relay.metrics().duplicates), (1, 1));
+}
+
+#[test]
+fn a_high_class_lifts_the_queue_of_its_lock_and_keeps_its_order() {
+    let mut bench = Bench::with(|c| c.publish_window = 1);
+    let blocker = bench.up(OTHER, Class::Bulk, 0); // Takes the window.
+    bench.up(OTHER, Class::Telemetry, 1);
+    bench.up(LOCK, Class::Telemetry, 2);
+    bench.up(LOCK, Class::Bulk, 3);
+    bench.up(LOCK, Class::Interactive, 4);
+    let mut order = Vec::new();
+    for publish in bench.ack_all() {
+        if let Some(Topic::Up(lock)) = bench.topics.parse(&publish.topic) {
+            let up: Uplink = Encoding::Json.decode(&publish.payload).unwrap();
+            order.push((lock, up.data.0[1], up.seq));
+        }
+    }
+    assert_eq!(blocker[1], 0);
+    assert_eq!(order, [(OTHER, 0, 1), (LOCK, 2, 1), (LOCK, 3, 2), (LOCK, 4, 3), (OTHER, 1, 2)]);
+}
+
+#[test]
+fn a_lost_connection_repeats_with_the_same_id_and_number() {
+    let mut bench = Bench::new();
+    bench.up(LOCK, Class::Log, 1);
+    bench.up(LOCK, Class::Log, 2);
+    let first = bench.uplinks();
+    bench.feed(Input::Upstream(UpstreamEvent::Disconnected));
+    bench.feed(Input::Upstream(UpstreamEvent::Connected));
+    let again = bench.uplinks();
+    assert_eq!(first.len(), 2);
+    assert_eq!(first, again);
+}
+
+#[test]
+fn platform_custody_ends_with_seen() {
+    let mut bench = Bench::with(|c| c.custody = Custody::Platform);
+    bench.up(LOCK, Class::Log, 1);
+    let epoch = bench.uplinks()[0].epoch;
+    let seen = |seq| Encoding::Json.encode(&cardea_envelope::Seen { v: VERSION, epoch, seq });
+    bench.ack_all();
+    assert!(bench.sends.is_empty(), "the broker's word is not enough");
+    bench.message(&Topic::Seen(LOCK), seen(2), false);
+    assert!(bench.sends.is_empty(), "a number that was never given");
+    bench.message(&Topic::Seen(LOCK), seen(1), false);
+    assert_eq!(bench.sends.len(), 1);
+    bench.pass(2_000);
+    assert_eq!(bench.relay.metrics().rows_committed, 0);
+}
+
+#[test]
+fn an_unseen_row_is_sent_again() {
+    let mut bench = Bench::with(|c| c.custody = Custody::Platform);
+    bench.up(LOCK, Class::Log, 1);
+    bench.pass(400); // Committed.
+    bench.ack_all();
+    bench.pass(19_000);
+    assert!(bench.pages.is_empty());
+    bench.pass(2_000);
+    assert_eq!(bench.pages, [(LOCK, 0, 1, 64)]);
+}
+
+#[test]
+fn a_poisonous_row_goes_and_leaves_a_gap() {
+    let mut bench = Bench::new();
+    bench.up(LOCK, Class::Log, 1);
+    let token = bench.published[0].token;
+    bench.commits = false;
+    bench.feed(Input::Upstream(UpstreamEvent::Refused { token, reason: "too large".into() }));
+    bench.pass(20);
+    let Some((_, changes)) = bench.writes.last() else { panic!("no gap was written") };
+    let [Change::InsertGap(gap)] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((gap.lock, gap.class, gap.frames), (LOCK, Class::Log, 1));
+}
+
+#[test]
+fn the_outbox_is_bounded_and_says_what_it_drops() {
+    let mut bench = Bench::with(|c| c.outbox_bytes = 10 * 94);
+    bench.feed(Input::Upstream(UpstreamEvent::Disconnected));
+    bench.commits = false;
+    for number in 0..11 {
+        bench.up(LOCK, Class::Telemetry, number);
+    }
+    let changes: Vec<Change> = bench.writes.iter().flat_map(|(_, c)| c.clone()).collect();
+    assert_eq!(changes.last(), Some(&Change::Shed { lock: None, bytes: 94 }));
+    assert_eq!(changes.iter().filter(|c| matches!(c, Change::Shed { .. })).count(), 1);
+    // The store answers; the gap reaches the broker and is forgotten only then.
+    let gap =
+        Gap { id: MessageId([3; 16]), lock: LOCK, class: Class::Telemetry, frames: 1, first: 5, last: 5 };
+    let shed = vec![Shed { row: 1, lock: LOCK, class: Class::Telemetry, weight: 94 }];
+    let tickets = std::mem::take(&mut bench.writes).into_iter().map(|(t, _)| t).collect();
+    bench.feed(Input::Stored(StoreReply::Committed { tickets, shed, gaps: vec![gap.clone()] }));
+    let metrics = bench.relay.metrics();
+    assert_eq!((metrics.rows_dropped, metrics.outbox_rows, metrics.outbox_bytes), (1, 10, 940));
+    bench.feed(Input::Upstream(UpstreamEvent::Connected));
+    let told = bench.ack_all().into_iter().filter(|p| p.topic.ends_with("/event")).any(|p| {
+        let event: GatewayEvent = Encoding::Json.decode(&p.payload).unwrap();
+        matches!(event.what, EventKind::Gap { lock: LOCK, frames: 1, .. })
+    });
+    assert!(told);
+    bench.pass(20);
+    assert!(bench.commit().contains(&Change::DeleteGap(gap)));
+}
+
+#[test]
+fn unknown_locks_and_hostile_frames_are_counted() {
+    let mut bench = Bench::new();
+    bench.up(LockId([9; 8]), Class::Log, 1);
+    bench.hear(LOCK, &[], None);
+    bench.hear(LOCK, &[0xff, 1, 2], None);
+    bench.hear(
+        LOCK,
+        &[Header { kind: Kind::PeerOscore, more: false, class: Class::Log }.encode(), 0, 5, 1, 2],
+        None,
+    );
+    let metrics = bench.relay.metrics();
+    assert_eq!((metrics.unknown_lock, metrics.malformed_frames, metrics.peer_frames), (1, 2, 1));
+    assert!(bench.uplinks().is_empty());
+}
+
+#[test]
+fn a_command_is_durable_then_acknowledged_then_sent() {
+    let mut bench = Bench::new();
+    bench.commits = false;
+    let down = command(1, Class::Interactive, 10_000);
+    let ack = bench.down(&down);
+    assert!(bench.acks.is_empty() && bench.sends.is_empty());
+    bench.commit();
+    assert_eq!(bench.acks, [ack]);
+    assert_eq!(bench.sends[0].frame, down.data.0);
+    bench.commits = true;
+    assert_eq!(bench.results(), [(ResultState::Queued, None)]);
+    let handle = bench.sends[0].handle;
+    bench.outcome(handle, Outcome::Sent);
+    assert_eq!(bench.results(), [(ResultState::Sent, None)]);
+    bench.hear(LOCK, &receipt_for(&down.data.0), None);
+    assert_eq!(bench.results(), [(ResultState::Delivered, None)]);
+    // The same id again: its state is repeated, nothing is sent.
+    bench.down(&down);
+    assert_eq!(bench.results(), [(ResultState::Delivered, None)]);
+    assert_eq!(bench.sends.len(), 1);
+}
+
+#[test]
+fn an_end_is_told_only_when_it_is_durable() {
+    let mut bench = Bench::new();
+    let down = command(1, Class::Interactive, 10_000);
+    bench.down(&down);
+    bench.results();
+    bench.commits = false;
+    bench.hear(LOCK, &receipt_for(&down.data.0), None);
+    assert_eq!(bench.results(), []);
+    bench.fail();
+    assert_eq!(bench.results(), []);
+    bench.pass(1_000);
+    bench.commit();
+    assert_eq!(bench.results(), [(ResultState::Delivered, None)]);
+}
+
+#[test]
+fn what_must_not_go_down_is_refused_with_its_reason() {
+    let mut bench = Bench::with(|c| c.lock_downlinks = 1);
+    let mut check = |down: &Downlink, retain, expected: (ResultState, Option<String>)| {
+        bench.message(&Topic::Down(LOCK), Encoding::Json.encode(down), retain);
+        assert_eq!(bench.results(), std::slice::from_ref(&expected));
+        assert!(bench.sends.is_empty());
+        // And stays so, whatever the second message looks like.
+        bench.message(&Topic::Down(LOCK), Encoding::Json.encode(down), false);
+        assert_eq!(bench.results(), [expected]);
+    };
+    let good = |n| command(n, Class::Interactive, 10_000);
+    check(&good(1), true, refused("retained"));
+    check(&Downlink { lock: OTHER, ..good(2) }, false, refused("malformed"));
+    check(&Downlink { class: Class::Log, ..good(3) }, false, refused("malformed"));
+    check(&Downlink { data: Data(vec![0xff; 9]), ..good(4) }, false, refused("malformed"));
+    check(
+        &Downlink { data: Data(datagram(Class::Interactive, 5, 1_025)), ..good(5) },
+        false,
+        refused("too_big"),
+    );
+    check(&Downlink { v: 2, ..good(6) }, false, refused("malformed"));
+    check(&Downlink { not_after: u64::MAX, ..good(7) }, false, refused("not_after"));
+    check(&Downlink { not_after: DAWN - 1, ..good(8) }, false, (ResultState::Expired, None));
+    let peer = Header { kind: Kind::PeerOscore, more: false, class: Class::Interactive }.encode();
+    let data = Data(vec![peer, 0, 5, 1, 2]);
+    check(&Downlink { kind: Kind::PeerOscore, data, ..good(9) }, false, refused("peer"));
+
+    let unknown = LockId([9; 8]);
+    bench.message(
+        &Topic::Down(unknown),
+        Encoding::Json.encode(&Downlink { lock: unknown, ..good(10) }),
+        false,
+    );
+    assert_eq!(bench.results(), [refused("unknown_lock")]);
+    bench.synced = false;
+    bench.down(&good(11));
+    assert_eq!(bench.results(), [refused("clock")]);
+    bench.synced = true;
+    bench.down(&good(12));
+    bench.down(&good(13));
+    assert_eq!(bench.results(), [(ResultState::Queued, None), refused("busy")]);
+    assert_eq!(bench.relay.metrics().downlinks, 1);
+}
+
+#[test]
+fn a_command_is_never_sent_late() {
+    let mut bench = Bench::new();
+    bench.link(LOCK, 51, true);
+    bench.down(&command(1, Class::Interactive, 3_000));
+    assert_eq!(bench.results(), [(ResultState::Queued, None)]);
+    bench.pass(3_001);
+    assert_eq!(bench.results(), [(ResultState::Expired, None)]);
+    let closes = bench.now + 5_000;
+    bench.radio(Event::Window { lock: LOCK, closes });
+    bench.pass(6_000);
+    assert!(bench.sends.is_empty());
+}
+
+#[test]
+fn without_a_receipt_a_command_has_failed() {
+    let mut bench = Bench::new();
+    bench.down(&command(1, Class::Interactive, 8_000));
+    while bench.now < 9_000 {
+        if let Some(send) = bench.sends.pop() {
+            assert!(send.deadline <= 8_001);
+            bench.outcome(send.handle, Outcome::Sent);
+        }
+        bench.pass(100);
+    }
+    let failed = (ResultState::Failed, Some("no_receipt".into()));
+    assert_eq!(bench.results(), [(ResultState::Queued, None), (ResultState::Sent, None), failed]);
+}
+
+#[test]
+fn a_radio_that_will_not_is_named() {
+    let mut bench = Bench::new();
+    bench.down(&command(1, Class::Telemetry, 8_000));
+    let handle = bench.sends[0].handle;
+    bench.outcome(handle, Outcome::Refused(Refusal::Airtime));
+    assert_eq!(bench.results(), [(ResultState::Queued, None), refused("airtime")]);
+    // One that dies with the frame in its hands.
+    bench.radio(Event::Health(Health { up: true, detail: String::new() }));
+    bench.down(&command(2, Class::Telemetry, 8_000));
+    bench.radio(Event::Health(Health { up: false, detail: "unplugged".into() }));
+    let failed = (ResultState::Failed, Some("no_radio".into()));
+    assert_eq!(bench.results(), [(ResultState::Queued, None), failed]);
+}
+
+#[test]
+fn a_sleepy_locks_window_belongs_to_the_command_first() {
+    let mut bench = Bench::new();
+    bench.link(LOCK, 51, true);
+    // A touch: the receipt is due, and waits for the edge of the window.
+    let touch = datagram(Class::Interactive, 1, 30);
+    let closes = bench.now + 5_000;
+    bench.hear(LOCK, &touch, Some(closes));
+    bench.ack_all();
+    bench.pass(2_000);
+    assert!(bench.sends.is_empty());
+    let down = command(2, Class::Interactive, 20_000);
+    bench.down(&down);
+    assert_eq!(bench.sends.len(), 1);
+    assert_eq!(bench.sends[0].frame, down.data.0);
+    let handle = bench.sends[0].handle;
+    bench.outcome(handle, Outcome::Sent);
+    // The lock has it, and says so; the receipt for the touch takes this window, at its edge.
+    let closes = bench.now + 4_000;
+    bench.hear(LOCK, &receipt_for(&down.data.0), Some(closes));
+    bench.pass(3_900);
+    assert_eq!(bench.sends.len(), 1);
+    bench.pass(100);
+    assert_eq!(bench.sends[1].frame, receipt_for(&touch));
+}
+
+#[test]
+fn classes_go_down_in_their_order_and_a_battery_has_a_budget() {
+    let mut bench = Bench::with(|c| (c.downlink_burst, c.downlink_refill_ms) = (2, 10_000));
+    for (number, class) in [(1, Class::Bulk), (2, Class::Telemetry), (3, Class::Log), (4, Class::Interactive)]
+    {
+        bench.down(&command(number, class, 60_000));
+    }
+    let mut order = Vec::new();
+    for _ in 0..40 {
+        while let Some(send) = bench.sends.pop() {
+            order.push((send.frame[1], bench.now));
+            bench.outcome(send.handle, Outcome::Sent);
+            if send.frame[0] & 3 < 2 {
+                bench.hear(LOCK, &receipt_for(&send.frame), None);
+            }
+        }
+        bench.pass(1_000);
+    }
+    let numbers: Vec<u8> = order.iter().map(|(n, _)| *n).collect();
+    assert_eq!(numbers, [1, 4, 3, 2], "the first was alone when it came");
+    assert!(order[1].1 < 3_000 && order[2].1 >= 10_000 && order[3].1 >= 20_000, "{order:?}");
+}
+
+#[test]
+fn a_restart_resumes_what_is_alive_and_ends_what_is_not() {
+    let data = Bytes::from(datagram(Class::Interactive, 1, 40));
+    let record = |number, not_after, state, data: &Bytes, told| DownRecord {
+        id: MessageId([number; 16]),
+        lock: LOCK,
+        not_after: DAWN + not_after,
+        state,
+        reason: None,
+        at: DAWN,
+        data: data.clone(),
+        told,
+    };
+    let downs = vec![
+        record(1, 9_000, ResultState::Queued, &data, false),
+        record(2, 0, ResultState::Queued, &data, false),
+        record(3, 9_000, ResultState::Delivered, &Bytes::new(), false),
+        record(4, 9_000, ResultState::Delivered, &Bytes::new(), true),
+    ];
+    let locks = vec![LockRecord { lock: LOCK, radio: "lora".into() }];
+    let mut bench = Bench::over(|_| {}, Snapshot { locks, downs, ..Snapshot::default() });
+    assert_eq!(bench.sends.len(), 1);
+    // Known ids stay known.
+    bench.down(&command(4, Class::Interactive, 9_000));
+    assert_eq!(bench.results(), [(ResultState::Delivered, None)]);
+    assert_eq!(bench.sends.len(), 1);
+}
+
+#[test]
+fn admission_is_durable_before_it_counts() {
+    let mut bench = Bench::new();
+    let lock = LockId([5; 8]);
+    let admission = cardea_radio::Admission { lock, secret: cardea_radio::AdmissionSecret::Loopback };
+    bench.commits = false;
+    bench.feed(Input::Admin { token: 1, verb: Admin::Admit { radio: RadioId(0), admission } });
+    bench.radio(Event::Admitted { lock, result: Ok(()) });
+    assert!(bench.replies.is_empty());
+    assert!(matches!(&bench.commit()[..], [Change::PutLock(record)] if record.lock == lock));
+    assert_eq!(bench.replies, [AdminReply { token: 1, result: Ok(()) }]);
+    assert!(bench.relay.locks().any(|l| l.lock == lock));
+    bench.up(lock, Class::Log, 1);
+    assert_eq!(bench.uplinks().len(), 1);
+    // Removed, it is a stranger again, but what it sent is still ours to deliver.
+    bench.feed(Input::Admin { token: 2, verb: Admin::Remove(lock) });
+    bench.commit();
+    bench.up(lock, Class::Log, 2);
+    assert_eq!(bench.relay.metrics().unknown_lock, 1);
+    assert_eq!(bench.relay.metrics().outbox_rows, 1);
+    bench.ack_all();
+    assert!(bench.relay.locks().all(|l| l.lock != lock));
+}
+
+#[test]
+fn questions_are_answered_and_orders_are_not_taken() {
+    let mut bench = Bench::new();
+    let ask = |bench: &mut Bench, verb: &str| -> Response {
+        bench.message(&Topic::Request(verb.into()), br#"{"transaction":"t"}"#.to_vec(), false);
+        let topic = bench.topics.name(&Topic::Response(verb.into()));
+        let answer = bench.ack_all().into_iter().find(|p| p.topic == topic).unwrap();
+        Encoding::Json.decode(&answer.payload).unwrap()
+    };
+    let locks = ask(&mut bench, "locks");
+    assert_eq!((locks.status.as_str(), locks.transaction.as_deref()), ("ok", Some("t")));
+    assert_eq!(locks.data["locks"].as_array().unwrap().len(), 2);
+    assert_eq!(ask(&mut bench, "status").status, "ok");
+    assert_eq!(ask(&mut bench, "remove").status, "error");
+    let before = bench.last_ack;
+    bench.message(&Topic::Request("status".into()), Vec::new(), true);
+    assert!(bench.acks.contains(&(before + 1)));
+}
+
+#[test]
+fn goodbye_commits_what_is_held() {
+    let mut bench = Bench::new();
+    bench.up(LOCK, Class::Log, 1);
+    bench.commits = false;
+    bench.feed(Input::Admin { token: 9, verb: Admin::Shutdown });
+    assert!(matches!(bench.commit()[..], [Change::InsertRow(_)]));
+    assert!(bench.replies.is_empty());
+    let goodbye =
+        bench.ack_all().into_iter().any(|p| p.retain && p.payload.windows(9).any(|w| w == b"\"offline\""));
+    bench.commit();
+    assert!(goodbye);
+    assert_eq!(bench.replies, [AdminReply { token: 9, result: Ok(()) }]);
+}
+
+#[test]
+fn an_idle_lock_is_small() {
+    assert!(size_of::<lock::Lock>() <= 200, "{} bytes", size_of::<lock::Lock>());
+}
