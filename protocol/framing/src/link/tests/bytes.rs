@@ -241,7 +241,20 @@ fn released_is_delivered_again_and_custody_survives_eviction() {
     }
     gateway.custody(2, token.unwrap());
     assert_eq!(frames(&mut gateway, 2, 51), [[0x2d, 0x00, 0b111]]);
+    gateway.shed();
     assert!(sent.iter().all(|frame| take(&mut gateway, 3, frame).is_none()), "known again by its custody");
+    assert_eq!(frames(&mut gateway, 3, 51), [[0x2d, 0x00, 0b111]]);
+}
+
+#[test]
+fn complete_again_before_custody_is_silence() {
+    let (mut lock, mut gateway) = (lock(), gateway());
+    lock.send(0, &datagram(Class::Log, 100), 1).unwrap();
+    let sent = frames(&mut lock, 0, 51);
+    assert!(sent.iter().filter_map(|frame| take(&mut gateway, 0, frame)).last().is_some());
+    gateway.shed();
+    assert!(sent.iter().all(|frame| take(&mut gateway, 1, frame).is_none()));
+    assert_eq!(frames(&mut gateway, 1, 51).len(), 0);
 }
 
 #[test]
