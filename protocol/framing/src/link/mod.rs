@@ -205,8 +205,11 @@ impl<B: Buffer, const SLOTS: usize> Link<B, SLOTS> {
         self.reassembly.forget(token.digest);
     }
 
-    /// The next frame for the other side, and its length: receipts first. `None` if nothing is due, or if it
-    /// does not fit: a frame is never longer than `mtu`, nor than `out`.
+    /// The next frame for the other side, and its length. `None` if nothing is due, or if it does not fit: a
+    /// frame is never longer than `mtu`, nor than `out`.
+    ///
+    /// Receipts come first, but for one case: an interactive datagram that fits and was not sent yet. Where each
+    /// frame waits for a window of its own, as on LoRaWAN, somebody stands at the door while the receipt can wait.
     ///
     /// Fragments keep the size they were cut to; at a smaller `mtu` the datagram starts again under a new tag.
     /// The wait for a receipt starts when the last frame of a round is given out here.
@@ -214,7 +217,9 @@ impl<B: Buffer, const SLOTS: usize> Link<B, SLOTS> {
         self.handle_timeout(now);
         let room = mtu.min(out.len());
         let out = out.get_mut(..room)?;
-        if let Some(receipt) = self.receipts.front() {
+        if let Some(receipt) = self.receipts.front()
+            && !self.outgoing.is_urgent(room)
+        {
             let len = receipt.encode(out)?;
             self.receipts.pop_front();
             return Some(len);

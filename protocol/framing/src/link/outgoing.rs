@@ -177,6 +177,13 @@ impl<B: Buffer> Outgoing<B> {
         Ok(None)
     }
 
+    /// An interactive datagram that was not sent yet and goes out whole.
+    pub(super) fn is_urgent(&self, room: usize) -> bool {
+        self.active.as_ref().is_some_and(|active| {
+            active.class == Class::Interactive && active.attempts == 0 && self.bytes.bytes().len() <= room
+        })
+    }
+
     pub(super) const fn is_idle(&self) -> bool {
         self.active.is_none()
     }

@@ -297,6 +297,26 @@ fn a_flood_of_receipts_does_not_make_a_lock_send_forever() {
 }
 
 #[test]
+fn only_what_somebody_waits_for_goes_before_a_receipt() {
+    for (class, len, first) in
+        [(Class::Interactive, 40, 0x08), (Class::Log, 40, 0x28), (Class::Interactive, 100, 0x28)]
+    {
+        let mut gateway = gateway();
+        let (_, token) = take(&mut gateway, 0, &[0x08, 1]).unwrap();
+        gateway.custody(0, token.unwrap());
+        gateway.send(0, &datagram(class, len), 1).unwrap();
+        assert_eq!(frame(&mut gateway, 0, 51).unwrap()[0], first, "{class} {len}");
+    }
+    // Its repetition waits for the receipt.
+    let mut gateway = gateway();
+    gateway.send(0, &datagram(Class::Interactive, 40), 1).unwrap();
+    assert!(frame(&mut gateway, 0, 51).is_some());
+    let (_, token) = take(&mut gateway, 0, &[0x08, 1]).unwrap();
+    gateway.custody(0, token.unwrap());
+    assert_eq!(frame(&mut gateway, 1_000, 51).unwrap()[0], 0x28);
+}
+
+#[test]
 fn abandoned_is_silent() {
     let mut lock = lock();
     lock.send(0, &[0x08, 1], 1).unwrap();
