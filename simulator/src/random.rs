@@ -44,23 +44,3 @@ impl Random {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// What `lorawan-device` draws DevNonces and channels from.
-impl rand_core_06::RngCore for Random {
-    fn next_u32(&mut self) -> u32 {
-        (Self::next_u64(self) >> 32) as u32
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        Self::next_u64(self)
-    }
-
-    fn fill_bytes(&mut self, out: &mut [u8]) {
-        self.fill(out);
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core_06::Error> {
-        self.fill(out);
-        Ok(())
-    }
-}

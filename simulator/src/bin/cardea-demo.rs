@@ -1,1 +1,2 @@
+//! Placeholder of the demo's entry point.
 fn main() {}

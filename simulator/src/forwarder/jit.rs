@@ -83,7 +83,12 @@ mod tests {
         Modulation { frequency: 869_525_000, spreading_factor: 7, bandwidth: 125_000, inverted: true };
     const SF12: Modulation = Modulation { spreading_factor: 12, ..SF7 };
 
-    fn admit(queue: &mut Queue, now: Instant, ahead_ms: Option<u64>, modulation: Modulation) -> Result<(), &'static str> {
+    fn admit(
+        queue: &mut Queue,
+        now: Instant,
+        ahead_ms: Option<u64>,
+        modulation: Modulation,
+    ) -> Result<(), &'static str> {
         let start = ahead_ms.map(|ms| now + Duration::from_millis(ms));
         queue.admit(now, start, modulation.airtime(12), modulation, vec![0; 12])
     }

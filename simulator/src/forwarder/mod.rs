@@ -246,7 +246,8 @@ impl State {
             return;
         }
         self.counters.received.fetch_add(1, Relaxed);
-        let datagram = packet::push_data(self.next_token(), self.config.eui, self.counter_at(heard.end), heard);
+        let datagram =
+            packet::push_data(self.next_token(), self.config.eui, self.counter_at(heard.end), heard);
         self.throw(Socket::Up, datagram);
     }
 

@@ -128,7 +128,9 @@ fn decode(data: &str) -> Result<Vec<u8>, Refusal> {
     let lenient = general_purpose::GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
-    general_purpose::GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(data).map_err(|_| Refusal::Fatal)
+    general_purpose::GeneralPurpose::new(&alphabet::STANDARD, lenient)
+        .decode(data)
+        .map_err(|_| Refusal::Fatal)
 }
 
 fn head(token: [u8; 2], kind: u8, eui: [u8; 8]) -> Vec<u8> {

@@ -33,6 +33,8 @@ struct Cut {
     best: u32,
     /// Where this round goes on.
     next: u8,
+    /// The latest round was one fragment, sent to hear what the other side has.
+    asking: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -123,6 +125,7 @@ impl<B: Buffer> Outgoing<B> {
         if let Some(cut) = &mut active.cut {
             // One fragment is enough to make the other side say what it has.
             cut.next = cut.acked.last_missing(cut.last).unwrap_or(cut.last);
+            cut.asking = true;
             active.attempts = active.attempts.saturating_add(1);
         }
         None
@@ -153,11 +156,14 @@ impl<B: Buffer> Outgoing<B> {
             self.end();
             return Ok(Some(LinkEvent::Delivered { handle }));
         }
-        if bits == cut.acked {
-            return Ok(None); // A repeated receipt; the timer does the rest.
+        let count = bits.0.count_ones();
+        // Less than was known is an older receipt that was overtaken, unless the other side was asked: then it has
+        // forgotten.
+        if count <= cut.acked.0.count_ones() && !cut.asking {
+            return Ok(None);
         }
         cut.acked = bits;
-        let count = bits.0.count_ones();
+        cut.asking = false;
         if count > cut.best {
             cut.best = count;
             active.attempts = u8::from(matches!(active.phase, Phase::Ready));
@@ -229,6 +235,7 @@ impl Cut {
             acked: Bitmap::default(),
             best: 0,
             next: 0,
+            asking: false,
         })
     }
 

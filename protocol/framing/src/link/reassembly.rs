@@ -73,6 +73,9 @@ impl<B: Buffer, const SLOTS: usize> Reassembly<B, SLOTS> {
             self.slots.iter().position(|slot| slot.assembly.as_ref().is_some_and(|a| a.is(header, fragment)));
         let index = known.unwrap_or_else(|| self.replaceable());
         let slot = self.slots.get_mut(index).ok_or(quietly(Error::TooBig))?;
+        if known.is_none() && slot.is_newer_and_alive(now, config, fragment.tag) {
+            return Ok(Arrival::Quiet); // A late copy: the other side has gone on to the next datagram.
+        }
         // The same tag with other content is another datagram, and the newer one is the one still being sent.
         if known.is_none() || !slot.agrees(fragment, content) {
             slot.begin(now, config, header, fragment).map_err(quietly)?;
@@ -155,6 +158,15 @@ impl<B: Buffer> Slot<B> {
             complete: None,
         });
         Ok(())
+    }
+
+    /// True if what is being put together here has a later tag than this one, and was still coming a moment ago.
+    fn is_newer_and_alive(&self, now: u64, config: &LinkConfig, tag: u8) -> bool {
+        self.assembly.as_ref().is_some_and(|assembly| {
+            let ahead = assembly.tag.wrapping_sub(tag) & 0x0f;
+            let idle = u64::from(config.reassembly_ms).saturating_sub(assembly.expires.saturating_sub(now));
+            assembly.complete.is_none() && (1..8).contains(&ahead) && idle < u64::from(config.retry_ms)
+        })
     }
 
     /// True unless the fragment contradicts what is here.

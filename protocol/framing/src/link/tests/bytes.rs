@@ -204,7 +204,30 @@ fn a_reused_tag_is_no_repeat() {
 }
 
 #[test]
-fn a_wrong_crc_starts_over_at_once() {
+fn a_late_copy_does_not_push_out_the_next_datagram() {
+    let (mut lock, mut gateway) = (lock(), gateway());
+    let cut = |gateway: &mut Heap, first: u8| {
+        let mut sealed = datagram(Class::Log, 100);
+        sealed[1] = first;
+        gateway.send(0, &sealed, 1).unwrap();
+        let sent = frames(gateway, 0, 51);
+        gateway.abandon(1);
+        sent
+    };
+    let (older, newer) = (cut(&mut gateway, 1), cut(&mut gateway, 2));
+    assert!(take(&mut lock, 0, &newer[0]).is_none());
+    assert!(take(&mut lock, 0, &newer[1]).is_none());
+    assert!(take(&mut lock, 999, &older[0]).is_none());
+    assert!(take(&mut lock, 999, &newer[2]).is_some());
+    // Nothing new for a retry time: then the older tag is a newer datagram, of a device that was reset.
+    let (older, newer) = (cut(&mut gateway, 3), cut(&mut gateway, 4));
+    assert!(take(&mut lock, 2_000, &newer[0]).is_none());
+    let got = older.iter().filter_map(|frame| take(&mut lock, 3_000, frame)).last();
+    assert!(got.is_some());
+}
+
+#[test]
+fn a_wrong_crc_starts_over() {
     let (mut lock, mut gateway) = (lock(), gateway());
     lock.send(0, &datagram(Class::Log, 100), 1).unwrap();
     let mut sent = frames(&mut lock, 0, 51);

@@ -1,0 +1,401 @@
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use cardea_agent::{Agent, AgentEvent, Config, Output, Parts, provision};
+use cardea_credentials::{OwnerCode, SoftAgreement, SoftSigner};
+use cardea_framing::LockId;
+use cardea_radio::{Admission, AdmissionSecret, LorawanClass};
+use cardea_resources::{Bolt, Firmware};
+use lorawan_device::{
+    AppEui, AppKey, DevEui, JoinMode,
+    async_device::{DR, Device, Error, JoinResponse, region},
+    default_crypto::DefaultFactory,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    Air, Random,
+    board::{Crystal, Entropy, Motor, Nvm, VirtualBoard},
+    radio::{Radio, RadioTimer, radio},
+};
+
+/// The port of Cardea's frames (docs/protocol.md).
+const FPORT: u8 = 10;
+/// FOpts may take up to 15 bytes of what a data rate carries.
+const FOPTS: usize = 15;
+
+type Stack = Device<Radio, DefaultFactory, RadioTimer, DeviceRandom, 256, 4>;
+
+/// Where a lock is sold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// 868 MHz, data rate 5 (SF7, 125 kHz).
+    Eu868,
+    /// 915 MHz, data rate 3 (SF7, 125 kHz).
+    Us915,
+}
+
+/// What a virtual lock is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct LockConfig {
+    /// Makes this lock's keys, EUIs and chance, together with the seed of the simulation.
+    pub number: u64,
+    /// When it listens.
+    pub class: LorawanClass,
+    /// On which frequencies.
+    pub region: Region,
+}
+
+/// What happened to a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// It was accepted into the radio network.
+    Joined,
+    /// No join accept came; it tries again.
+    JoinFailed,
+    /// It sent a frame of this many bytes; 0 is a poll.
+    Sent(usize),
+    /// It heard a frame of this many bytes.
+    Heard(usize),
+    /// The agent said so.
+    Agent(AgentEvent),
+}
+
+/// A [`Happening`] and its time.
+pub type Happened = (Instant, Happening);
+
+/// What the world does to a lock.
+#[derive(Debug, Clone, Copy)]
+enum Poke {
+    Touch,
+    Turn(Bolt),
+    Reset,
+}
+
+/// A running virtual lock; it stops when dropped.
+pub struct VirtualLock {
+    admission: Admission,
+    owner_code: OwnerCode,
+    thumbprint: [u8; 32],
+    pokes: mpsc::UnboundedSender<Poke>,
+    happenings: mpsc::UnboundedReceiver<Happened>,
+    bolt: watch::Receiver<Bolt>,
+    task: JoinHandle<()>,
+}
+
+impl VirtualLock {
+    /// Makes a lock and lets it join, from `seed` and its number. It retries until it is admitted.
+    ///
+    /// # Errors
+    /// The agent does not boot: a fault of the simulation.
+    pub fn start(seed: u64, config: LockConfig, air: &Arc<Air>) -> io::Result<Self> {
+        let random = Arc::new(Random::new(seed, config.number + 1));
+        let made = Made::new(&random, config).map_err(io::Error::other)?;
+        let (pokes, poked) = mpsc::unbounded_channel();
+        let (told, happenings) = mpsc::unbounded_channel();
+        let (bolt, watched) = watch::channel(Bolt::Locked);
+        let motor = Motor { bolt, battery: 90 };
+        let nvm = Nvm::default();
+        provision(&mut nvm.clone(), &made.owner_code).map_err(|_| io::Error::other("NVM"))?;
+        let firmware = Firmware { major: 0, minor: 1, patch: 0 };
+        let agent_config = match config.class {
+            LorawanClass::A => Config::class_a(firmware),
+            LorawanClass::C => Config::listening(firmware),
+        };
+        let crystal = Crystal { made: Instant::now(), booted: Instant::now() };
+        let parts = Parts {
+            storage: nvm,
+            clock: crystal,
+            random: Entropy(random.clone()),
+            identity: made.identity,
+            dh: made.dh,
+            actuator: motor,
+        };
+        let agent = Agent::boot(parts, agent_config).map_err(|error| io::Error::other(error.to_string()))?;
+        let (lock, thumbprint) = (agent.lock_id(), made.thumbprint);
+        let life = Life { agent, agent_config, crystal, pokes: poked, told, class: config.class };
+        let (radio, timer) = radio(air);
+        let mut stack = Device::new(region_of(config.region), radio, timer, DeviceRandom(random));
+        let data_rate = match config.region {
+            Region::Eu868 => DR::_5,
+            Region::Us915 => DR::_3,
+        };
+        stack.set_datarate(data_rate);
+        let mtu = usize::from(stack.get_region().get_max_payload_length(data_rate, false, false));
+        // M is the MACPayload: FHDR without options and FPort take 8 bytes of it.
+        let mtu = mtu.saturating_sub(8 + FOPTS);
+        let join = JoinMode::OTAA {
+            // This stack takes EUIs in the order of the wire, least significant byte first.
+            deveui: DevEui::from(reversed(made.dev_eui)),
+            appeui: AppEui::from(reversed(made.join_eui)),
+            appkey: AppKey::from(made.app_key),
+        };
+        let task = tokio::spawn(life.run(stack, join, mtu));
+        let secret = AdmissionSecret::Lorawan {
+            dev_eui: made.dev_eui,
+            join_eui: made.join_eui,
+            app_key: made.app_key.into(),
+            class: config.class,
+        };
+        let admission = Admission { lock, secret };
+        Ok(Self {
+            admission,
+            owner_code: made.owner_code,
+            thumbprint,
+            pokes,
+            happenings,
+            bolt: watched,
+            task,
+        })
+    }
+
+    /// What its radio label says.
+    #[must_use]
+    pub const fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// What its second label says.
+    #[must_use]
+    pub const fn owner_code(&self) -> &OwnerCode {
+        &self.owner_code
+    }
+
+    /// SHA-256 thumbprint of its identity key (RFC 9679).
+    #[must_use]
+    pub const fn thumbprint(&self) -> &[u8; 32] {
+        &self.thumbprint
+    }
+
+    /// Its routing id.
+    #[must_use]
+    pub const fn id(&self) -> LockId {
+        self.admission.lock
+    }
+
+    /// Where its bolt really is; can be waited on.
+    #[must_use]
+    pub fn bolt(&self) -> watch::Receiver<Bolt> {
+        self.bolt.clone()
+    }
+
+    /// Somebody touches it.
+    pub fn touch(&self) {
+        self.poke(Poke::Touch);
+    }
+
+    /// Somebody turns the knob.
+    pub fn turn(&self, bolt: Bolt) {
+        self.poke(Poke::Turn(bolt));
+    }
+
+    /// Its battery is taken out and put back: only NVM survives.
+    pub fn reset(&self) {
+        self.poke(Poke::Reset);
+    }
+
+    /// What happened next, in order.
+    pub async fn happened(&mut self) -> Option<Happened> {
+        self.happenings.recv().await
+    }
+
+    fn poke(&self, poke: Poke) {
+        // Fails only once the task has ended, and then nothing can be done to the lock any more.
+        let _ = self.pokes.send(poke);
+    }
+}
+
+impl Drop for VirtualLock {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the factory makes.
+struct Made {
+    dev_eui: [u8; 8],
+    join_eui: [u8; 8],
+    app_key: [u8; 16],
+    identity: SoftSigner,
+    dh: SoftAgreement,
+    owner_code: OwnerCode,
+    thumbprint: [u8; 32],
+}
+
+impl Made {
+    fn new(random: &Arc<Random>, config: LockConfig) -> Result<Self, cardea_credentials::Error> {
+        use cardea_credentials::Signer;
+        let mut entropy = Entropy(random.clone());
+        let mut app_key = [0; 16];
+        random.fill(&mut app_key);
+        let mut dev_eui = *b"\x02\xca\xde\xa0\0\0\0\0";
+        dev_eui.iter_mut().rev().zip(config.number.to_le_bytes()).take(4).for_each(|(to, from)| *to = from);
+        let identity = SoftSigner::generate(&mut entropy)?;
+        Ok(Self {
+            dev_eui,
+            join_eui: *b"\x02\xca\xde\xa1\0\0\0\x01",
+            app_key,
+            dh: SoftAgreement::generate(&mut entropy)?,
+            owner_code: OwnerCode::generate(&mut entropy)?,
+            thumbprint: identity.public().thumbprint(),
+            identity,
+        })
+    }
+}
+
+/// The lock's firmware: moves frames between the agent and the radio stack.
+struct Life {
+    agent: Agent<VirtualBoard>,
+    agent_config: Config,
+    crystal: Crystal,
+    pokes: mpsc::UnboundedReceiver<Poke>,
+    told: mpsc::UnboundedSender<Happened>,
+    class: LorawanClass,
+}
+
+impl Life {
+    async fn run(mut self, mut stack: Stack, join: JoinMode, mtu: usize) {
+        loop {
+            self.join(&mut stack, &join).await;
+            self.agent.link_up();
+            self.work(&mut stack, mtu).await;
+            match self.reborn() {
+                Ok(again) => self = again,
+                Err(error) => return tracing::error!(%error, "a virtual lock did not boot again"),
+            }
+        }
+    }
+
+    async fn join(&mut self, stack: &mut Stack, join: &JoinMode) {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match stack.join(join).await {
+                Ok(JoinResponse::JoinSuccess) => break,
+                Ok(JoinResponse::NoJoinAccept) => self.tell(Happening::JoinFailed),
+                Err(error) => tracing::debug!(error = ?kind(&error), "join"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(16));
+        }
+        if self.class == LorawanClass::C {
+            stack.enable_class_c();
+        }
+        self.tell(Happening::Joined);
+    }
+
+    /// Until the next reset.
+    async fn work(&mut self, stack: &mut Stack, mtu: usize) {
+        let mut frame = [0; 256];
+        loop {
+            while let Some(output) = self.agent.poll_transmit(mtu, &mut frame) {
+                let len = match output {
+                    Output::Frame(len) => len,
+                    Output::Poll => 0,
+                };
+                self.tell(Happening::Sent(len));
+                if let Err(error) = stack.send(frame.get(..len).unwrap_or_default(), FPORT, false).await {
+                    tracing::debug!(error = ?kind(&error), "send");
+                }
+                self.take_downlinks(stack);
+            }
+            self.tell_events();
+            let timeout = self.agent.poll_timeout().map(|at| self.crystal.instant(at));
+            let later = timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                poke = self.pokes.recv() => match poke {
+                    Some(Poke::Touch) => self.agent.touch(),
+                    Some(Poke::Turn(bolt)) => {
+                        self.agent.parts_mut().actuator.bolt.send_replace(bolt);
+                        self.agent.bolt_moved();
+                    }
+                    Some(Poke::Reset) => return,
+                    // The owner of this lock is gone, and its task is about to be.
+                    None => std::future::pending().await,
+                },
+                () = sleep_until(later) => self.agent.handle_timeout(),
+                heard = stack.rxc_listen(), if self.class == LorawanClass::C => {
+                    if let Err(error) = heard {
+                        tracing::debug!(error = ?kind(&error), "listen");
+                    }
+                    self.take_downlinks(stack);
+                }
+            }
+        }
+    }
+
+    fn take_downlinks(&mut self, stack: &mut Stack) {
+        let mut downlinks: Vec<_> = std::iter::from_fn(|| stack.take_downlink()).collect();
+        // The stack gives the latest first.
+        downlinks.reverse();
+        for downlink in downlinks.into_iter().filter(|downlink| downlink.fport == FPORT) {
+            self.tell(Happening::Heard(downlink.data.len()));
+            self.agent.handle_frame(&downlink.data);
+            self.tell_events();
+        }
+    }
+
+    fn reborn(self) -> io::Result<Self> {
+        let mut parts = self.agent.into_parts();
+        let crystal = Crystal { booted: Instant::now(), ..self.crystal };
+        parts.clock = crystal;
+        let agent =
+            Agent::boot(parts, self.agent_config).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self { agent, crystal, ..self })
+    }
+
+    fn tell_events(&mut self) {
+        while let Some(event) = self.agent.poll_event() {
+            self.tell(Happening::Agent(event));
+        }
+    }
+
+    fn tell(&self, happening: Happening) {
+        // Whoever does not listen any more does not want to know.
+        let _ = self.told.send((Instant::now(), happening));
+    }
+}
+
+/// The stack draws from the lock's own source, so that a reset does not repeat a DevNonce.
+struct DeviceRandom(Arc<Random>);
+
+impl rand_core_06::RngCore for DeviceRandom {
+    fn next_u32(&mut self) -> u32 {
+        (self.0.next_u64() >> 32) as u32
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        self.0.fill(out);
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core_06::Error> {
+        self.0.fill(out);
+        Ok(())
+    }
+}
+
+fn region_of(region: Region) -> region::Configuration {
+    region::Configuration::new(match region {
+        Region::Eu868 => region::Region::EU868,
+        Region::Us915 => region::Region::US915,
+    })
+}
+
+fn reversed(mut eui: [u8; 8]) -> [u8; 8] {
+    eui.reverse();
+    eui
+}
+
+/// The stack's errors have no text of their own.
+fn kind(error: &Error<Infallible>) -> &'static str {
+    match error {
+        Error::Radio(never) => match *never {},
+        Error::Mac(_) => "not joined",
+    }
+}
