@@ -1,2 +1,2 @@
-//! Placeholder of the demo's entry point.
+//! The whole of Cardea in one command.
 fn main() {}
