@@ -1,5 +1,7 @@
 //! A virtual lock joins through the virtual forwarder at a server of sixty lines, made with `lrwn`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

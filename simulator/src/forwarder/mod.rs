@@ -178,7 +178,7 @@ impl State {
                 // A refused datagram (no gateway there) shows up as an error on connected sockets: carry on.
                 _ = self.up.recv(&mut ack) => {}
                 got = self.down.recv(&mut response) => if let Ok(len) = got {
-                    self.from_gateway(response.get(..len).unwrap_or_default())?;
+                    self.answer(response.get(..len).unwrap_or_default())?;
                 },
                 heard = heard.recv() => match heard {
                     Ok(transmission) => self.hear(transmission),
@@ -251,7 +251,7 @@ impl State {
         self.throw(Socket::Up, datagram);
     }
 
-    fn from_gateway(&mut self, datagram: &[u8]) -> Result<(), ForwarderError> {
+    fn answer(&mut self, datagram: &[u8]) -> Result<(), ForwarderError> {
         let (token, json) = match datagram {
             [2, high, low, packet::PULL_RESP, json @ ..] => ([*high, *low], json),
             [2, _, _, packet::PULL_ACK] => {
@@ -260,14 +260,14 @@ impl State {
             }
             _ => return Ok(()),
         };
-        let answer = match packet::parse_txpk(json, datagram.len(), self.config.transmits) {
+        let outcome = match packet::parse_txpk(json, datagram.len(), self.config.transmits) {
             Ok(downlink) => {
                 let warning = downlink.warning;
                 self.schedule(downlink).map(|()| warning)
             }
             Err(refusal) => Err(refusal),
         };
-        let json = match answer {
+        let json = match outcome {
             Ok(None) => String::new(),
             Ok(Some(power)) => format!(r#"{{"txpk_ack":{{"warn":"TX_POWER","value":{power}}}}}"#),
             Err(Refusal::Named(name)) => {
