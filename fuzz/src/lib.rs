@@ -7,6 +7,7 @@ pub mod config;
 pub mod credentials;
 pub mod edhoc;
 pub mod framing;
+pub mod lora;
 pub mod oscore;
 pub mod resources;
 
@@ -29,6 +30,9 @@ pub const TARGETS: &[Target] = &[
     ("framing_datagram", framing::framing_datagram),
     ("framing_elision", framing::framing_elision),
     ("framing_link", framing::framing_link),
+    ("lora_network", lora::lora_network),
+    ("lora_semtech", lora::lora_semtech),
+    ("radio_label", lora::radio_label),
     ("coap_parse", oscore::coap_parse),
     ("oscore_request", oscore::oscore_request),
     ("oscore_response", oscore::oscore_response),

@@ -126,8 +126,12 @@ impl Plan {
 
     /// Frequency and data rate of RX1 for an uplink.
     pub(crate) fn rx1(&self, frequency: u32, dr: u8, offset: u8) -> Option<(u32, u8)> {
-        let dr = self.inner.get_rx1_data_rate_index(dr, usize::from(offset)).ok()?;
-        Some((self.inner.get_rx1_frequency_for_uplink_frequency(frequency).ok()?, dr))
+        Some((self.inner.get_rx1_frequency_for_uplink_frequency(frequency).ok()?, self.rx1_dr(dr, offset)?))
+    }
+
+    /// Data rate of RX1 for an uplink data rate.
+    pub(crate) fn rx1_dr(&self, dr: u8, offset: u8) -> Option<u8> {
+        self.inner.get_rx1_data_rate_index(dr, usize::from(offset)).ok()
     }
 
     /// Longest FRMPayload and FOpts together at this data rate, bytes (N of RP002).

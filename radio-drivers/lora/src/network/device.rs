@@ -147,18 +147,9 @@ impl Device {
     /// Largest frame down: what RX1 takes at the data rate of the last uplink, or what RX2 takes for class C.
     fn mtu(&self, session: &Session, shared: &Shared) -> usize {
         let rx2 = shared.plan.max_payload(session.rx.rx2_dr);
-        let rx1 = || {
-            let (_, dr) = shared
-                .plan
-                .rx1(shared.plan.default_rx2.0, session.dr?, session.rx.rx1_offset)
-                .or_else(|| {
-                    // US915 finds no RX1 for an RX2 frequency; any uplink channel will do, only the data rate matters.
-                    shared.plan.rx1(903_900_000, session.dr?, session.rx.rx1_offset)
-                })?;
-            Some(shared.plan.max_payload(dr))
-        };
+        let rx1 = session.dr.and_then(|dr| shared.plan.rx1_dr(dr, session.rx.rx1_offset));
         match self.identity.class {
-            LorawanClass::A => rx1().unwrap_or(rx2),
+            LorawanClass::A => rx1.map_or(rx2, |dr| shared.plan.max_payload(dr)),
             LorawanClass::C => rx2,
         }
     }
@@ -259,8 +250,9 @@ impl Device {
         stored: bool,
         shared: &mut Shared,
     ) -> Option<u64> {
-        self.saving = false;
+        // A commit of the session before this one says nothing of this one.
         let session = self.active.as_mut().filter(|session| session.dev_addr == dev_addr)?;
+        self.saving = false;
         if stored {
             session.durable_down = session.durable_down.max(down);
             return None;

@@ -36,6 +36,9 @@ pub const MAX_USED_NONCES: usize = 512;
 /// retransmission brings them back.
 const MAX_EVENTS: usize = 1024;
 
+/// How long after a store failure the next attempt is made, if nobody else makes one.
+const PROBE_AFTER: Millis = 5_000;
+
 /// Wall-clock time as the daemon knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wall {
@@ -69,6 +72,8 @@ pub struct Network {
     timers: BTreeSet<(Millis, LockId)>,
     forwarder: Option<Forwarder>,
     health: Option<Health>,
+    /// When to find out whether the store works again.
+    probe_at: Option<Millis>,
     next_join_nonce: u32,
     shared: Shared,
 }
@@ -88,6 +93,7 @@ impl Network {
             timers: BTreeSet::new(),
             forwarder: None,
             health: None,
+            probe_at: None,
             next_join_nonce: 0,
             shared: Shared::new(config)?,
         };
@@ -202,6 +208,7 @@ impl Network {
     pub fn handle_stored(&mut self, now: Millis, commit: u64, result: Result<(), NetworkStoreError>) {
         let Some(purpose) = self.shared.commits.remove(&commit) else { return };
         self.shared.store_failing = result.as_ref().err().map(ToString::to_string);
+        self.probe_at = self.shared.store_failing.is_some().then_some(now.saturating_add(PROBE_AFTER));
         if let Err(error) = &result {
             self.shared.counters.store_failures += 1;
             tracing::error!(%error, "a LoRaWAN counter or key could not be stored");
@@ -218,7 +225,7 @@ impl Network {
                     self.service(lock, now);
                 }
             }
-            Purpose::Remove | Purpose::Stop => {}
+            Purpose::Remove | Purpose::Probe | Purpose::Stop => {}
         }
         self.check_health(now);
     }
@@ -226,6 +233,11 @@ impl Network {
     /// To be called at the time that [`poll_timeout`](Self::poll_timeout) gave; earlier or later does no harm.
     pub fn handle_timeout(&mut self, now: Millis) {
         self.expire_flights(now);
+        if self.probe_at.take_if(|at| *at <= now).is_some() {
+            // Writes what is there already: only whether it can be written is of interest.
+            let value = Some(self.shared.durable_join_nonce.to_be_bytes().to_vec());
+            self.shared.commit(vec![Change { key: RecordKey::JoinNonce.encode(), value }], Purpose::Probe);
+        }
         while let Some((at, lock)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -302,9 +314,10 @@ impl Network {
         self.shared.pull_address = self.forwarder.as_ref().and_then(|forwarder| forwarder.address(now));
         let bind = self.shared.config.bind;
         let health = match (&self.forwarder, self.shared.pull_address, &self.shared.store_failing) {
+            // Frames still flow; downlinks until the reserved counters are used up.
             (_, Some(_), Some(error)) => Health {
-                up: false,
-                detail: format!("{error}; nothing is sent until it can be written again"),
+                up: true,
+                detail: format!("{error}; joins fail, and downlinks will, until it can be written again"),
             },
             (_, Some(_), None) => Health { up: true, detail: String::new() },
             (None, None, _) => Health {

@@ -58,6 +58,8 @@ pub(super) enum Purpose {
         down: u32,
     },
     Remove,
+    /// Whether the store works again.
+    Probe,
     Stop,
 }
 

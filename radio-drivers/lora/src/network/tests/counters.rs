@@ -130,9 +130,11 @@ fn a_store_that_fails_stops_downlinks_and_says_so() {
         outcomes[32..].iter().all(|o| *o == Outcome::Failed(cardea_radio::Failure::Store)),
         "{outcomes:?}"
     );
-    assert!(site.events.iter().any(|e| matches!(e, Event::Health(Health { up: false, .. }))));
+    let Health { up, detail } = site.take_health().unwrap();
+    assert!(up && detail.contains("radio network store"), "{detail}");
     site.store.set_failing(false);
-    site.pass(2_000);
+    site.pass(5_000);
+    assert_eq!(site.take_health(), Some(Health { up: true, detail: String::new() }));
     site.send(&lock, 1000, b"frame", 10_000);
     site.pass(2_000);
     assert_eq!(site.take_outcome(1000), Some(Outcome::Sent));

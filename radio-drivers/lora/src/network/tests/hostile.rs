@@ -129,3 +129,18 @@ fn the_event_queue_is_bounded_for_uplinks_and_not_for_outcomes() {
     assert!(ups <= super::super::MAX_EVENTS && ups > 900, "{ups}");
     assert_eq!(site.network.counters().shed, 3_000 - ups as u64);
 }
+
+/// The fuzz target starts from a joined device: these are the datagrams that join it, kept in step with this crate.
+#[test]
+fn the_prelude_of_the_fuzz_target_opens_a_session() {
+    let mut site = Site::new(LoraConfig::default());
+    let mut lock = Lock::new(1, LorawanClass::A);
+    site.admit(&lock);
+    let request = lock.join_request();
+    site.hear(request.clone());
+    lock.accept(&site.sent.pop().unwrap().1.data);
+    let first = lock.up(b"hello".to_vec());
+    let prelude = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/src/lora_prelude.txt"));
+    let expected = format!("{}\n{}\n", hex::encode(request), hex::encode(first));
+    assert_eq!(prelude, expected, "fuzz/src/lora_prelude.txt must be exactly this");
+}

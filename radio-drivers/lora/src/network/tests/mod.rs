@@ -4,6 +4,7 @@
 mod counters;
 mod device_stack;
 mod downlink;
+mod driver;
 mod health;
 mod hostile;
 mod join;
