@@ -19,5 +19,5 @@ mod random;
 pub use air::{Air, Modulation, Transmission, Weather};
 pub use broker::{Broker, Message};
 pub use forwarder::{Counters, Forwarder, ForwarderConfig, ForwarderError};
-pub use lock::{Happened, Happening, LockConfig, Region, VirtualLock};
+pub use lock::{FIRMWARE, Happened, Happening, LockConfig, Region, VirtualLock};
 pub use random::Random;

@@ -1,6 +1,13 @@
 //! A virtual lock joins through the virtual forwarder at a server of sixty lines, made with `lrwn`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 use std::{sync::Arc, time::Duration};
 

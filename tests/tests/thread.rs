@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, sync::Arc, time::Duration};
 
-use cardea_envelope::{Data, Downlink, DownlinkResult, Encoding, MessageId, ResultState, Topic, Topics, Uplink};
+use cardea_envelope::{
+    Data, Downlink, DownlinkResult, Encoding, MessageId, ResultState, Topic, Topics, Uplink,
+};
 use cardea_framing::{Class, Kind, LockId};
 use cardea_radio::LorawanClass;
 use cardea_sdk::{Ask, Bolt, Broker as BrokerSettings, LockName, Outcome, Platform, PlatformEvent};
@@ -139,7 +141,9 @@ impl Site {
     async fn inject(&self, down: &Downlink) -> DownlinkResult {
         self.spy.publish(&self.topics.name(&Topic::Down(down.lock)), &Encoding::Json.encode(down), false);
         for _ in 0..600 {
-            if let Some(result) = self.results().into_iter().find(|r| r.id == down.id && r.state.is_terminal()) {
+            if let Some(result) =
+                self.results().into_iter().find(|r| r.id == down.id && r.state.is_terminal())
+            {
                 return result;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -190,7 +194,8 @@ async fn join_activation_status_and_unlock_on_class_c_and_on_class_a_after_a_tou
     for lock in 0..2 {
         for down in site.downs(lock) {
             let states: Vec<_> = site.results().iter().filter(|r| r.id == down.id).map(|r| r.state).collect();
-            let terminal: BTreeSet<_> = states.iter().filter(|s| s.is_terminal()).map(|s| format!("{s:?}")).collect();
+            let terminal: BTreeSet<_> =
+                states.iter().filter(|s| s.is_terminal()).map(|s| format!("{s:?}")).collect();
             assert!(terminal.len() <= 1, "{states:?}");
         }
     }
@@ -277,7 +282,10 @@ async fn a_lock_that_lost_its_memory_of_time_asks_echo_first() {
     let outcome = site.unlock(0, Duration::from_secs(30)).await;
     assert!(matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. }), "{outcome}");
     let after = site.downs(0).iter().filter(|d| d.class == Class::Interactive).count();
-    assert!(after >= before + 2, "the command, and the command again with the lock's Echo: {before} -> {after}");
+    assert!(
+        after >= before + 2,
+        "the command, and the command again with the lock's Echo: {before} -> {after}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +295,11 @@ async fn a_platform_without_the_owner_code_is_refused() {
     let name = LockName::Thumbprint(*site.locks[0].thumbprint());
     site.platform.enroll(name, &wrong).await.unwrap();
     let id = site.locks[0].id();
-    site.event("refusal", |e| matches!(e, PlatformEvent::ActivationRefused { lock, why: "wrong_code" } if *lock == id)).await;
+    site.event(
+        "refusal",
+        |e| matches!(e, PlatformEvent::ActivationRefused { lock, why: "wrong_code" } if *lock == id),
+    )
+    .await;
     let outcome = site.platform.command(id, Ask::Unlock, Duration::from_secs(2)).await;
     assert!(!outcome.is_ok_and(|o| o.is_success()));
     assert_eq!(site.bolt(0), Bolt::Locked);
@@ -303,7 +315,9 @@ async fn forwarder_daemon_and_broker_go_and_come_back() {
     let mut site = Site::new(&[LorawanClass::C], Region::Us915, Weather::default()).await;
     site.enroll(0).await;
     site.activated(0).await;
-    let health = |site: &Site| site.spy.ending("/health").last().map(|m| String::from_utf8_lossy(&m.payload).into_owned());
+    let health = |site: &Site| {
+        site.spy.ending("/health").last().map(|m| String::from_utf8_lossy(&m.payload).into_owned())
+    };
 
     site.forwarder = None;
     let down = async {
@@ -329,14 +343,20 @@ async fn forwarder_daemon_and_broker_go_and_come_back() {
     site.daemon.up();
     tokio::time::sleep(Duration::from_secs(6)).await;
     let outcome = site.unlock(0, Duration::from_secs(40)).await;
-    assert!(matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. }), "after SIGKILL of the daemon: {outcome}");
+    assert!(
+        matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. }),
+        "after SIGKILL of the daemon: {outcome}"
+    );
     site.relock(0).await;
 
     site.broker.down();
     tokio::time::sleep(Duration::from_secs(1)).await;
     site.broker.up();
     let outcome = site.unlock(0, Duration::from_secs(60)).await;
-    assert!(matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. }), "after the broker came back: {outcome}");
+    assert!(
+        matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. }),
+        "after the broker came back: {outcome}"
+    );
     assert!(!site.daemon.log().contains("panicked"));
 }
 
@@ -369,7 +389,7 @@ async fn plaintext_is_nowhere_between_lock_and_platform() {
     assert!(status.is_success());
 
     // Markers: the firmware number in CBOR, as it stands in the status and in boot events; and the owner code.
-    let [a, b, c, d] = cardea_simulator::MARKER_FIRMWARE.to_u32().to_be_bytes();
+    let [a, b, c, d] = cardea_simulator::FIRMWARE.to_u32().to_be_bytes();
     let firmware = vec![0x1A, a, b, c, d];
     let code = site.locks[0].owner_code().to_bytes().to_vec();
     let marker: [(&str, &[u8]); 2] = [("firmware", &firmware), ("owner code", &code)];
@@ -405,7 +425,11 @@ async fn plaintext_is_nowhere_between_lock_and_platform() {
             let hexed = hex::encode(bytes);
             assert!(!log.contains(&hexed), "{name} is in the log");
             for text in &texts {
-                assert!(!contains(text, bytes) && !contains(text, hexed.as_bytes()), "{name} at the broker: {}", message.topic);
+                assert!(
+                    !contains(text, bytes) && !contains(text, hexed.as_bytes()),
+                    "{name} at the broker: {}",
+                    message.topic
+                );
             }
         }
     }
@@ -417,7 +441,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let found: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
+    let found: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
     assert!(!found.is_empty());
     found
 }
