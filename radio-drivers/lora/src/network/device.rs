@@ -17,6 +17,9 @@ const STORE_RETRY: Millis = 1_000;
 /// An answer that is owed leaves so long before its last moment, if no frame came to take it along.
 const OWED_BEFORE: Millis = 60;
 
+/// The gateway's answer needs so long to get from its queue to us.
+pub(super) const HAND_OVER: Millis = 20;
+
 pub(super) struct Device {
     pub(super) identity: Identity,
     pub(super) active: Option<Session>,
@@ -62,6 +65,8 @@ pub(super) struct Window {
     pub(super) rx1: Slot,
     pub(super) rx2: Slot,
     pub(super) owed: Owed,
+    /// RX1 has passed, and the gateway knows that there is still RX2.
+    pub(super) rx2_told: bool,
 }
 
 /// What an uplink asks of us, beside what the gateway may have to say.
@@ -184,6 +189,23 @@ impl Device {
         }
         if self.flight.is_none() {
             self.downlink(lock, now, shared);
+            self.tell_rx2(lock, now, shared);
+        }
+    }
+
+    /// RX1 of a sleepy device has passed unused: what comes now can still go out in RX2.
+    fn tell_rx2(&mut self, lock: LockId, now: Millis, shared: &mut Shared) {
+        let lead = shared.lead();
+        if self.identity.class == LorawanClass::A
+            && let Some(window) = &mut self.window
+            && !window.rx2_told
+            && now + lead > window.rx1.at
+        {
+            window.rx2_told = true;
+            let closes = window.rx2.at.saturating_sub(lead + HAND_OVER);
+            if closes > now {
+                shared.events.push_back(Event::Window { lock, closes });
+            }
         }
     }
 
@@ -194,8 +216,11 @@ impl Device {
         let save = save.map(|since| (since + SAVE_AFTER).max(self.store_again));
         let window = self.window.as_ref().filter(|_| self.flight.is_none()).map(|window| {
             let owed_at = window.owed_at(shared);
+            let rx1_over = window.rx1.at.saturating_sub(shared.lead()) + 1;
             if window.owed.any && now < owed_at {
                 owed_at
+            } else if now < rx1_over && !window.rx2_told {
+                rx1_over
             } else {
                 window.rx2.at.saturating_sub(shared.lead()) + 1
             }

@@ -3,7 +3,7 @@
 use cardea_framing::LockId;
 use cardea_radio::{Change, Event, LorawanClass, Millis, Quality, Up};
 
-use super::device::{Device, Owed, Window};
+use super::device::{Device, HAND_OVER, Owed, Window};
 use super::downlink::Slot;
 use super::shared::Shared;
 use super::{Network, Purpose, Wall, push_uplink};
@@ -279,16 +279,15 @@ impl Device {
         let rx1 = shared.plan.rx1(heard.frequency, heard.dr, rx.rx1_offset);
         let rx1 = rx1.map_or(rx2, |(frequency, dr)| heard.slot(delay, frequency, dr));
         // A downlink of an earlier window may still be on its way; then this one has to wait for the next.
-        self.window = (now + shared.lead() <= rx2.at).then_some(Window { rx1, rx2, owed });
+        self.window = (now + shared.lead() <= rx2.at).then_some(Window { rx1, rx2, owed, rx2_told: false });
         self.reserve(lock, now, shared);
     }
 
-    /// The last moment at which a frame from the gateway still makes the open windows of a sleepy device.
+    /// The last moment at which a frame from the gateway makes RX1 of a sleepy device. RX2 stays for what RX1 refuses;
+    /// for frames that come later still there is another [`Event::Window`] when RX1 has passed unused.
     fn closes(&self, now: Millis, shared: &Shared) -> Option<Millis> {
         let window = self.window.as_ref().filter(|_| self.identity.class == LorawanClass::A)?;
-        let closes = if window.owed.any { window.owed_at(shared) } else { window.rx2.at - shared.lead() };
-        // A commit and a queue lie between the gateway and us.
-        Some(closes.saturating_sub(20)).filter(|closes| *closes > now)
+        Some(window.owed_at(shared).saturating_sub(HAND_OVER)).filter(|closes| *closes > now)
     }
 }
 
