@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 
 pub use sections::{Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt};
 pub use template::{schema, template};
-pub use values::{BrokerUrl, ClockSource, Custody, Encoding, Eui64, GatewayName, LogFormat, Region};
+pub use values::{
+    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, GatewayName, LogFormat, NetId, Region,
+};
 
 /// Where the configuration is looked for when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/cardea/cardea.toml";

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{BrokerUrl, ClockSource, Custody, Encoding, Eui64, GatewayName, LogFormat, Region};
+use crate::values::{
+    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, GatewayName, LogFormat, NetId, Region,
+};
 use crate::{Place, Problem};
 
 /// One key as the template and the spelling help see it.
@@ -162,6 +164,34 @@ section! {
         /// EUI of the packet forwarder that is listened to; with an empty list the first one heard is taken
         /// (allowed on loopback only).
         forwarders: Vec<Eui64> = Vec::new();
+        /// US915: which eight of the 64 channels the concentrator listens to, 1 to 8. EU868 ignores it.
+        sub_band: u8 = 2;
+        /// EU868: channels beside the three that are always there, in Hz, at most five; the concentrator must listen
+        /// to them. US915 ignores it.
+        extra_channels: Vec<u32> = vec![867_100_000, 867_300_000, 867_500_000, 867_700_000, 867_900_000];
+        /// NetID, 6 hexadecimal digits; 000000 and 000001 are free for private networks.
+        net_id: NetId = NetId([0; 3]);
+        /// How join attempts are told from replayed ones: "unused" (LoRaWAN 1.0.3 and older: no DevNonce twice) or
+        /// "rising" (LoRaWAN 1.0.4).
+        dev_nonce: DevNonce = DevNonce::Unused;
+        /// DevEUIs of the devices to which the other of the two rules applies.
+        dev_nonce_exceptions: Vec<Eui64> = Vec::new();
+        /// Seconds from the end of an uplink to the first receive window, 1 to 15. Five leaves the platform time to
+        /// answer.
+        rx1_delay: u8 = 5;
+        /// Data rate offset of the first receive window (EU868 0 to 5, US915 0 to 3).
+        rx1_dr_offset: u8 = 0;
+        /// Data rate of the second receive window; the region's unless set. EU868 class C locks answer seven times
+        /// faster with 3.
+        rx2_dr: Option<u8> = None, example "3";
+        /// Frequency of the second receive window, Hz; the region's unless set.
+        rx2_frequency: Option<u32> = None, example "869525000";
+        /// Transmit power is the region's limit, but never more than this, dBm EIRP.
+        max_eirp: i8 = 27;
+        /// The packet forwarder gets a timed downlink at least this long before its time, milliseconds, 60 to 500.
+        lead_ms: u32 = 150;
+        /// Steer data rate and power of devices that ask for it (ADR).
+        adr: bool = true;
     }
 }
 
@@ -282,11 +312,10 @@ impl Config {
 }
 
 const PREFIX_RULE: &str =
-    "must be 1 to 64 bytes of topic levels without `+`, `#`, spaces, a leading `$` or a slash at either end";
+    "must be 1 to 64 bytes: topic levels of letters, digits, `-`, `_` and `.`, divided by single slashes";
 
 fn valid_prefix(prefix: &str) -> bool {
     (1..=64).contains(&prefix.len())
-        && !prefix.starts_with('$')
         && prefix.split('/').all(|level| !level.is_empty())
-        && !prefix.chars().any(|c| c == '+' || c == '#' || c.is_control() || c.is_whitespace())
+        && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'))
 }

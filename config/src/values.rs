@@ -222,3 +222,37 @@ pub enum Region {
     #[serde(rename = "US915")]
     Us915,
 }
+
+/// A LoRaWAN NetID, 6 hexadecimal digits, most significant byte first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetId(pub [u8; 3]);
+
+impl FromStr for NetId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut id = [0; 3];
+        match hex::decode_to_slice(text, &mut id) {
+            Ok(()) => Ok(Self(id)),
+            Err(_) => Err(format!("{text:?} is not a NetID: 6 hexadecimal digits")),
+        }
+    }
+}
+
+impl fmt::Display for NetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+string_value!(NetId, "^[0-9a-fA-F]{6}$", "6 hexadecimal digits");
+
+/// How replayed LoRaWAN join attempts are recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DevNonce {
+    /// LoRaWAN 1.0.3 and older: random, none twice.
+    Unused,
+    /// LoRaWAN 1.0.4: strictly rising.
+    Rising,
+}

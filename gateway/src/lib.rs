@@ -1,1 +1,26 @@
-//! The Cardea gateway daemon and its command line.
+//! The Cardea gateway daemon and its command line, as a library for the binary `cardea` and its tests.
+//!
+//! What it does: puts the parts together. [`run`] opens the store, starts every radio and the broker link under
+//! supervision, and drives the relay of `cardea-core` in one task. What it does not: decide anything about
+//! frames (`cardea-core` does), know SQL, MQTT or a radio's protocol, or hold an end-to-end key: the crates that
+//! could are not among its dependencies.
+//!
+//! - [`cli`]: arguments and what is printed
+//! - [`run`]: start to stop
+//! - [`relay_loop`]: the one task that owns the relay
+//! - [`supervisor`]: starts parts again that end or panic
+//! - [`server`], [`metrics`]: the control socket and `/metrics`
+//! - [`clock`], [`identity`], [`logging`], [`service`]: what the operating system knows
+
+pub mod cli;
+mod clock;
+mod identity;
+mod logging;
+mod metrics;
+mod relay_loop;
+mod run;
+mod server;
+mod service;
+mod supervisor;
+
+pub use run::{check, run};

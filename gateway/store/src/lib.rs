@@ -157,6 +157,12 @@ impl Store {
         }
     }
 
+    /// True while both threads run. Once one has died nothing may be promised any more.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// The database file.
     #[must_use]
     pub fn path(&self) -> &Path {

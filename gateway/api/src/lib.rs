@@ -1,0 +1,257 @@
+//! The local control API of the gateway daemon.
+//!
+//! One typed API for everything that administers a gateway from beside it: the command line, and the local web
+//! page. Over the daemon's Unix socket each [`Request`] is one line of JSON and is answered by one line with an
+//! [`Answer`], in order. Who may connect to the socket may do everything here; the file's permissions are the
+//! access control.
+//!
+//! [`Client`] is the blocking end of the command line. What this crate does not do: serve. That is the daemon's.
+
+mod client;
+
+use std::collections::BTreeMap;
+
+use cardea_framing::LockId;
+use serde::{Deserialize, Serialize};
+
+pub use client::{Client, ClientError};
+
+/// Longest line either way, bytes. A list of all locks is the longest there is.
+pub const MAX_REPLY: usize = 64 * 1024 * 1024;
+
+/// Longest request line, bytes.
+pub const MAX_REQUEST: usize = 4096;
+
+/// What is asked of the daemon.
+///
+/// No `Debug`: a label holds a radio admission secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How the gateway is. Answered by [`Reply::Status`].
+    Status {},
+    /// Who is admitted. Answered by [`Reply::Locks`].
+    Locks {},
+    /// Let a lock in by its radio label. Answered by [`Reply::Admitted`] once that is durable.
+    Admit {
+        /// The text of the label.
+        label: String,
+    },
+    /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
+    Remove {
+        /// Lock id, 16 hexadecimal digits.
+        #[serde(with = "lock_id")]
+        lock: LockId,
+    },
+}
+
+/// Why a line is not a request; the sender is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Longer than [`MAX_REQUEST`].
+    #[error("a request is one line of at most {MAX_REQUEST} bytes")]
+    TooLong,
+    /// Not a request.
+    #[error("not a request: {0}")]
+    Malformed(String),
+}
+
+impl Request {
+    /// Reads one line, with or without its newline.
+    ///
+    /// # Errors
+    /// [`RequestError`]; its text never repeats what a label holds.
+    pub fn parse(line: &[u8]) -> Result<Self, RequestError> {
+        if line.len() > MAX_REQUEST {
+            return Err(RequestError::TooLong);
+        }
+        serde_json::from_slice(line).map_err(|error| {
+            // serde_json's own text may quote a value.
+            let what = match error.classify() {
+                serde_json::error::Category::Data => {
+                    "a verb this daemon does not know, or a member that does not belong to it"
+                }
+                _ => "not JSON",
+            };
+            RequestError::Malformed(format!("{what}, at column {}", error.column()))
+        })
+    }
+}
+
+/// The answer to one request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Answer {
+    /// Done.
+    Ok {
+        /// What was asked for.
+        data: Reply,
+    },
+    /// Not done.
+    Error {
+        /// What is wrong and what to do, for the operator.
+        error: String,
+    },
+}
+
+/// What comes with a good answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Locks`].
+    Locks(Vec<Lock>),
+    /// To [`Request::Admit`].
+    Admitted {
+        /// Which lock it is.
+        #[serde(with = "lock_id")]
+        lock: LockId,
+        /// On which radio.
+        radio: String,
+    },
+    /// To everything else.
+    Done,
+}
+
+/// How the gateway is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Gateway id.
+    pub gateway: String,
+    /// Software version.
+    pub version: String,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+    /// Whether the system clock can be believed.
+    pub clock_synced: bool,
+    /// The broker.
+    pub broker: Broker,
+    /// Radios by name.
+    pub radios: BTreeMap<String, Radio>,
+    /// Admitted locks.
+    pub locks: u64,
+    /// Frames that wait for the broker or the platform.
+    pub outbox_frames: u64,
+    /// Their bytes on disk.
+    pub outbox_bytes: u64,
+    /// Frames dropped since the start, each announced by a gap.
+    pub dropped: u64,
+    /// Store operations that failed since the start.
+    pub store_failures: u64,
+}
+
+impl Status {
+    /// True when nothing needs the operator's attention.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.broker.connected
+            && self.broker.detail.is_empty()
+            && self.clock_synced
+            && self.radios.values().all(|r| r.up)
+    }
+}
+
+/// The link to the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broker {
+    /// Its address.
+    pub url: String,
+    /// True while messages go both ways.
+    pub connected: bool,
+    /// What is wrong; empty when all is well.
+    pub detail: String,
+}
+
+/// One radio.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Radio {
+    /// True while it carries frames.
+    pub up: bool,
+    /// What is wrong; empty when all is well.
+    pub detail: String,
+    /// Times its driver was started again.
+    pub restarts: u64,
+}
+
+/// One admitted lock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Lock id.
+    #[serde(with = "lock_id")]
+    pub lock: LockId,
+    /// Name of its radio; empty when that radio is not configured.
+    pub radio: String,
+    /// Whether it is in the radio network.
+    pub joined: bool,
+    /// Whether it only hears after it has spoken.
+    pub sleepy: bool,
+    /// Last frame, Unix milliseconds.
+    pub heard: Option<u64>,
+    /// dBm.
+    pub rssi: Option<i16>,
+    /// dB.
+    pub snr: Option<f32>,
+    /// 0–255.
+    pub lqi: Option<u8>,
+    /// Downlinks without an end.
+    pub pending: u64,
+}
+
+/// A lock id as 16 hexadecimal digits.
+mod lock_id {
+    use cardea_framing::LockId;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(lock: &LockId, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(lock)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<LockId, D::Error> {
+        String::deserialize(from)?.parse().map_err(|_| de::Error::custom("not 16 hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_lines_anyone_can_write() {
+        let parsed = |text: &str| Request::parse(text.as_bytes());
+        assert!(parsed("{\"verb\":\"status\"}\n") == Ok(Request::Status {}));
+        assert!(parsed(r#"{"verb":"locks"}"#) == Ok(Request::Locks {}));
+        assert!(parsed(r#"{"verb":"admit","label":"x"}"#) == Ok(Request::Admit { label: "x".into() }));
+        let remove = r#"{"verb":"remove","lock":"00112233445566ff"}"#;
+        let lock = LockId([0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0xff]);
+        assert!(parsed(remove) == Ok(Request::Remove { lock }));
+        assert_eq!(serde_json::to_string(&Request::Remove { lock }).unwrap(), remove);
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_named_and_never_repeated() {
+        for (line, words) in [
+            (&b""[..], "not JSON"),
+            (b"hello", "not JSON"),
+            (b"{\"verb\":\"status\"", "not JSON"),
+            (b"{\"verb\":\"reboot\"}", "does not know"),
+            (b"{\"verb\":\"status\",\"more\":1}", "does not belong"),
+            (b"{\"verb\":\"remove\",\"lock\":\"12\"}", "does not belong"),
+            (b"{\"verb\":\"admit\",\"label\":42424242}", "does not belong"),
+            (b"\xff\xfe", "not JSON"),
+        ] {
+            let error = Request::parse(line).err().unwrap().to_string();
+            assert!(error.contains(words), "{error}");
+            assert!(!error.contains("42424242"), "{error}");
+        }
+        assert!(Request::parse(&[b' '; MAX_REQUEST + 1]) == Err(RequestError::TooLong));
+    }
+
+    #[test]
+    fn answers_look_like_those_over_the_broker() {
+        let answer = Answer::Ok { data: Reply::Done };
+        assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"status":"ok","data":"done"}"#);
+        let answer = Answer::Error { error: "why".into() };
+        assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"status":"error","error":"why"}"#);
+    }
+}

@@ -1,0 +1,201 @@
+//! `/metrics`: Prometheus text over HTTP, on loopback.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Router, extract::State};
+use cardea_core::Metrics;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::relay_loop::Ask;
+
+/// Everything that is measured, at one moment. Names no lock.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    pub(crate) relay: Metrics,
+    pub(crate) upstream: cardea_upstream::Status,
+    /// Up, and times started again, by name.
+    pub(crate) radios: BTreeMap<String, (bool, u64)>,
+    pub(crate) clock_synced: bool,
+    pub(crate) uptime_s: u64,
+}
+
+/// Serves for as long as the daemon runs, once the address is free.
+pub(crate) async fn serve(bind: SocketAddr, asks: mpsc::Sender<Ask>) {
+    let router = Router::new().route("/metrics", get(metrics)).with_state(asks);
+    let mut backoff = cardea_upstream::Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    loop {
+        let error = match TcpListener::bind(bind).await {
+            Ok(listener) => match axum::serve(listener, router.clone()).await {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        tracing::error!(%bind, %error, "metrics cannot be served");
+        tokio::time::sleep(backoff.wait()).await;
+    }
+}
+
+async fn metrics(State(asks): State<mpsc::Sender<Ask>>) -> impl IntoResponse {
+    let (tx, rx) = oneshot::channel();
+    let vitals = match asks.send(Ask::Vitals(tx)).await {
+        Ok(()) => rx.await.ok(),
+        Err(_) => None,
+    };
+    match vitals {
+        Some(vitals) => {
+            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            (StatusCode::OK, kind, text(&vitals)).into_response()
+        }
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+/// The Prometheus text format.
+fn text(vitals: &Vitals) -> String {
+    let mut out = Text(String::new());
+    let Vitals { relay: r, upstream: u, radios, clock_synced, uptime_s } = vitals;
+    out.family("cardea_build_info", "gauge", "Always 1.");
+    out.sample("cardea_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
+    out.gauge("cardea_uptime_seconds", "Seconds since the daemon started.", *uptime_s);
+    out.gauge("cardea_clock_synced", "1 while the system clock is believed.", u64::from(*clock_synced));
+
+    out.family("cardea_radio_up", "gauge", "1 while the radio carries frames.");
+    for (name, (up, _)) in radios {
+        out.sample("cardea_radio_up", &format!("radio=\"{name}\""), u64::from(*up));
+    }
+    out.family("cardea_radio_restarts_total", "counter", "Times the driver was started again.");
+    for (name, (_, restarts)) in radios {
+        out.sample("cardea_radio_restarts_total", &format!("radio=\"{name}\""), *restarts);
+    }
+
+    out.gauge("cardea_broker_up", "1 while the broker link is up.", u64::from(u.connected));
+    out.counter("cardea_broker_connects_total", "Connections made to the broker.", u.connects);
+    out.counter(
+        "cardea_broker_failures_total",
+        "Attempts that failed and connections that broke.",
+        u.failures,
+    );
+    out.counter("cardea_broker_oversized_total", "Messages discarded as too large.", u.oversized);
+    out.counter("cardea_broker_messages_total", "Messages received.", u.received);
+    let rtt = "Smoothed round trip to the broker, milliseconds.";
+    out.gauge("cardea_broker_rtt_milliseconds", rtt, r.broker_rtt_ms);
+
+    out.gauge("cardea_locks", "Admitted locks.", r.locks);
+    out.counter("cardea_frames_received_total", "Frames from radios.", r.frames_up);
+    out.counter("cardea_frames_sent_total", "Frames given to radios.", r.frames_down);
+    out.counter("cardea_datagrams_received_total", "Datagrams completed from frames.", r.datagrams_up);
+    out.counter("cardea_receipts_total", "Receipts given to locks.", r.receipts);
+    out.counter("cardea_duplicates_total", "Datagrams seen before.", r.duplicates);
+
+    out.family("cardea_frames_discarded_total", "counter", "Frames and datagrams not relayed.");
+    for (reason, count) in [
+        ("unknown_lock", r.unknown_lock),
+        ("malformed", r.malformed_frames),
+        ("peer", r.peer_frames),
+        ("not_accepted", r.not_accepted),
+    ] {
+        out.sample("cardea_frames_discarded_total", &format!("reason=\"{reason}\""), count);
+    }
+
+    out.gauge("cardea_outbox_frames", "Frames that wait for broker or platform.", r.outbox_rows);
+    out.gauge("cardea_outbox_bytes", "Bytes of frames in the store.", r.outbox_bytes);
+    out.gauge("cardea_outbox_memory_frames", "Frames of the outbox in memory.", r.rows_in_memory);
+    out.counter("cardea_outbox_committed_total", "Frames written to the store.", r.rows_committed);
+    let spared = "Frames taken by broker or platform before they were written.";
+    out.counter("cardea_outbox_spared_total", spared, r.rows_never_written);
+    out.counter("cardea_outbox_dropped_total", "Frames dropped, each told in a gap.", r.rows_dropped);
+    out.counter("cardea_outbox_resent_total", "Frames sent again, not seen by the platform.", r.resent);
+    out.counter("cardea_store_failures_total", "Store operations that failed.", r.store_failures);
+    out.counter(
+        "cardea_events_dropped_total",
+        "Gateway events that the broker could not take.",
+        r.events_dropped,
+    );
+
+    out.counter("cardea_published_total", "Messages given to the broker link.", r.published);
+    out.counter("cardea_acknowledged_total", "Messages the broker acknowledged.", r.acknowledged);
+    out.counter("cardea_refused_total", "Messages the broker will never take.", r.refused_by_broker);
+    out.gauge("cardea_in_flight", "Messages without an answer of the broker.", r.in_flight);
+    out.counter(
+        "cardea_messages_malformed_total",
+        "Messages from the broker that are none of ours.",
+        r.malformed_messages,
+    );
+
+    out.counter("cardea_downlinks_total", "Downlinks accepted.", r.downlinks);
+    out.counter("cardea_downlinks_repeated_total", "Downlinks whose id was known.", r.downlinks_repeated);
+    out.family("cardea_downlink_results_total", "counter", "Downlinks that came to an end.");
+    for (state, count) in [
+        ("delivered", r.downlinks_delivered),
+        ("expired", r.downlinks_expired),
+        ("refused", r.downlinks_refused),
+        ("failed", r.downlinks_failed),
+    ] {
+        out.sample("cardea_downlink_results_total", &format!("state=\"{state}\""), count);
+    }
+    out.gauge("cardea_downlink_ids", "Downlink ids remembered.", r.inbox_ids);
+    out.0
+}
+
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+        let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "gauge", help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_family_is_declared_once_and_every_sample_belongs_to_one() {
+        let vitals = Vitals {
+            relay: Metrics { frames_up: 7, ..Metrics::default() },
+            upstream: cardea_upstream::Status::default(),
+            radios: BTreeMap::from([("lora".to_owned(), (true, 2))]),
+            clock_synced: true,
+            uptime_s: 1,
+        };
+        let text = text(&vitals);
+        let mut families = BTreeSet::new();
+        for line in text.lines() {
+            if let Some(declared) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = declared.split_once(' ').unwrap();
+                assert!(families.insert(name), "{name} twice");
+                assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+            } else if !line.starts_with('#') {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert!(families.contains(name), "{name} is not declared");
+                line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+            }
+        }
+        assert!(text.contains("\ncardea_frames_received_total 7\n"));
+        assert!(text.contains("\ncardea_radio_restarts_total{radio=\"lora\"} 2\n"));
+    }
+}

@@ -1,0 +1,247 @@
+//! From the configuration to a running gateway, and to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cardea_config::Config;
+use cardea_core::{RadioId, RadioInfo, Relay};
+use cardea_envelope::{Encoding, GatewayState, Presence, Topic, Topics};
+use cardea_lora::LoraConfig;
+use cardea_radio::Clock;
+use cardea_radio::loopback::{self, LoopbackConfig};
+use cardea_store::Store;
+use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will};
+use tokio::net::UdpSocket;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::WallClock;
+use crate::identity::{self, DataDir};
+use crate::relay_loop::{Facts, Inputs, RelayLoop};
+use crate::server::Server;
+use crate::supervisor::{Driver, Supervisor};
+use crate::{logging, metrics, service};
+
+/// Threads for everything but the store, which has its own: one can carry the radios while the other carries
+/// the broker.
+const THREADS: usize = 2;
+
+/// How long parts may take to end once they were told to.
+const END: Duration = Duration::from_secs(5);
+
+/// What the file says that only the parts themselves can judge.
+///
+/// # Errors
+/// Names the setting.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    Topics::new(&config.mqtt.prefix, "gateway").context("[mqtt]")?;
+    if config.lora.enabled {
+        lora(config).check().context("[lora]")?;
+    }
+    Ok(())
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting (an unusable data directory, store or socket), or the death of the store's
+/// threads. An absent broker or radio is none of these.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    logging::start(&config.log)?;
+    check(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(4)
+        .enable_all()
+        .build()
+        .context("threads cannot be started")?;
+    let result = runtime.block_on(gateway(config));
+    // A blocked lookup of a broker's name must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn gateway(config: &Config) -> anyhow::Result<()> {
+    let data = DataDir::open(&config.gateway.data_dir)?;
+    let gateway = data.gateway(config.gateway.id.as_ref())?;
+    let topics = Topics::new(&config.mqtt.prefix, gateway.as_str()).context("[mqtt]")?;
+    let server = Server::bind(&config.api.socket)?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+
+    let (replies_tx, replies) = mpsc::unbounded_channel();
+    let options = cardea_store::Options::new(data.file("cardea.db"));
+    let opened = tokio::task::spawn_blocking(move || Store::open(&options, replies_tx));
+    let (store, snapshot) = opened.await.context("opening the store")??;
+
+    let clock = Clock::start();
+    let wall = WallClock::start(config.gateway.clock);
+    let drivers = drivers(config, &wall);
+    let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
+    let relay =
+        Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
+
+    let (parts_tx, parts) = mpsc::channel(16);
+    let (asks_tx, asks) = mpsc::channel(64);
+    let (stop, stopping) = watch::channel(false);
+    let supervisor = Supervisor { clock, parts: parts_tx, stopping: stopping.clone() };
+    let mut tasks = vec![supervisor.upstream(upstream(config, gateway.as_str(), &topics, &wall))];
+    for ((name, driver), id) in drivers.into_iter().zip(0_u16..) {
+        tasks.push(supervisor.radio(RadioId(id), name, store.network(name), driver));
+    }
+    drop(supervisor);
+    let facts = Facts {
+        gateway: gateway.to_string(),
+        broker_url: config.mqtt.url.to_string(),
+        radios: names,
+        max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
+    };
+    let relay_loop = RelayLoop::new(relay, facts, clock, wall, store);
+    let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
+    tokio::spawn(server.serve(asks_tx.clone()));
+    if config.metrics.enabled {
+        tokio::spawn(metrics::serve(config.metrics.bind, asks_tx));
+    }
+
+    service::ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), gateway = gateway.as_str(), "cardea is running");
+    let ended = tokio::select! {
+        ended = &mut relaying => ended,
+        _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+            stop.send_replace(true);
+            relaying.await
+        }
+    };
+    stop.send_replace(true);
+    ended.context("the relay crashed")??;
+    let end = async {
+        for task in tasks {
+            let _ = task.await;
+        }
+    };
+    if tokio::time::timeout(END, end).await.is_err() {
+        tracing::warn!("some parts of the gateway took too long to end");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn relay_config(config: &Config, gateway: &str, topics: &Topics, radios: &[&str]) -> cardea_core::Config {
+    let radios = radios.iter().map(|name| RadioInfo { name: (*name).into() }).collect();
+    let mut relay = cardea_core::Config::new(gateway, topics.clone(), radios);
+    relay.version = env!("CARGO_PKG_VERSION").into();
+    relay.encoding = encoding(config);
+    relay.custody = match config.mqtt.custody {
+        cardea_config::Custody::Broker => cardea_core::Custody::Broker,
+        cardea_config::Custody::Platform => cardea_core::Custody::Platform,
+    };
+    relay.publish_window = config.mqtt.inflight.into();
+    relay.outbox_bytes = config.limits.outbox_bytes;
+    relay.lock_bytes = config.limits.lock_bytes;
+    relay
+}
+
+fn encoding(config: &Config) -> Encoding {
+    match config.mqtt.encoding {
+        cardea_config::Encoding::Json => Encoding::Json,
+        cardea_config::Encoding::Cbor => Encoding::Cbor,
+    }
+}
+
+fn upstream(config: &Config, gateway: &str, topics: &Topics, wall: &WallClock) -> MqttConfig {
+    let mqtt = &config.mqtt;
+    let client_id = mqtt.client_id.as_deref().unwrap_or(gateway);
+    let mut upstream = MqttConfig::new(&mqtt.url.host, mqtt.url.port, client_id);
+    upstream.tls = mqtt.url.tls.then(|| TlsFiles {
+        ca: mqtt.ca_file.clone(),
+        client: mqtt.cert_file.clone().zip(mqtt.key_file.clone()),
+    });
+    upstream.username = mqtt.username.clone();
+    upstream.password_file = mqtt.password_file.clone();
+    upstream.keepalive = Duration::from_secs(mqtt.keepalive.into());
+    upstream.max_packet = usize::try_from(mqtt.max_packet).unwrap_or(usize::MAX);
+    upstream.inflight = mqtt.inflight;
+    upstream.filters = topics.gateway_filters();
+    upstream.backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+    let (topic, encoding, wall) = (topics.name(&Topic::State), encoding(config), wall.clone());
+    upstream.will = Some(Arc::new(move || {
+        // Written when the connection is made: "offline, and was online at `at`".
+        let state = GatewayState { state: Presence::Offline, at: wall.now().unix_ms };
+        Will { topic: topic.clone(), payload: encoding.encode(&state), retain: true }
+    }));
+    upstream
+}
+
+/// The radios that are switched on, by the names that the registry keeps.
+fn drivers(config: &Config, wall: &WallClock) -> Vec<(&'static str, Driver)> {
+    let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
+    if config.lora.enabled {
+        let (settings, wall) = (lora(config), wall.clone());
+        drivers.push((
+            "lora",
+            Arc::new(move |end| {
+                let (settings, wall) = (settings.clone(), wall.clone());
+                Box::pin(async move {
+                    let bind = settings.bind;
+                    let socket = UdpSocket::bind(bind).await.map_err(|error| format!("{bind}: {error}"))?;
+                    let time = Arc::new(move || {
+                        let now = wall.now();
+                        cardea_lora::Wall { unix_ms: now.unix_ms, synced: now.synced }
+                    });
+                    cardea_lora::run_on(socket, settings, end, time).await.map_err(|error| error.to_string())
+                })
+            }),
+        ));
+    }
+    if config.loopback.enabled {
+        let bind = config.loopback.bind;
+        drivers.push((
+            "loopback",
+            Arc::new(move |end| {
+                Box::pin(async move {
+                    let run = loopback::run_udp(LoopbackConfig::default(), bind, end);
+                    run.await.map_err(|error| error.to_string())
+                })
+            }),
+        ));
+    }
+    drivers
+}
+
+fn lora(config: &Config) -> LoraConfig {
+    let section = &config.lora;
+    let usual = match section.dev_nonce {
+        cardea_config::DevNonce::Unused => cardea_lora::DevNoncePolicy::Unused,
+        cardea_config::DevNonce::Rising => cardea_lora::DevNoncePolicy::Rising,
+    };
+    let other = match section.dev_nonce {
+        cardea_config::DevNonce::Unused => cardea_lora::DevNoncePolicy::Rising,
+        cardea_config::DevNonce::Rising => cardea_lora::DevNoncePolicy::Unused,
+    };
+    LoraConfig {
+        bind: section.bind,
+        region: match section.region {
+            cardea_config::Region::Eu868 => cardea_lora::Region::Eu868,
+            cardea_config::Region::Us915 => cardea_lora::Region::Us915,
+        },
+        sub_band: section.sub_band,
+        extra_channels: section.extra_channels.clone(),
+        forwarders: section.forwarders.iter().map(|eui| cardea_lora::Eui(eui.0)).collect(),
+        net_id: section.net_id.0,
+        dev_nonce: usual,
+        dev_nonce_of: section
+            .dev_nonce_exceptions
+            .iter()
+            .map(|eui| (cardea_lora::Eui(eui.0), other))
+            .collect(),
+        rx1_delay: section.rx1_delay,
+        rx1_dr_offset: section.rx1_dr_offset,
+        rx2_dr: section.rx2_dr,
+        rx2_frequency: section.rx2_frequency,
+        max_eirp: section.max_eirp,
+        lead_ms: section.lead_ms,
+        adr: section.adr,
+        max_devices: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
+    }
+}

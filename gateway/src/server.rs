@@ -1,0 +1,129 @@
+//! The control socket: one JSON line in, one JSON line out.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use cardea_api::{Answer, MAX_REQUEST, Request, RequestError};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::relay_loop::Ask;
+
+/// Connections served at once; more wait.
+const CONNECTIONS: usize = 32;
+
+/// A connection that says nothing for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// An admission waits for the radio, which writes its own store; everything else is answered at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The bound socket; its file goes with it.
+pub(crate) struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Server {
+    /// Binds the socket, over the file that a killed daemon left behind.
+    pub(crate) fn bind(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("control socket {}", path.display());
+        if let Some(directory) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory).with_context(context)?;
+        }
+        let listener = match UnixListener::bind(path) {
+            Ok(listener) => listener,
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                    bail!("{}: another daemon is listening", context());
+                }
+                std::fs::remove_file(path).with_context(context)?;
+                UnixListener::bind(path).with_context(context)?
+            }
+            Err(error) => return Err(error).with_context(context),
+        };
+        // The daemon's group administers the gateway, others do not.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(context)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Serves for as long as the daemon runs.
+    pub(crate) async fn serve(self, asks: mpsc::Sender<Ask>) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let asks = asks.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = talk(stream, &asks).await {
+                            tracing::debug!(%error, "control connection");
+                        }
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: it passes or it does not, but haste helps neither.
+                    tracing::warn!(%error, "control socket");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let most = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX).saturating_add(2);
+        let mut bounded = (&mut read).take(most);
+        match tokio::time::timeout(IDLE, bounded.read_until(b'\n', &mut line)).await {
+            Ok(Ok(0)) | Err(_) => return Ok(()),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error),
+        }
+        let whole = line.pop_if(|byte| *byte == b'\n').is_some();
+        let answer = if whole || line.len() <= MAX_REQUEST {
+            match Request::parse(&line) {
+                Ok(request) => ask(request, asks).await,
+                Err(error) => Answer::Error { error: error.to_string() },
+            }
+        } else {
+            Answer::Error { error: RequestError::TooLong.to_string() }
+        };
+        let mut out = serde_json::to_vec(&answer).map_err(std::io::Error::other)?;
+        out.push(b'\n');
+        write.write_all(&out).await?;
+        if !whole {
+            return Ok(()); // The rest of the line cannot be told from a next request.
+        }
+    }
+}
+
+async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
+    let (tx, rx) = oneshot::channel();
+    if asks.send(Ask::Request(request, tx)).await.is_err() {
+        return Answer::Error { error: "the daemon is stopping".into() };
+    }
+    let error = match tokio::time::timeout(PATIENCE, rx).await {
+        Ok(Ok(Ok(data))) => return Answer::Ok { data },
+        Ok(Ok(Err(error))) => error,
+        Ok(Err(_)) => "the daemon is stopping".into(),
+        Err(_) => "the radio does not answer; it may still do what was asked, see `cardea locks`".into(),
+    };
+    Answer::Error { error }
+}
