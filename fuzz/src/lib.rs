@@ -3,6 +3,7 @@
 //! Each takes any bytes and must neither panic nor take unbounded time or memory; many also assert a property
 //! (what parses encodes to the same bytes). After a change of [`TARGETS`] run `scripts/fuzz-targets`.
 
+pub mod agent;
 pub mod api;
 pub mod config;
 pub mod credentials;
@@ -17,6 +18,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    ("agent_frames", agent::agent_frames),
     ("api_request", api::api_request),
     ("config_parse", config::config_parse),
     ("credentials_cbor", credentials::credentials_cbor),

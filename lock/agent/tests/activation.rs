@@ -235,15 +235,15 @@ fn three_unanswered_events_start_a_new_handshake() {
 fn silence_on_the_radio_does_not_count_against_the_platform() {
     let mut world = World::activated();
     world.live(16 * 60_000);
-    world.platform.handshakes = 0;
     world.deaf = true;
-    for _ in 0..4 {
+    world.air.clear();
+    for _ in 0..5 {
         world.agent().touch();
-        world.live(60_000);
+        world.live(120_000);
     }
-    world.deaf = false;
-    world.live(60_000);
-    assert_eq!(world.platform.handshakes, 0);
+    let edhoc = |frame: &Vec<u8>| frame[0] >> 3 & 7 == Kind::PlatformEdhoc as u8;
+    assert!(!world.air.is_empty());
+    assert!(!world.air.iter().any(edhoc));
 }
 
 #[test]

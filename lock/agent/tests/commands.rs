@@ -212,6 +212,7 @@ fn a_replay_after_a_reset_does_nothing() {
     let soon = world.unix() + 100;
     let unlock = world.platform.request("l", Code::POST, &command(1, Op::Unlock, Some(soon)), None);
     let held_back = world.platform.request("l", Code::POST, &command(2, Op::Unlock, Some(soon)), None);
+    let never_seen = world.platform.request("l", Code::POST, &command(3, Op::Unlock, Some(soon)), None);
     world.deliver(&unlock);
     world.actuator.forget();
     world.reset();
@@ -220,10 +221,11 @@ fn a_replay_after_a_reset_does_nothing() {
     // A frame that never reached the lock is not a replay, but no fresh first request either.
     let echo = asked_echo(&world.deliver(&held_back)[0]);
     assert_eq!(world.drives(), []);
-    // After the Echo, everything older is void.
+    // After the Echo, everything older is void, seen or not.
     assert_eq!(world.ask("s", Code::GET, &[], Some(&echo)).code, Code::CONTENT);
     world.wait(61_000);
     assert_eq!(world.deliver(&held_back).len(), 0);
+    assert_eq!(world.deliver(&never_seen).len(), 0);
     assert_eq!(world.drives(), []);
 }
 
@@ -458,4 +460,64 @@ fn a_carried_out_command_is_announced_unless_the_log_was_fetched() {
     world.ask("g", Code::POST, &out[..len], None);
     world.live(10_000);
     assert!(world.platform.events.is_empty());
+}
+
+#[test]
+fn a_new_context_does_not_inherit_the_window_of_an_old_one() {
+    let mut world = World::activated();
+    world.platform.keys[0].next = 5_000;
+    let soon = world.unix() + 100;
+    world.command(1, Op::Unlock, Some(soon), None); // the window goes to NVM with it
+    for _ in 0..2 {
+        // Twice, so that the third context takes the place of the first.
+        world.live(16 * 60_000);
+        world.agent().handle_frame(&datagram(Kind::PlatformOscore, &[0x40, 0x51, 0x81, 0, 0, 0]));
+        world.run();
+    }
+    assert_eq!(world.platform.keys.len(), 3);
+    world.reset();
+    world.run();
+    asked_echo(&world.ask("s", Code::GET, &[], None));
+}
+
+#[test]
+fn an_event_is_sent_again_with_the_echo_that_the_platform_asks_for() {
+    let mut world = World::activated();
+    world.platform.echo_for_events = Some([5; 8]);
+    world.touch();
+    assert_eq!(world.platform.events.len(), 2);
+    assert_eq!(world.platform.events[0].kind, world.platform.events[1].kind);
+    assert_ne!(world.platform.events[0].challenge, world.platform.events[1].challenge);
+    assert_eq!(world.platform.echoed, [[5; 8]]);
+}
+
+#[test]
+fn heartbeats_are_telemetry_and_wait_for_no_answer() {
+    let mut config = common::config();
+    config.heartbeat_ms = 60_000;
+    let mut world = World::activated_with(config);
+    world.platform.events.clear();
+    world.platform.handshakes = 0;
+    world.live(30 * 60_000);
+    let kinds: Vec<_> = world.platform.events.iter().map(|event| (event.kind, event.value)).collect();
+    assert_eq!(kinds, vec![(EventKind::Heartbeat, Some(77)); 30]);
+    assert_eq!(world.platform.handshakes, 0);
+    // Their challenge is as good as any.
+    let challenge = world.platform.events[29].challenge;
+    assert_eq!(outcome(&world.command(1, Op::Unlock, None, Some(&challenge))).outcome, Outcome::Done);
+}
+
+#[test]
+fn a_bolt_moved_by_hand_is_logged_and_reported_until_answered() {
+    let mut world = World::activated();
+    world.platform.events.clear();
+    world.platform.answers_events = false;
+    world.actuator.place(Bolt::Unlocked);
+    world.agent().bolt_moved();
+    world.live(30_000);
+    world.platform.answers_events = true;
+    world.live(120_000);
+    let told: Vec<_> =
+        world.platform.events.iter().map(|event| (event.kind, event.log, event.value)).collect();
+    assert_eq!(told, vec![(EventKind::Bolt, Some(0), Some(1)); 2]);
 }

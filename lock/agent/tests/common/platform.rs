@@ -73,6 +73,10 @@ pub struct Platform {
     pub tells_time: bool,
     pub cursor: Option<u32>,
     pub by_value: bool,
+    /// Answers an event without Echo by a 4.01 with this one, once.
+    pub echo_for_events: Option<[u8; 8]>,
+    /// Echo values that events brought back.
+    pub echoed: Vec<Vec<u8>>,
     pub fault: Fault,
     pub now_ms: u64,
     pub handshakes: usize,
@@ -108,6 +112,8 @@ impl Platform {
             tells_time: true,
             cursor: None,
             by_value: false,
+            echo_for_events: None,
+            echoed: Vec::new(),
             fault: Fault::None,
             now_ms: 0,
             handshakes: 0,
@@ -272,13 +278,19 @@ impl Platform {
             if !self.answers_events || class == Class::Telemetry {
                 return;
             }
+            self.echoed.extend(echo::value(&inner).unwrap().map(<[u8]>::to_vec));
+            let asked = self.echo_for_events.take();
             let time = self.tells_time.then_some((self.now_ms / 1000) as u32);
             let mut payload = [0; EventReply::MAX_LEN];
             let len = EventReply { cursor: self.cursor, time }.encode(&mut payload).unwrap();
             let mut out = [0; 128];
-            let builder =
-                Builder::new(&mut out, Type::NonConfirmable, Code::CHANGED, 0, message.token()).unwrap();
-            let len = builder.payload(&payload[..len]).unwrap();
+            let code = if asked.is_some() { Code::UNAUTHORIZED } else { Code::CHANGED };
+            let mut builder = Builder::new(&mut out, Type::NonConfirmable, code, 0, message.token()).unwrap();
+            if let Some(value) = asked {
+                builder = builder.option(option::ECHO, &value).unwrap();
+            }
+            let len =
+                if asked.is_some() { builder.finish() } else { builder.payload(&payload[..len]).unwrap() };
             let mut sealed = [0; 128];
             let len = keys.context.protect_response(&mut binding, None, &out[..len], &mut sealed).unwrap();
             let body = elided(&sealed[..len]);
