@@ -332,7 +332,9 @@ impl<B: Board> Agent<B> {
         while let Some(unanswered) = self.events.expire(now, u64::from(self.config.answer_ms)) {
             let mut sessions = self.sessions.iter_mut().flatten();
             let session = sessions.find(|session| session.generation == unanswered.generation);
-            if let (true, Some(session)) = (unanswered.delivered, session) {
+            if !unanswered.delivered {
+                self.link.abandon(unanswered.handle);
+            } else if let Some(session) = session {
                 session.unanswered = session.unanswered.saturating_add(1);
                 self.handshake.wanted |= session.unanswered >= MAX_UNANSWERED;
             }

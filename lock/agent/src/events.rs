@@ -55,6 +55,7 @@ impl Pending {
 
 /// What a timeout found.
 pub(crate) struct Unanswered {
+    pub(crate) handle: u64,
     /// Context under which the event went out.
     pub(crate) generation: u32,
     /// Whether the gateway had taken it, so that the platform is to blame.
@@ -140,8 +141,8 @@ impl Events {
             .iter_mut()
             .find(|event| event.sent.as_ref().is_some_and(|sent| now.saturating_sub(sent.at) >= answer_ms))?;
         let sent = event.sent.as_ref()?;
-        let unanswered = Unanswered { generation: sent.generation, delivered: sent.delivered };
         let handle = event.handle;
+        let unanswered = Unanswered { handle, generation: sent.generation, delivered: sent.delivered };
         self.undelivered(handle, now);
         Some(unanswered)
     }

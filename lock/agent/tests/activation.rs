@@ -233,7 +233,9 @@ fn three_unanswered_events_start_a_new_handshake() {
 
 #[test]
 fn silence_on_the_radio_does_not_count_against_the_platform() {
-    let mut world = World::activated();
+    let mut config = common::config();
+    config.answer_ms = 7_000; // the link would still be trying
+    let mut world = World::activated_with(config);
     world.live(16 * 60_000);
     world.deaf = true;
     world.air.clear();
