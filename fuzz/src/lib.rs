@@ -11,6 +11,7 @@ pub mod edhoc;
 pub mod framing;
 pub mod lora;
 pub mod oscore;
+pub mod relay;
 pub mod resources;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
@@ -40,5 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("coap_parse", oscore::coap_parse),
     ("oscore_request", oscore::oscore_request),
     ("oscore_response", oscore::oscore_response),
+    ("relay_frames", relay::relay_frames),
+    ("relay_message", relay::relay_message),
     ("resources_decode", resources::resources_decode),
 ];

@@ -90,7 +90,12 @@ pub(crate) struct Ctx {
     pub(crate) tickets: BTreeMap<u64, Purpose>,
     pub(crate) flights: BTreeMap<u64, Flying>,
     pub(crate) sends: BTreeMap<u64, LockId>,
+    /// Locks with a row in memory to publish, by class and age.
     pub(crate) ready: BTreeSet<(u8, u64, LockId)>,
+    /// Locks whose next row must be read first.
+    pub(crate) to_read: BTreeSet<(u8, u64, LockId)>,
+    /// Where the numbering of removed locks stopped: an epoch uses no number twice.
+    pub(crate) numbers: BTreeMap<LockId, (u64, u64)>,
     pub(crate) timers: BTreeSet<(Millis, LockId)>,
     pub(crate) results: VecDeque<DownlinkResult>,
     pub(crate) events: VecDeque<Outgoing>,
@@ -130,6 +135,8 @@ impl Ctx {
             flights: BTreeMap::new(),
             sends: BTreeMap::new(),
             ready: BTreeSet::new(),
+            to_read: BTreeSet::new(),
+            numbers: BTreeMap::new(),
             timers: BTreeSet::new(),
             results: VecDeque::new(),
             events: VecDeque::new(),

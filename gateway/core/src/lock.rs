@@ -27,6 +27,14 @@ pub(crate) struct Air {
     pub(crate) life_ms: u32,
 }
 
+/// A place in one of the two lists of [`Ctx`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ready {
+    on_disk: bool,
+    class: u8,
+    row: u64,
+}
+
 pub(crate) struct Lock {
     pub(crate) id: LockId,
     pub(crate) radio: RadioId,
@@ -40,7 +48,7 @@ pub(crate) struct Lock {
     pub(crate) link: Option<Box<GatewayLink>>,
     pub(crate) down: Option<Box<Downs>>,
     pub(crate) recent: Option<Box<Recent>>,
-    ready: Option<(u8, u64)>,
+    ready: Option<Ready>,
     timer: Option<Millis>,
     pub(crate) reported: Option<Millis>,
 }
@@ -115,6 +123,9 @@ impl Lock {
         }
         self.serve_down(ctx);
         self.settle(ctx);
+        if !ctx.connected || self.is_blocked(ctx) {
+            self.make_room(ctx);
+        }
         self.reindex(ctx);
         self.rearm(ctx);
     }
@@ -143,11 +154,6 @@ impl Lock {
                 ctx.stored_weight = ctx.stored_weight.saturating_sub(weight);
                 ctx.lazily(Change::DeleteRow(item.row.row));
             }
-        }
-        // Fresh rows may use half of the memory; the other half is for pages on their way out.
-        if ctx.ram_rows > ctx.config.ram_rows / 2 {
-            let evicted = queue.sink() + queue.evict();
-            ctx.ram_rows = ctx.ram_rows.saturating_sub(evicted);
         }
         if queue.parked().is_empty() {
             queue.resend = None;
@@ -200,28 +206,50 @@ impl Lock {
         }
     }
 
-    /// Keeps this lock's place among those that have something to publish.
+    /// True while the platform leaves too much of this lock unseen.
+    fn is_blocked(&self, ctx: &Ctx) -> bool {
+        ctx.config.custody == Custody::Platform
+            && self.queue.as_ref().is_some_and(|q| q.published() >= UNSEEN)
+    }
+
+    /// Keeps this lock's place among those that have something to publish, or to read first.
     pub(crate) fn reindex(&mut self, ctx: &mut Ctx) {
-        let platform = ctx.config.custody == Custody::Platform;
-        let key =
-            self.queue.as_ref().filter(|q| !(q.paging || platform && q.published() >= UNSEEN)).and_then(
-                |q| {
-                    let class = u8::from(q.best_waiting()?);
-                    match q.next() {
-                        Next::Row(row) => Some((class, row)),
-                        Next::Disk { after, .. } => Some((class, after.saturating_add(1))),
-                        Next::Nothing => None,
-                    }
-                },
-            );
-        if key != self.ready {
-            if let Some((class, row)) = self.ready {
-                ctx.ready.remove(&(class, row, self.id));
+        let queue = self.queue.as_ref().filter(|q| !q.paging && !self.is_blocked(ctx));
+        let ready = queue.and_then(|q| {
+            let class = u8::from(q.best_waiting()?);
+            match q.next() {
+                Next::Row(row) => Some(Ready { on_disk: false, class, row }),
+                Next::Disk { after, .. } => {
+                    Some(Ready { on_disk: true, class, row: after.saturating_add(1) })
+                }
+                Next::Nothing => None,
             }
-            if let Some((class, row)) = key {
-                ctx.ready.insert((class, row, self.id));
+        });
+        if ready != self.ready {
+            self.unlist(ctx);
+            if let Some(Ready { on_disk, class, row }) = ready {
+                let list = if on_disk { &mut ctx.to_read } else { &mut ctx.ready };
+                list.insert((class, row, self.id));
             }
-            self.ready = key;
+            self.ready = ready;
+        }
+    }
+
+    fn unlist(&mut self, ctx: &mut Ctx) {
+        if let Some(Ready { on_disk, class, row }) = self.ready.take() {
+            let list = if on_disk { &mut ctx.to_read } else { &mut ctx.ready };
+            list.remove(&(class, row, self.id));
+        }
+    }
+
+    /// Drops from memory what the disk holds and will not be published soon.
+    pub(crate) fn make_room(&mut self, ctx: &mut Ctx) {
+        // Fresh rows may use half of the memory; the other half is for pages on their way out.
+        if ctx.ram_rows > ctx.config.ram_rows / 2
+            && let Some(queue) = &mut self.queue
+        {
+            let evicted = queue.sink() + queue.evict();
+            ctx.ram_rows = ctx.ram_rows.saturating_sub(evicted);
         }
     }
 
@@ -234,8 +262,9 @@ impl Lock {
 
     /// Leaves the tables in which it waits for something.
     pub(crate) fn leave(&mut self, ctx: &mut Ctx) {
-        if let Some((class, row)) = self.ready.take() {
-            ctx.ready.remove(&(class, row, self.id));
+        self.unlist(ctx);
+        if self.next_seq > 1 {
+            ctx.numbers.insert(self.id, (self.next_seq, self.seen));
         }
         if let Some(at) = self.timer.take() {
             ctx.timers.remove(&(at, self.id));

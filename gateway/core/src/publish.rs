@@ -21,6 +21,7 @@ const PAGES: usize = 8;
 impl Relay {
     /// Fills the publish window: results, gaps and events, rows by class and age, reports.
     pub(crate) fn publish(&mut self) {
+        self.read_ahead();
         while self.ctx.connected && self.ctx.flights.len() < self.ctx.config.publish_window {
             let more = self.publish_presence()
                 || self.publish_result()
@@ -69,13 +70,29 @@ impl Relay {
             self.ctx.ready.pop_first();
             return true;
         };
-        let went = match entry.queue.as_ref().map_or(Next::Nothing, |q| q.next()) {
-            Next::Row(row) => entry.publish_row(&mut self.ctx, row),
-            Next::Disk { after, through } => entry.read_page(&mut self.ctx, after, through),
-            Next::Nothing => true,
-        };
+        if let Next::Row(row) = entry.queue.as_ref().map_or(Next::Nothing, |q| q.next()) {
+            entry.publish_row(&mut self.ctx, row);
+        }
         entry.reindex(&mut self.ctx);
-        went
+        true
+    }
+
+    /// Asks for rows of the locks whose turn comes next, as far as memory allows; nobody waits for them.
+    fn read_ahead(&mut self) {
+        while self.ctx.connected
+            && let Some((_, _, lock)) = self.ctx.to_read.first().copied()
+        {
+            let Some(entry) = self.locks.get_mut(&lock) else {
+                self.ctx.to_read.pop_first();
+                continue;
+            };
+            if let Next::Disk { after, through } = entry.queue.as_ref().map_or(Next::Nothing, |q| q.next())
+                && !entry.read_page(&mut self.ctx, after, through)
+            {
+                return;
+            }
+            entry.reindex(&mut self.ctx);
+        }
     }
 
     /// The broker is there.
@@ -171,13 +188,11 @@ impl Relay {
 }
 
 impl Lock {
-    fn publish_row(&mut self, ctx: &mut Ctx, row: u64) -> bool {
-        let Some(queue) = &mut self.queue else { return true };
-        let Some(item) = queue.publish(row, &mut self.next_seq) else { return true };
+    fn publish_row(&mut self, ctx: &mut Ctx, row: u64) {
+        let Some(item) = self.queue.as_mut().and_then(|q| q.publish(row, &mut self.next_seq)) else { return };
         let payload = ctx.config.encoding.encode(&uplink(ctx, item)).into();
         let topic = ctx.config.topics.name(&Topic::Up(self.id));
         ctx.publish(topic, payload, false, Flying::Row(self.id, row));
-        true
     }
 
     /// Asks for the next rows of this lock; false if memory or reader have to be waited for.

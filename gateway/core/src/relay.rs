@@ -475,7 +475,11 @@ impl Relay {
     }
 
     fn admission_durable(&mut self, lock: LockId, radio: RadioId, tokens: &[u64]) {
+        let numbers = self.ctx.numbers.remove(&lock);
         let entry = self.locks.entry(lock).or_insert_with(|| Lock::new(lock, radio));
+        if let Some((next_seq, seen)) = numbers {
+            (entry.next_seq, entry.seen) = (next_seq, seen);
+        }
         entry.admitted = true;
         entry.radio = radio;
         self.documents.locks_changed();

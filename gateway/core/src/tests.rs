@@ -636,6 +636,13 @@ fn admission_is_durable_before_it_counts() {
     assert_eq!(bench.relay.metrics().outbox_rows, 1);
     bench.ack_all();
     assert!(bench.relay.locks().all(|l| l.lock != lock));
+    // Back again in the same epoch: no number is used twice.
+    let admission = cardea_radio::Admission { lock, secret: cardea_radio::AdmissionSecret::Loopback };
+    bench.feed(Input::Admin { token: 3, verb: Admin::Admit { radio: RadioId(0), admission } });
+    bench.radio(Event::Admitted { lock, result: Ok(()) });
+    bench.commit();
+    bench.up(lock, Class::Log, 3);
+    assert_eq!(bench.uplinks()[0].seq, 2);
 }
 
 #[test]

@@ -103,6 +103,9 @@ impl Lock {
         self.recent.get_or_insert_default().remember(id, row.row);
 
         let mut hold_ms = ctx.hold_ms();
+        if ctx.ram_rows > ctx.config.ram_rows / 2 {
+            hold_ms = 0; // The disk takes what memory is getting too small for.
+        }
         if self.sleepy()
             && let Some(closes) = up.window
         {
@@ -192,6 +195,7 @@ impl Lock {
         for receipt in receipts {
             self.promise(ctx, receipt);
         }
+        self.make_room(ctx);
     }
 
     /// These rows could not be written: no receipt, and another try later. The broker may still take them.

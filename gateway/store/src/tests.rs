@@ -338,6 +338,21 @@ fn a_damaged_file_is_named_and_left_alone() {
     assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
     assert_eq!(fs::read(dir.path().join("cardea.db")).unwrap(), before);
 
+    // An index that no query of the start reads.
+    let dir = closed();
+    let file = dir.path().join("cardea.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let root: i64 = connection
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'outbox_low'", [], |r| r.get(0))
+        .unwrap();
+    drop(connection);
+    let mut bytes = fs::read(&file).unwrap();
+    let page = usize::try_from(root - 1).unwrap() * 4096;
+    bytes[page..page + 4096].fill(0xff);
+    fs::write(&file, &bytes).unwrap();
+    let (error, _dir) = refusal(dir);
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+
     // A page in the middle lost.
     let dir = closed();
     let file = dir.path().join("cardea.db");

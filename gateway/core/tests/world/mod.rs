@@ -226,7 +226,6 @@ impl World {
         while let Some(action) = self.relay.poll_action() {
             self.act(action);
         }
-        assert!(self.metrics().in_flight <= 20, "more in flight than the window");
     }
 
     fn act(&mut self, action: Action) {
@@ -247,7 +246,8 @@ impl World {
             Action::Publish(publish) => {
                 assert!(self.is_connected, "a publish without a connection");
                 self.in_flight.push_back(publish);
-                let delay = 1 + self.rng.below(5);
+                assert!(self.in_flight.len() <= self.config.publish_window, "more in flight than the window");
+                let delay = 1 + self.rng.below(30);
                 self.at(delay, Happening::BrokerTakes(self.connection));
             }
             Action::Ack(ack) => self.to_gateway.retain(|kept| kept.ack != ack),
@@ -311,14 +311,14 @@ impl World {
             Happening::StoreAnswers(life, reply) if life == self.life => self.feed(Input::Stored(reply)),
             Happening::BrokerTakes(connection) if connection == self.connection && self.is_connected => {
                 if let Some(token) = self.broker_takes() {
-                    let delay = 1 + self.rng.below(5);
+                    let delay = 1 + self.rng.below(30);
                     self.at(delay, Happening::BrokerAcks(connection, token));
                 }
             }
             Happening::BrokerAcks(connection, token)
                 if connection == self.connection && self.is_connected =>
             {
-                self.feed(Input::Upstream(UpstreamEvent::Rtt { ms: 8 }));
+                self.feed(Input::Upstream(UpstreamEvent::Rtt { ms: 60 }));
                 self.feed(Input::Upstream(UpstreamEvent::Acked { token }));
             }
             Happening::BrokerDelivers => {
