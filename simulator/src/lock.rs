@@ -74,6 +74,7 @@ pub type Happened = (Instant, Happening);
 /// What the world does to a lock.
 #[derive(Debug, Clone, Copy)]
 enum Poke {
+    Power,
     Touch,
     Turn(Bolt),
     Reset,
@@ -91,11 +92,21 @@ pub struct VirtualLock {
 }
 
 impl VirtualLock {
-    /// Makes a lock and lets it join, from `seed` and its number. It retries until it is admitted.
+    /// Makes a lock and switches it on.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn start(seed: u64, config: LockConfig, air: &Arc<Air>) -> io::Result<Self> {
+        let lock = Self::new(seed, config, air)?;
+        lock.switch_on();
+        Ok(lock)
+    }
+
+    /// Makes a lock from `seed` and its number. It is off until [`switch_on`](Self::switch_on).
     ///
     /// # Errors
     /// The agent does not boot: a fault of the simulation.
-    pub fn start(seed: u64, config: LockConfig, air: &Arc<Air>) -> io::Result<Self> {
+    pub fn new(seed: u64, config: LockConfig, air: &Arc<Air>) -> io::Result<Self> {
         let random = Arc::new(Random::new(seed, config.number + 1));
         let made = Made::new(&random, config).map_err(io::Error::other)?;
         let (pokes, poked) = mpsc::unbounded_channel();
@@ -185,6 +196,11 @@ impl VirtualLock {
         self.bolt.clone()
     }
 
+    /// The battery is put in: it joins, and tries again until it is admitted.
+    pub fn switch_on(&self) {
+        self.poke(Poke::Power);
+    }
+
     /// Somebody touches it.
     pub fn touch(&self) {
         self.poke(Poke::Touch);
@@ -261,6 +277,7 @@ struct Life {
 
 impl Life {
     async fn run(mut self, mut stack: Stack, join: JoinMode, mtu: usize) {
+        while !matches!(self.pokes.recv().await, Some(Poke::Power) | None) {}
         loop {
             self.join(&mut stack, &join).await;
             self.agent.link_up();
@@ -315,6 +332,7 @@ impl Life {
                         self.agent.bolt_moved();
                     }
                     Some(Poke::Reset) => return,
+                    Some(Poke::Power) => {}
                     // The owner of this lock is gone, and its task is about to be.
                     None => std::future::pending().await,
                 },

@@ -172,7 +172,8 @@ async fn join(region: Region, counter: u32) {
     };
     let forwarder = Forwarder::start(ForwarderConfig { counter, ..config }, air.clone()).await.unwrap();
     let lock = LockConfig { number: 7, class: LorawanClass::A, region };
-    let mut lock = VirtualLock::start(SEED, lock, &air).unwrap();
+    let mut lock = VirtualLock::new(SEED, lock, &air).unwrap();
+    lock.switch_on();
     let server = tokio::spawn(Server::new(socket, lock.admission()).run());
 
     let story = async {

@@ -1,2 +1,0 @@
-//! The whole of Cardea in one command.
-fn main() {}

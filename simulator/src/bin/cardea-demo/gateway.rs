@@ -1,0 +1,171 @@
+//! The real daemon, as its own process.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use cardea_envelope::{GatewayState, Presence};
+use cardea_simulator::Broker;
+use tokio::time::{Instant, sleep};
+
+/// A running gateway daemon; it is ended when dropped.
+pub(crate) struct Gateway {
+    program: PathBuf,
+    config: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    lora: SocketAddr,
+    child: Child,
+}
+
+impl Gateway {
+    /// Name of the gateway in the topics.
+    pub(crate) const NAME: &'static str = "demo";
+
+    /// Writes a configuration and starts the daemon.
+    pub(crate) fn start(
+        program: Option<PathBuf>,
+        folder: &Path,
+        broker: &str,
+        forwarder: [u8; 8],
+    ) -> Result<Self> {
+        let program = match program {
+            Some(program) => program,
+            None => std::env::current_exe()?.with_file_name("cardea"),
+        };
+        if !program.exists() {
+            bail!(
+                "{} is not there: build it (`cargo build --profile quick -p cardea-gateway`, as scripts/demo does) \
+                 or name it with --cardea",
+                program.display()
+            );
+        }
+        let (config, data, log) =
+            (folder.join("cardea.toml"), folder.join("gateway"), folder.join("cardea.log"));
+        std::fs::create_dir(&data)?;
+        let lora = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let text = format!(
+            r#"[gateway]
+id = "{name}"
+data_dir = "{data}"
+# A machine that runs a demo need not have its clock synchronised.
+clock = "trust"
+[mqtt]
+url = "{broker}"
+[lora]
+enabled = true
+bind = "{lora}"
+region = "EU868"
+forwarders = ["{forwarder}"]
+[metrics]
+bind = "{metrics}"
+[api]
+socket = "{socket}"
+"#,
+            name = Self::NAME,
+            data = data.display(),
+            forwarder = hex::encode(forwarder),
+            socket = folder.join("cardea.sock").display(),
+        );
+        std::fs::write(&config, text)?;
+        let (out, err) = (File::create(&log)?, File::options().append(true).open(&log)?);
+        let child = Command::new(&program)
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        Ok(Self { program, config, data, log, lora, child })
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Where its database and keys are.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it waits for a packet forwarder.
+    pub(crate) const fn lora(&self) -> SocketAddr {
+        self.lora
+    }
+
+    /// Until the broker has its retained word that it is online.
+    pub(crate) async fn wait_online(&mut self, broker: &Broker) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let online = broker.seen_on(&format!("{}/state", Self::NAME)).iter().any(|message| {
+                serde_json::from_slice::<GatewayState>(&message.payload)
+                    .is_ok_and(|state| state.state == Presence::Online)
+            });
+            if online {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the gateway daemon ended: {status}");
+            }
+            if Instant::now() > end {
+                bail!("the gateway was not online within 30 s");
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Lets a lock in, with the CLI, as an installer would.
+    pub(crate) async fn admit(&self, label: &str) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(["locks", "admit", "-", "--config"]).arg(&self.config);
+        let label = label.to_owned();
+        let output = tokio::task::spawn_blocking(move || {
+            let mut child =
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            if let Some(mut stdin) = child.stdin.take() {
+                stdin.write_all(label.as_bytes())?;
+            }
+            child.wait_with_output()
+        })
+        .await??;
+        if !output.status.success() {
+            bail!("cardea locks admit: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        lines.iter().skip(lines.len().saturating_sub(40)).map(|line| format!("  {line}\n")).collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It keeps nothing that a sudden end could lose.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,247 @@
+//! The whole of Cardea in one command: a broker, the real gateway daemon, an owner's platform and three virtual locks.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a narration")]
+
+mod by_hand;
+mod gateway;
+mod story;
+mod witness;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use cardea_radio::LorawanClass;
+use cardea_sdk::{Ask, Bolt, Outcome, Platform, PlatformEvent};
+use cardea_simulator::{
+    Air, Broker, Forwarder, ForwarderConfig, Happening, LockConfig, Region, VirtualLock, Weather,
+};
+use clap::Parser;
+use gateway::Gateway;
+use story::{Door, Seen, Story};
+
+/// EUI of the virtual packet forwarder.
+const FORWARDER: [u8; 8] = *b"\x02\xca\xde\xa2\0\0\0\x01";
+/// A join takes 5 to 6 s, and the first try may be lost to a bad draw of the weather.
+const JOIN: Duration = Duration::from_secs(60);
+/// An activation is three messages with certificates, fragmented where they must be, each in its own window.
+const ACTIVATION: Duration = Duration::from_secs(120);
+
+/// Shows Cardea at work without any hardware: what a lock, a blind gateway and the owner's platform do, over a
+/// real broker and a real UDP socket. Runs until Ctrl-C.
+#[derive(Parser)]
+#[command(name = "cardea-demo", version)]
+struct Arguments {
+    /// End after the last step, with exit status 0 only when every step was really observed.
+    #[arg(long)]
+    once: bool,
+    /// All chance of the virtual radio comes from this number; the one used is printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The gateway daemon [default: `cardea` beside this program].
+    #[arg(long, env = "CARDEA", value_name = "PATH")]
+    cardea: Option<PathBuf>,
+    /// TCP port of the embedded broker on 127.0.0.1 [default: a free one].
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    broker_port: u16,
+    /// Probability that a radio transmission is lost, 0 to 0.5.
+    #[arg(long, default_value_t = 0.0, value_parser = probability)]
+    loss: f64,
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|p| (0.0..=0.5).contains(p)).ok_or_else(|| "give a number from 0 to 0.5".into())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cardea-demo: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = demo(arguments) => outcome,
+            _ = tokio::signal::ctrl_c() => Ok(false),
+        }
+    });
+    // The embedded broker's threads never end by themselves.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        // Interrupted before the last step.
+        Ok(false) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("\ncardea-demo: not everything was seen: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True when the whole story was seen.
+async fn demo(arguments: Arguments) -> Result<bool> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).context("no random seed")?;
+    let seed = arguments.seed.unwrap_or_else(|| u64::from_le_bytes(seed) % 1_000_000_007);
+    let folder = tempfile::Builder::new().prefix("cardea-demo-").tempdir().context("no temporary folder")?;
+    println!(
+        "Cardea, the whole of it in one process group. Seed {seed}. Everything is in {}.",
+        folder.path().display()
+    );
+
+    let broker = Broker::start(arguments.broker_port).context("the embedded broker")?;
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    let story = Story::new();
+    story.say(&format!("an MQTT broker listens at {url}"));
+
+    let mut gateway = Gateway::start(arguments.cardea.clone(), folder.path(), &url, FORWARDER)?;
+    story.say(&format!(
+        "the gateway daemon {} runs as process {}",
+        gateway.program().display(),
+        gateway.id()
+    ));
+    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, seed, &arguments).await;
+    let cast = match outcome {
+        Ok(cast) => cast,
+        Err(error) => {
+            eprintln!("\nThe last lines of the daemon's log:\n{}", gateway.log_tail());
+            return Err(error);
+        }
+    };
+    if arguments.once {
+        println!("\nEvery step was observed.");
+        return Ok(true);
+    }
+    by_hand::run(&story, &broker, &gateway, cast).await?;
+    Ok(true)
+}
+
+/// Who is on stage at the end.
+struct Cast {
+    platform: Platform,
+    doors: Vec<Door>,
+    forwarder: Option<Forwarder>,
+    forwarder_config: ForwarderConfig,
+    air: std::sync::Arc<Air>,
+}
+
+async fn tell(
+    story: &Story,
+    broker: &Broker,
+    url: &str,
+    folder: &std::path::Path,
+    gateway: &mut Gateway,
+    seed: u64,
+    arguments: &Arguments,
+) -> Result<Cast> {
+    gateway.wait_online(broker).await?;
+    story.say("the gateway is online at the broker (its state topic says so)");
+
+    let home = folder.join("platform");
+    let root = Platform::init(&home).context("the platform's keys")?;
+    let platform = Platform::open(&home).context("the platform")?;
+    story.follow_platform(&platform);
+    let link = tokio::spawn(platform.clone().run(cardea_sdk::Broker::at(url)));
+    story.say(&format!("the owner's platform made its keys; owner root {}", hex::encode(root)));
+    story
+        .wait("the platform finds the gateway", Duration::from_secs(30), |seen| match seen {
+            Seen::Platform(PlatformEvent::Gateway { online: true, .. }) => Some(()),
+            _ => None,
+        })
+        .await?;
+    if link.is_finished() {
+        bail!("the platform's link to the broker ended");
+    }
+
+    let air = Air::new(seed, Weather { loss: arguments.loss, ..Weather::default() });
+    let forwarder_config = ForwarderConfig::eu868(gateway.lora(), FORWARDER);
+    let forwarder = Forwarder::start(forwarder_config, air.clone()).await.context("the packet forwarder")?;
+    story.say(&format!("a virtual packet forwarder sends to udp://{}", gateway.lora()));
+
+    let mut doors = Vec::new();
+    for (number, class) in [(1, LorawanClass::A), (2, LorawanClass::A), (3, LorawanClass::C)] {
+        let config = LockConfig { number, class, region: Region::Eu868 };
+        let lock = VirtualLock::new(seed, config, &air).context("a virtual lock")?;
+        let label = cardea_radio::label::reveal(lock.admission());
+        gateway.admit(&label).await?;
+        platform.enroll(cardea_sdk::LockName::Thumbprint(*lock.thumbprint()), lock.owner_code()).await?;
+        let door = story.follow_lock(number, lock, class);
+        story.say(&format!("{door}: admitted by its radio label, enrolled by its owner code"));
+        doors.push(door);
+    }
+    doors.iter().for_each(Door::switch_on);
+
+    for door in &doors {
+        story
+            .wait(&format!("{door} joins"), JOIN, |seen| match seen {
+                Seen::Lock(number, Happening::Joined) if *number == door.number => Some(()),
+                _ => None,
+            })
+            .await?;
+    }
+    for door in &doors {
+        story
+            .wait(&format!("{door} is activated"), ACTIVATION, |seen| match seen {
+                Seen::Platform(PlatformEvent::Activated { lock, .. }) if *lock == door.id => Some(()),
+                _ => None,
+            })
+            .await?;
+        let pinned = story
+            .wait(&format!("{door} pins its owner"), ACTIVATION, |seen| match seen {
+                Seen::Lock(number, Happening::Agent(cardea_agent::AgentEvent::Activated { root }))
+                    if *number == door.number =>
+                {
+                    Some(*root)
+                }
+                _ => None,
+            })
+            .await?;
+        if pinned != root {
+            bail!("{door} pinned another owner root");
+        }
+    }
+    story.say("all three locks are activated: both sides proved the owner code, and the gateway saw neither");
+
+    let [sleepy, _, listening] = doors.as_slice() else { bail!("there should be three locks") };
+    let status = platform.status(listening.id, Duration::from_secs(60)).await?;
+    if !matches!(status, Outcome::Status { bolt: Bolt::Locked, .. }) {
+        bail!("status of {listening}: {status}");
+    }
+    story.say(&format!("{listening}: status {status}"));
+
+    let first = act(story, &platform, listening, Ask::Unlock, Bolt::Unlocked).await?;
+    story.say(&format!(
+        "{listening}: unlock answered in {first} ms; it listens always, at SF12 in its window RX2"
+    ));
+    act(story, &platform, listening, Ask::Lock, Bolt::Locked).await?;
+
+    story.say(&format!("{sleepy}: an unlock waits for it; in 3 s somebody touches it"));
+    let touched = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        sleepy.touch();
+        std::future::pending::<()>().await
+    };
+    let ms = tokio::select! {
+        ms = act(story, &platform, sleepy, Ask::Unlock, Bolt::Unlocked) => ms?,
+        () = touched => bail!("the touch ended the wait"),
+    };
+    story.say(&format!(
+        "{sleepy}: unlock answered in {ms} ms, of which it slept 3,000; RX1 opens 5 s after a touch"
+    ));
+
+    witness::blind(story, broker, gateway, &doors, &home)?;
+    Ok(Cast { platform, doors, forwarder: Some(forwarder), forwarder_config, air })
+}
+
+/// Moves a bolt, and looks at the bolt itself.
+async fn act(story: &Story, platform: &Platform, door: &Door, ask: Ask, wanted: Bolt) -> Result<u64> {
+    let outcome = platform.command(door.id, ask, Duration::from_secs(90)).await?;
+    let Outcome::Done { bolt, ms } = outcome else { bail!("{ask} at {door}: {outcome}") };
+    if bolt != wanted || door.bolt() != wanted {
+        bail!("{ask} at {door}: told {bolt:?}, and the bolt is {:?}", door.bolt());
+    }
+    story.say(&format!("{door}: {ask} {outcome}, and the bolt really moved"));
+    Ok(ms)
+}
