@@ -27,6 +27,10 @@ use crate::{logging, metrics, service};
 /// the broker.
 const THREADS: usize = 2;
 
+/// Threads for what blocks: reading certificates, asking for the clock, and above all name servers that do not
+/// answer. They exist only while they are needed.
+const BLOCKING: usize = 16;
+
 /// How long parts may take to end once they were told to.
 const END: Duration = Duration::from_secs(5);
 
@@ -52,7 +56,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     check(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
-        .max_blocking_threads(4)
+        .max_blocking_threads(BLOCKING)
         .enable_all()
         .build()
         .context("threads cannot be started")?;

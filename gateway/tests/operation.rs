@@ -264,6 +264,27 @@ fn without_a_packet_forwarder_the_gateway_stays_and_says_so() {
     assert!(text.contains("forwarder"), "{text}");
     daemon.admit();
     Radio::new(&daemon).deliver(&datagram(cardea_framing::Class::Log, &[9, 1]));
+
+    // One that comes is welcome: PULL_DATA of the Semtech protocol is answered by PULL_ACK.
+    let forwarder = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    forwarder.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let pull = [2, 0x12, 0x34, 2, 0xaa, 0x55, 0x5a, 0, 0, 0, 1, 1];
+    forwarder.send_to(&pull, (Ipv4Addr::LOCALHOST, lora)).unwrap();
+    let mut answer = [0; 16];
+    let len = forwarder.recv(&mut answer).unwrap();
+    assert_eq!(answer[..len], [2, 0x12, 0x34, 4]);
+    eventually("up", || daemon.cli(&["status"]).status.success().then_some(()));
+    let lorawan = cardea_radio::label::reveal(&cardea_radio::Admission {
+        lock: cardea_framing::LockId([7; 8]),
+        secret: cardea_radio::AdmissionSecret::Lorawan {
+            dev_eui: [1; 8],
+            join_eui: [2; 8],
+            app_key: [0xab; 16].into(),
+            class: cardea_radio::LorawanClass::C,
+        },
+    });
+    assert!(daemon.said(&["locks", "admit", &lorawan]).contains("is admitted on lora"));
+    assert!(daemon.said(&["locks"]).contains("0707070707070707  lora      not joined"));
 }
 
 #[test]

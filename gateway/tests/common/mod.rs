@@ -54,6 +54,8 @@ pub(crate) fn now_ms() -> u64 {
 /// A mosquitto without persistence on a loopback port.
 pub(crate) struct Broker {
     pub(crate) port: u16,
+    /// Lines of mosquitto.conf.
+    pub(crate) more: String,
     directory: tempfile::TempDir,
     child: Option<Child>,
 }
@@ -61,7 +63,8 @@ pub(crate) struct Broker {
 impl Broker {
     /// Not running yet.
     pub(crate) fn prepared() -> Self {
-        Self { port: free_port(), directory: tempfile::tempdir().unwrap(), child: None }
+        let more = "allow_anonymous true".into();
+        Self { port: free_port(), more, directory: tempfile::tempdir().unwrap(), child: None }
     }
 
     pub(crate) fn start() -> Self {
@@ -73,8 +76,8 @@ impl Broker {
     pub(crate) fn up(&mut self) {
         let config = self.directory.path().join("mosquitto.conf");
         let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest none\nuser root\n",
-            self.port
+            "listener {} 127.0.0.1\npersistence false\nlog_dest none\nuser root\n{}\n",
+            self.port, self.more
         );
         std::fs::write(&config, text).unwrap();
         let mosquitto = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
