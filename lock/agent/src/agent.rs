@@ -287,7 +287,8 @@ impl<B: Board> Agent<B> {
         None
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), in [`Clock::millis`].
+    /// When to call [`handle_timeout`](Self::handle_timeout), in [`Clock::millis`]. What waits only for the radio to be
+    /// free has no timer: ask [`poll_transmit`](Self::poll_transmit) then.
     pub fn poll_timeout(&mut self) -> Option<u64> {
         if !self.up {
             return None;
@@ -300,8 +301,10 @@ impl<B: Board> Agent<B> {
             .or_else(|| self.events.answer_timeout(u64::from(self.config.answer_ms)));
         let heartbeat = (connected && self.config.heartbeat_ms > 0).then_some(self.next_heartbeat);
         let poll = self.wants_poll(now).then(|| self.polls.next().unwrap_or(now));
-        let link = if self.link.has_pending(now) { Some(now) } else { self.link.poll_timeout() };
-        [link, self.handshake_timeout(now), events, heartbeat, poll].into_iter().flatten().min()
+        [self.link.poll_timeout(), self.handshake_timeout(now), events, heartbeat, poll]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Lets due timers do their work; ask [`poll_transmit`](Self::poll_transmit) afterwards.

@@ -21,13 +21,17 @@ impl<B: Board> Agent<B> {
     /// Seals the oldest event that is due, with a fresh challenge and number. Returns its handle and datagram.
     pub(crate) fn next_event(&mut self, now: u64) -> Option<(u64, Sealed)> {
         let place = self.current()?;
-        self.events.due(now)?;
-        let value = self.random_token()?;
+        let handle = self.events.due(now)?.handle;
+        let Some(value) = self.random_token() else {
+            self.events.undelivered(handle, now);
+            return None;
+        };
         let session = self.sessions.get_mut(place)?.as_mut()?;
         let number = match session.next_number(&mut self.parts.storage) {
             Ok(number) => number,
             Err(SequenceError::Storage) => {
                 self.tell(AgentEvent::StorageFailed);
+                self.events.undelivered(handle, now);
                 return None;
             }
             Err(SequenceError::Exhausted) => {
@@ -66,7 +70,6 @@ impl<B: Board> Agent<B> {
         })()
         .ok()?;
         let datagram = sealed(class, out.get(..len)?)?;
-        let handle = pending.handle;
         let generation = session.generation;
         if class == Class::Telemetry {
             self.events.remove(handle); // nobody answers it

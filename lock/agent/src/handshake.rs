@@ -26,6 +26,8 @@ const EVERY_MS: u64 = 15 * 60 * 1000;
 /// Without any context: pause before the next attempt, doubled with each failure up to [`EVERY_MS`].
 const AGAIN_MS: u64 = 5_000;
 const MAX_DOUBLINGS: u32 = 8;
+/// A handshake lasts at most this many times `handshake_ms`, whatever keeps coming in.
+const MAX_EXTENSIONS: u64 = 5;
 const KNOWN_EADS: &[u32] = &[EAD_ACTIVATION_4.unsigned_abs()];
 
 /// Why a handshake ended without a context.
@@ -84,6 +86,8 @@ struct Running {
     initiator: Initiator,
     mode: Mode,
     deadline: u64,
+    /// No sign of life moves the deadline beyond this.
+    limit: u64,
     /// C_R, once message_2 said it.
     peer: Option<ConnId>,
     /// The platform's credential, once it authenticated message_2.
@@ -116,7 +120,7 @@ impl Handshake {
     /// A frame of it went out or came in.
     pub(crate) fn alive(&mut self, now: u64, handshake_ms: u32) {
         if let Some(running) = &mut self.running {
-            running.deadline = now.saturating_add(u64::from(handshake_ms));
+            running.deadline = now.saturating_add(u64::from(handshake_ms)).min(running.limit);
         }
     }
 
@@ -190,9 +194,16 @@ impl<B: Board> Agent<B> {
         let mut initiator = Initiator::new(config, ephemeral);
         let message = datagram(Prefix::New, |out| initiator.message_1(&[], out))?;
         self.outbox.handshake = Some(message);
-        let deadline = now.saturating_add(u64::from(self.config.handshake_ms));
-        self.handshake.running =
-            Some(Running { initiator, mode, deadline, peer: None, platform: None, taken: None });
+        let patience = u64::from(self.config.handshake_ms);
+        self.handshake.running = Some(Running {
+            initiator,
+            mode,
+            deadline: now.saturating_add(patience),
+            limit: now.saturating_add(patience.saturating_mul(MAX_EXTENSIONS)),
+            peer: None,
+            platform: None,
+            taken: None,
+        });
         Ok(())
     }
 

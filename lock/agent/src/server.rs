@@ -103,14 +103,14 @@ impl<B: Board> Agent<B> {
     }
 
     fn answer(&mut self, now: u64, mut exchange: Exchange<'_>, request: &Message<'_>) {
-        let Ok(token) = echo::value(request) else {
-            return self.reply(&mut exchange, Answer::empty(Code::BAD_OPTION));
-        };
+        let token = echo::value(request);
         let mut fresh = None;
         if self.must_echo(exchange.place) {
             // One rule without exception: whatever the first request after a boot is, and whatever challenge it
-            // carries, only the Echo of a 4.01 ends the state in which it may be a replay.
-            fresh = token.and_then(|token| self.tokens.redeem(now, exchange.generation, token));
+            // carries, only the Echo of a 4.01 ends the state in which it may be a replay. Until then no answer may
+            // borrow its nonce.
+            fresh =
+                token.ok().flatten().and_then(|token| self.tokens.redeem(now, exchange.generation, token));
             if !fresh.is_some_and(|(kind, _)| kind == TokenKind::Echo) {
                 return self.ask_echo(now, &mut exchange);
             }
@@ -118,6 +118,9 @@ impl<B: Board> Agent<B> {
                 return;
             }
         }
+        let Ok(token) = token else {
+            return self.reply(&mut exchange, Answer::empty(Code::BAD_OPTION));
+        };
         let mut path = request.path();
         let resource = match (path.next(), path.next()) {
             (Some(segment), None) => Path::from_segment(segment),

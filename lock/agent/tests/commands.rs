@@ -238,6 +238,7 @@ fn after_a_reset_the_first_request_is_answered_with_echo_whatever_it_carries() {
     let soon = world.unix() + 10;
     asked_echo(&world.ask("s", Code::GET, &[], None));
     asked_echo(&world.command(1, Op::Unlock, Some(soon), Some(&challenge)));
+    asked_echo(&world.ask("s", Code::GET, &[], Some(&[])));
     let echo = asked_echo(&world.command(1, Op::Unlock, Some(soon), Some(&[1; 8])));
     assert_eq!(world.drives(), []);
     assert_eq!(outcome(&world.command(1, Op::Unlock, Some(soon), Some(&echo))).outcome, Outcome::Done);
@@ -520,4 +521,20 @@ fn a_bolt_moved_by_hand_is_logged_and_reported_until_answered() {
     let told: Vec<_> =
         world.platform.events.iter().map(|event| (event.kind, event.log, event.value)).collect();
     assert_eq!(told, vec![(EventKind::Bolt, Some(0), Some(1)); 2]);
+}
+
+#[test]
+fn a_failing_medium_makes_no_busy_loop() {
+    let mut world = World::activated();
+    for _ in 0..64 {
+        world.touch();
+    }
+    world.nvm.fail(true);
+    world.agent().touch();
+    for _ in 0..64 {
+        world.agent().touch();
+        world.run();
+        let now = world.clock.now();
+        assert!(world.agent().poll_timeout().is_none_or(|at| at > now));
+    }
 }

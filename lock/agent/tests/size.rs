@@ -1,0 +1,13 @@
+//! How much RAM a lock gives the agent.
+
+mod common;
+
+use cardea_agent::Agent;
+use common::board::Board;
+
+#[test]
+fn the_agent_fits_eight_kilobytes_with_keys_in_memory() {
+    let size = size_of::<Agent<Board>>();
+    println!("Agent: {size} bytes");
+    assert!(size <= 8 * 1024, "{size} bytes");
+}
