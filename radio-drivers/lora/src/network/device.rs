@@ -287,8 +287,7 @@ impl Device {
         if session.next_down < session.durable_down {
             return None;
         }
-        // No counter, no downlink: neither the frame nor the answer that is owed.
-        self.window = None;
+        // No counter, no frame. An answer that is owed may still go, should the store recover within its window.
         let send = self.queued.take()?;
         shared.outcome(send.handle, Outcome::Failed(Failure::Store));
         Some(send.handle)
