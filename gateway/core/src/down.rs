@@ -133,6 +133,11 @@ impl Downs {
         self.waiting.retain(|w| w.id != id);
     }
 
+    /// Nothing is under way, and the battery's budget is whole.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.len() == 0 && self.on_radio.is_none() && self.receipts.is_empty() && self.bucket.used == 0
+    }
+
     /// Downlinks without an end.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len() + usize::from(self.active.is_some())
@@ -299,7 +304,9 @@ impl Lock {
         if self.link.is_none() && self.down.as_ref().is_none_or(|d| d.waiting.is_empty()) {
             return;
         }
-        self.link(ctx);
+        if self.link.is_none() {
+            self.link(ctx);
+        }
         let (Some(link), down) = (&mut self.link, self.down.get_or_insert_default()) else { return };
         if down.on_radio.is_some() {
             return;

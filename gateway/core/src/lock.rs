@@ -50,6 +50,8 @@ pub(crate) struct Lock {
     pub(crate) recent: Option<Box<Recent>>,
     ready: Option<Ready>,
     timer: Option<Millis>,
+    /// When to see whether this lock has fallen silent and its parts can go.
+    pub(crate) quiet_at: Option<Millis>,
     pub(crate) reported: Option<Millis>,
 }
 
@@ -76,6 +78,7 @@ impl Lock {
             recent: None,
             ready: None,
             timer: None,
+            quiet_at: None,
             reported: None,
         }
     }
@@ -93,6 +96,7 @@ impl Lock {
     }
 
     pub(crate) fn link(&mut self, ctx: &Ctx) -> &mut GatewayLink {
+        self.quiet_at = Some(ctx.now.saturating_add(u64::from(ctx.config.reassembly_ms)));
         let air = self.air;
         self.link.get_or_insert_with(|| {
             Box::new(GatewayLink::new(LinkConfig {
@@ -123,11 +127,30 @@ impl Lock {
         }
         self.serve_down(ctx);
         self.settle(ctx);
+        self.rest(ctx);
         if !ctx.connected || self.is_blocked(ctx) {
             self.make_room(ctx);
         }
         self.reindex(ctx);
         self.rearm(ctx);
+    }
+
+    /// Gives back the memory of a lock that has been silent for as long as its link remembers anything. What it
+    /// may send again after that is known by its uplink id.
+    fn rest(&mut self, ctx: &mut Ctx) {
+        if self.quiet_at.take_if(|at| *at <= ctx.now).is_none() {
+            return;
+        }
+        let idle = |link: &GatewayLink| {
+            link.can_send() && link.poll_timeout().is_none() && !link.has_pending(ctx.now) && link.held() == 0
+        };
+        if self.link.as_ref().is_none_or(|link| idle(link)) && self.down.as_ref().is_none_or(|d| d.is_idle())
+        {
+            self.link = None;
+            self.down = None;
+        } else {
+            self.quiet_at = Some(ctx.now.saturating_add(u64::from(ctx.config.reassembly_ms)));
+        }
     }
 
     /// True if this class of frames stays ours until the platform has seen it.
@@ -282,7 +305,11 @@ impl Lock {
         let link = self.link.as_ref().and_then(|l| l.poll_timeout());
         let down = self.down_due(ctx);
         // Nothing may be due in the past: what could not be done now waits for its cause, not for the clock.
-        let due = [queue, link, down].into_iter().flatten().min().map(|at| at.max(ctx.now.saturating_add(1)));
+        let due = [queue, link, down, self.quiet_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.max(ctx.now.saturating_add(1)));
         if due != self.timer {
             if let Some(at) = self.timer {
                 ctx.timers.remove(&(at, self.id));

@@ -333,6 +333,9 @@ fn platform_custody_ends_with_seen() {
     assert!(bench.sends.is_empty(), "the broker's word is not enough");
     bench.message(&Topic::Seen(LOCK), seen(2), false);
     assert!(bench.sends.is_empty(), "a number that was never given");
+    let stale = cardea_envelope::Seen { v: VERSION, epoch: cardea_envelope::Epoch([8; 8]), seq: 1 };
+    bench.message(&Topic::Seen(LOCK), Encoding::Json.encode(&stale), false);
+    assert!(bench.sends.is_empty(), "numbers of another run");
     bench.message(&Topic::Seen(LOCK), seen(1), false);
     assert_eq!(bench.sends.len(), 1);
     bench.pass(2_000);
@@ -680,6 +683,18 @@ fn goodbye_commits_what_is_held() {
 }
 
 #[test]
-fn an_idle_lock_is_small() {
+fn a_silent_lock_is_small_and_still_known() {
     assert!(size_of::<lock::Lock>() <= 200, "{} bytes", size_of::<lock::Lock>());
+    let mut bench = Bench::new();
+    let datagram = bench.up(LOCK, Class::Log, 1);
+    bench.ack_all();
+    let handle = bench.sends[0].handle;
+    bench.outcome(handle, Outcome::Sent);
+    assert!(bench.relay.locks[&LOCK].link.is_some());
+    bench.pass(130_000);
+    let lock = &bench.relay.locks[&LOCK];
+    assert!(lock.link.is_none() && lock.down.is_none() && lock.queue.is_none());
+    // Its receipt was lost after all.
+    bench.hear(LOCK, &datagram, None);
+    assert_eq!(bench.sends[1].frame, receipt_for(&datagram));
 }
