@@ -256,7 +256,8 @@ impl Device {
         let bare = frame_len.map_or(OVERHEAD - 1, |len| OVERHEAD + len);
         let mut hindrance = Hindrance::Late;
         let usable = slots.iter().position(|slot| match shared.check(now, *slot, bare, deadline) {
-            Ok(_) => true,
+            // An earlier downlink must be over: a device that hears a higher counter first drops the lower one.
+            Ok(_) => slot.at >= self.busy_until,
             Err(reason) => {
                 // What size or airtime forbids in one window, time forbids in the other: the first is the reason.
                 if hindrance == Hindrance::Late {

@@ -198,6 +198,31 @@ fn class_c_tries_a_refused_frame_again_until_its_deadline() {
 }
 
 #[test]
+fn no_downlink_overtakes_another_when_a_device_does_not_wait_for_its_windows() {
+    let (mut site, mut lock) = joined(LorawanClass::A);
+    site.mood = Mood::RefusesOnce("COLLISION_PACKET");
+    let up = lock.up(Vec::new());
+    site.hear(up);
+    site.send(&lock, 1, b"in rx2", 30_000);
+    let first = site.sent.pop().unwrap().1;
+    site.sent.clear();
+    site.pass(500);
+    // Its RX1 would be half a second before the RX2 that is taken, its RX2 is behind it.
+    let up = lock.confirmed(Vec::new());
+    site.hear(up);
+    site.pass(8_000);
+    // At SF12 the first one is on the air until behind that RX2, too: the acknowledgement is left out.
+    assert!(site.sent.is_empty(), "{:?}", site.sent);
+    site.pass(3_000);
+    let up = lock.confirmed(Vec::new());
+    let heard = site.hear(up);
+    site.pass(8_000);
+    let second = site.sent.pop().unwrap().1;
+    assert_eq!(second.tmst, Some(heard.wrapping_add(5_000_000)));
+    assert!(lock.open(&first.data).counter < lock.open(&second.data).counter);
+}
+
+#[test]
 fn nothing_is_sent_after_its_deadline() {
     let (mut site, mut lock) = joined(LorawanClass::A);
     let up = lock.up(Vec::new());
@@ -367,7 +392,7 @@ fn jitter_on_the_way_up_shortens_the_time_that_is_left() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Whatever the order of uplinks, sends, moods and pauses: one outcome per send, every timed downlink in time, and
     /// counters that only rise in the order of emission.

@@ -21,7 +21,7 @@ fn prepared() -> (Site, Vec<Vec<u8>>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn datagrams_of_any_kind_do_not_panic(
