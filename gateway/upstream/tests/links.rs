@@ -88,6 +88,10 @@ async fn a_message_that_was_not_acked_comes_again_and_one_that_was_does_not() {
         connected(&mut handle).await;
         let (_, payload, dup) = event("second again", &mut handle, message).await;
         assert_eq!((payload, dup), (Bytes::from_static(b"second"), true));
+        // The first connection's ack, though its packet id is the same, does not count on this one.
+        handle.ack(second);
+        handle.publish(publish(2, "up", "flush"));
+        event("acked", &mut handle, |e| matches!(e, UpstreamEvent::Acked { .. }).then_some(())).await;
         proxy.set(Mode::Refuse);
         disconnected(&mut handle).await;
         proxy.set(Mode::Pass);
