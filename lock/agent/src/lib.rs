@@ -18,6 +18,7 @@ extern crate std;
 
 mod agent;
 mod board;
+mod boot;
 mod bytes;
 mod client;
 mod config;

@@ -1,0 +1,153 @@
+//! From what NVM holds to a running agent, whatever the last reset interrupted.
+
+use cardea_credentials::{Agreement, LOCK_CWT_LEN, Signer, issue_lock_identity, verify_lock_identity};
+use cardea_framing::{LinkConfig, LockId, LockLink};
+use cardea_resources::{Bolt, EventKind, Op, Outcome};
+use heapless::{Deque, Vec};
+
+use crate::agent::{Agent, DATAGRAM_MAX};
+use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
+use crate::config::Config;
+use crate::error::Error;
+use crate::events::Events;
+use crate::fresh::Tokens;
+use crate::handshake::Handshake;
+use crate::ledger::{Ledger, Replay};
+use crate::limits::Limiter;
+use crate::log::Log;
+use crate::outbox::Outbox;
+use crate::owner::{Owner, owner_code};
+use crate::polls::Polls;
+use crate::session::{Session, sequence_generation};
+use crate::time::{RECORD_LEN, TrustedTime};
+
+impl<B: Board> Agent<B> {
+    /// Starts from what NVM holds. A new lock makes its credential here; a command that a reset interrupted is judged
+    /// by the bolt's sensor and logged.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn boot(mut parts: Parts<B>, config: Config) -> Result<Self, Error> {
+        let now = parts.clock.millis();
+        let cwt = load_credential(&mut parts)?;
+        let lock_id = LockId::from_thumbprint(&parts.identity.public().thumbprint());
+        let owner = Owner::load(&mut parts.storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
+        let has_code = owner_code(&mut parts.storage)?.is_some();
+        let log = Log::load(&mut parts.storage)?;
+        let mut time = TrustedTime::new(config.drift_ppm);
+        let mut record = [0; RECORD_LEN];
+        if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
+            time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
+        }
+        let link = LockLink::new(LinkConfig {
+            retry_ms: config.link_retry_ms,
+            max_attempts: config.link_attempts,
+            reassembly_ms: config.reassembly_ms,
+            max_datagram: DATAGRAM_MAX,
+        });
+        let mut agent = Self {
+            parts,
+            config,
+            lock_id,
+            cwt,
+            owner,
+            has_code,
+            sessions: [const { None }; CONTEXTS],
+            next_generation: 1,
+            ledger: Ledger::default(),
+            tokens: Tokens::default(),
+            time,
+            log,
+            handshake: Handshake::default(),
+            limiter: Limiter::default(),
+            link,
+            outbox: Outbox::default(),
+            events: Events::default(),
+            mtu: 0,
+            polls: Polls::default(),
+            next_heartbeat: now.saturating_add(u64::from(config.heartbeat_ms)),
+            up: false,
+            happened: Deque::new(),
+            dropped: 0,
+        };
+        agent.load_contexts()?;
+        if agent.owner.is_some() {
+            agent.settle_interrupted(now)?;
+            agent.log_event(now, EventKind::Boot, Some(config.firmware.to_u32()));
+        }
+        Ok(agent)
+    }
+
+    fn load_contexts(&mut self) -> Result<(), Error> {
+        let storage = &mut self.parts.storage;
+        let ledger = Ledger::load(storage)?;
+        // Without its replay state, or without an owner, a context must not be used again.
+        let usable = ledger.is_some() && self.owner.is_some();
+        self.ledger = ledger.unwrap_or_default();
+        let mut newest = 0;
+        for (place, replay) in self.ledger.replay.iter_mut().enumerate() {
+            let number = place as u8;
+            newest = newest.max(replay.generation).max(sequence_generation(storage, number)?);
+            let Some(mut session) = Session::load(storage, number)? else { continue };
+            newest = newest.max(session.generation);
+            if !usable {
+                storage.erase(Slot::Context(number))?;
+                continue;
+            }
+            if replay.generation != session.generation {
+                *replay = Replay { generation: session.generation, ..Replay::default() };
+            }
+            session.context = session.context.with_failed_tags(replay.failures);
+            if let Some(slot) = self.sessions.get_mut(place) {
+                *slot = Some(session);
+            }
+        }
+        self.next_generation = newest.saturating_add(1);
+        Ok(())
+    }
+
+    /// A command was committed and the reset came before its outcome was: the bolt says what became of it.
+    fn settle_interrupted(&mut self, now: u64) -> Result<(), Error> {
+        let Some(entry) = self.ledger.interrupted() else { return Ok(()) };
+        let outcome = match (entry.op, self.parts.actuator.bolt()) {
+            (Op::Lock, Bolt::Locked) | (Op::Unlock, Bolt::Unlocked) => Outcome::Done,
+            _ => Outcome::Failed,
+        };
+        let last = self.log.end().checked_sub(1);
+        let logged = match last {
+            Some(last) => self
+                .log
+                .entry(&mut self.parts.storage, last)?
+                .is_some_and(|log| log.command == Some(entry.id)),
+            None => false,
+        };
+        if !logged {
+            self.log_command(now, entry.id, entry.op, outcome);
+        }
+        self.ledger.finish(entry.id, outcome);
+        self.ledger.save(&mut self.parts.storage)?;
+        Ok(())
+    }
+}
+
+/// The lock's CWT: from NVM, or made and stored before anybody sees it.
+fn load_credential<B: Board>(parts: &mut Parts<B>) -> Result<Vec<u8, LOCK_CWT_LEN>, Error> {
+    let mut cwt = Vec::new();
+    cwt.resize_default(LOCK_CWT_LEN).map_err(|_| Error::Damaged(Slot::Identity))?;
+    match parts.storage.read(Slot::Identity, &mut cwt)? {
+        Some(len) => {
+            cwt.truncate(len);
+            let identity = verify_lock_identity(&cwt).map_err(|_| Error::Damaged(Slot::Identity))?;
+            if identity.identity != parts.identity.public() || identity.dh != parts.dh.public() {
+                return Err(Error::Damaged(Slot::Identity));
+            }
+        }
+        None => {
+            let dh = parts.dh.public();
+            let len = issue_lock_identity(&parts.identity, &dh, &mut cwt).map_err(|_| Error::Key)?;
+            cwt.truncate(len);
+            parts.storage.write(Slot::Identity, &cwt)?;
+        }
+    }
+    Ok(cwt)
+}
