@@ -122,7 +122,16 @@ impl Relay {
             self.close(ack, down.lock, &down, ResultState::Expired, None);
             return;
         }
-        let Downlink { id, lock, data, not_after, kind, .. } = down;
+        if down.kind == Kind::Site {
+            // Public and signed, for whoever shows it at the gateway: the activation status. A lock asked for none
+            // and would drop it, so it takes no air from what the lock waits for.
+            let datagram = Bytes::copy_from_slice(&down.data.0);
+            self.ctx.actions.push_back(Action::Site { lock: down.lock, datagram });
+            self.ctx.metrics.downlinks += 1;
+            self.close(ack, down.lock, &down, ResultState::Delivered, None);
+            return;
+        }
+        let Downlink { id, lock, data, not_after, .. } = down;
         if !self.make_room() {
             let known = Known {
                 lock,
@@ -139,10 +148,6 @@ impl Relay {
         }
         self.ctx.metrics.downlinks += 1;
         let data = Bytes::from(data.0);
-        if kind == Kind::Site {
-            // Public and signed, for whoever shows it at the gateway; locks ask for their site messages.
-            self.ctx.actions.push_back(Action::Site { lock, datagram: data.clone() });
-        }
         let left = if wall.synced {
             not_after.saturating_sub(wall.unix_ms)
         } else {

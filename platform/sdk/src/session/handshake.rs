@@ -384,7 +384,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
     }
 
     fn send_edhoc(&mut self, now: Now, gateway: &str, id: LockId, body: &[u8]) -> Result<(), Error> {
-        let not_after = now.unix.saturating_add(self.downlink_life(id));
+        // Late harms nobody here, and six fragments at LoRa's slowest take 18 s: longer than a command may wait.
+        let life = self.downlink_life(id).max(self.config.handshake_ms / 3);
+        let not_after = now.unix.saturating_add(life);
         self.send_down(gateway, id, Kind::PlatformEdhoc, Class::Interactive, body, not_after).map(drop)
     }
 
