@@ -123,7 +123,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         };
         let c_r = self.free_id(id, &c_i)?;
         responder.set_c_r(c_r).map_err(edhoc)?;
-        let by_value = self.locks.get(&id).is_some_and(|l| l.record.stage != Stage::Owned);
+        let by_value = self.locks.get(&id).is_some_and(|l| l.by_value || l.record.stage != Stage::Owned);
         let certificate = self.keys.certificate();
         let kid = platform_kid(certificate);
         let id_cred = if by_value { IdCred::Kcwt(certificate) } else { IdCred::Kid(&kid) };
@@ -183,6 +183,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                     lock.handshakes.clear(); // what else was open is older than these keys
                     lock.handshakes.push(handshake);
                     lock.limits.success();
+                    lock.by_value = false;
                 }
                 self.advance(now, id)
             }
@@ -348,7 +349,15 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 self.send_status(now, gateway, id, uplink, thumbprint, outcome)?;
                 EdhocError::Authentication
             }
-            Refusal::Failed(error) => error,
+            Refusal::Failed(error) => {
+                if error == EdhocError::PeerError(ErrorMessage::UnknownCredential.code())
+                    && let Some(lock) = self.locks.get_mut(&id)
+                {
+                    // A lock after an owner reset, or one that pinned an older certificate.
+                    lock.by_value = true;
+                }
+                error
+            }
         };
         let Some(answer) = ErrorMessage::answering(error, SUITES) else { return Ok(()) };
         let mut reply = vec![0; 96];

@@ -12,6 +12,8 @@ pub(super) struct Lock {
     pub(super) contexts: Vec<Session>,
     pub(super) handshakes: Vec<Handshake>,
     pub(super) limits: Limits,
+    /// It did not know our `kid`: the next message_2 brings the certificate itself.
+    pub(super) by_value: bool,
     pub(super) challenge: Option<Challenge>,
     /// Oldest first.
     pub(super) commands: Vec<Pending>,
@@ -39,6 +41,7 @@ impl Lock {
             contexts: Vec::new(),
             handshakes: Vec::new(),
             limits: Limits::default(),
+            by_value: false,
             challenge: None,
             commands: Vec::new(),
             awake_until: 0,
