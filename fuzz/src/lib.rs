@@ -13,6 +13,7 @@ pub mod lora;
 pub mod oscore;
 pub mod relay;
 pub mod resources;
+pub mod sdk;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -44,4 +45,6 @@ pub const TARGETS: &[Target] = &[
     ("relay_frames", relay::relay_frames),
     ("relay_message", relay::relay_message),
     ("resources_decode", resources::resources_decode),
+    ("sdk_message", sdk::sdk_message),
+    ("sdk_uplink", sdk::sdk_uplink),
 ];

@@ -1,0 +1,166 @@
+//! The program as people meet it, with a real mosquitto.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+const LOCK: &str = "0123456789abcdef";
+
+fn program(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cardea-platform"));
+    command.arg("--dir").arg(dir).args(args).env("RUST_LOG", "info").stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    program(dir, args).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Ends the process with the test, whatever happens.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn initialised() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["init"]);
+    assert!(output.status.success(), "{}", text(&output));
+    dir
+}
+
+/// A valid owner code in its text form.
+fn code_file(dir: &Path) -> String {
+    let path = dir.join("code");
+    let code = cardea_sdk::OwnerCode::from_bytes([7; 16]);
+    fs::write(&path, format!("{}\n", code.reveal())).unwrap();
+    path.to_str().unwrap().into()
+}
+
+fn mosquitto(dir: &Path) -> (Guard, String) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = dir.join("mosquitto.conf");
+    fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+    let child =
+        Command::new("/usr/sbin/mosquitto").arg("-c").arg(&config).stderr(Stdio::null()).spawn().unwrap();
+    (Guard(child), format!("mqtt://127.0.0.1:{port}"))
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn init_makes_private_files_prints_the_root_and_never_replaces_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["--json", "init"]);
+    let printed = text(&output);
+    assert!(output.status.success(), "{printed}");
+    let root = printed.split("\"root\":\"").nth(1).unwrap();
+    assert!(root[..64].bytes().all(|b| b.is_ascii_hexdigit()));
+    for file in ["owner-root.key", "platform-dh.key", "platform-sign.key", "platform.cwt", "state.db"] {
+        let mode = fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    let key = fs::read(dir.path().join("owner-root.key")).unwrap();
+    let output = run(dir.path(), &["init"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("already holds a platform"), "{}", text(&output));
+    assert_eq!(fs::read(dir.path().join("owner-root.key")).unwrap(), key);
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let empty = tempfile::tempdir().unwrap();
+    let dir = initialised();
+    let code = code_file(dir.path());
+    let wrong = dir.path().join("wrong");
+    fs::write(&wrong, "0000-0000").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    let cases: &[(&Path, &[&str], &str)] = &[
+        (empty.path(), &["locks"], "cardea-platform init"),
+        (empty.path(), &["unlock", LOCK], "cardea-platform init"),
+        (dir.path(), &["unlock", LOCK], "cardea-platform serve --broker"),
+        (dir.path(), &["serve"], "--broker"),
+        (dir.path(), &["--broker", "http://x", "serve"], "expected mqtt://"),
+        (dir.path(), &["--broker", "mqtt://x:0", "serve"], "no usable host"),
+        (dir.path(), &["enroll", "xyz", "--code-file", &code], "16 hexadecimal digits"),
+        (dir.path(), &["enroll", LOCK, "--code-file", "/does/not/exist"], "/does/not/exist"),
+        (dir.path(), &["enroll", LOCK], "no owner code given"),
+        (dir.path(), &["unlock", LOCK, "--timeout", "0"], "0.1 to 3600"),
+        (dir.path(), &["log", LOCK], "not enrolled here"),
+    ];
+    for (dir, args, wanted) in cases {
+        let output = run(dir, args);
+        let printed = text(&output);
+        assert!(!output.status.success() && printed.contains(wanted), "{args:?}: {printed}");
+        assert!(!printed.contains("panicked"), "{printed}");
+    }
+    let output = run(dir.path(), &["enroll", LOCK, "--code-file", wrong]);
+    assert!(text(&output).contains("mistyped"), "{}", text(&output));
+    // A key that others can read is not used.
+    let key = dir.path().join("platform-dh.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let output = run(dir.path(), &["locks"]);
+    assert!(text(&output).contains("chmod 600"), "{}", text(&output));
+}
+
+#[test]
+fn serve_answers_the_other_commands_and_survives_its_broker() {
+    let dir = initialised();
+    let broker_dir = tempfile::tempdir().unwrap();
+    let (broker, url) = mosquitto(broker_dir.path());
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    let mut serve = Guard(program(dir.path(), &["--broker", &url, "serve"]).stderr(log).spawn().unwrap());
+    let logged = |what: &str| fs::read_to_string(dir.path().join("log")).unwrap().contains(what);
+    wait_for("the connection", || logged("broker: connected"));
+    let mode = fs::metadata(dir.path().join("socket")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let output = run(dir.path(), &["enroll", LOCK, "--code-file", &code_file(dir.path())]);
+    assert!(output.status.success(), "{}", text(&output));
+    let output = run(dir.path(), &["--json", "locks"]);
+    assert!(
+        text(&output).contains(LOCK) && text(&output).contains("\"stage\":\"enrolled\""),
+        "{}",
+        text(&output)
+    );
+    let output = run(dir.path(), &["unlock", LOCK, "--timeout", "0.3"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("the lock has done nothing"), "{}", text(&output));
+
+    // A second one would hand out the same sequence numbers.
+    let output = run(dir.path(), &["--broker", &url, "serve"]);
+    assert!(text(&output).contains("in use"), "{}", text(&output));
+    assert!(run(dir.path(), &["locks"]).status.success(), "and the first still answers");
+
+    drop(broker);
+    wait_for("the loss", || logged("broker: gone"));
+    assert!(run(dir.path(), &["locks"]).status.success());
+    assert_eq!(serve.0.try_wait().unwrap(), None, "serve stays");
+
+    Command::new("kill").args(["-TERM", &serve.0.id().to_string()]).status().unwrap();
+    wait_for("the end", || serve.0.try_wait().unwrap().is_some());
+    assert!(!dir.path().join("socket").exists());
+    // Alone, on the same state.
+    let output = run(dir.path(), &["locks"]);
+    assert!(text(&output).contains(LOCK), "{}", text(&output));
+}
