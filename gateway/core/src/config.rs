@@ -51,7 +51,8 @@ pub struct Config {
     pub hold_ms: u32,
     /// How long before a sleepy lock's window closes the relay decides what goes into it. Default 60.
     pub window_edge_ms: u32,
-    /// Most bytes in the outbox (64 are counted for a row's own needs). Default 256 MiB.
+    /// Most bytes in the outbox (64 are counted for a row's own needs); what comes while room is being made may
+    /// exceed it by a few parts in a hundred until the next frame. Default 256 MiB.
     pub outbox_bytes: u64,
     /// Most bytes of one lock in the outbox. Default 4 MiB.
     pub lock_bytes: u64,

@@ -265,21 +265,27 @@ impl Queue {
         gained
     }
 
-    /// Drops waiting items from the end of the memory that the disk holds as well; gives how many.
+    /// Drops waiting items from the end of the memory that the disk holds as well; gives how many. Newer ones
+    /// that are still on their way to the disk stay, behind the range that is only there.
     pub(crate) fn evict(&mut self) -> usize {
+        let Some(Segment::Ram(items)) = self.segments.back_mut() else { return 0 };
+        let newer = items.iter().rev().take_while(|i| !i.is_only_a_copy()).count();
+        let mut tail = items.split_off(items.len().saturating_sub(newer));
         let mut evicted = 0;
         let mut range: Option<(u64, u64)> = None;
-        if let Some(Segment::Ram(items)) = self.segments.back_mut() {
-            while items.back().is_some_and(Item::is_only_a_copy) {
-                let Some(item) = items.pop_back() else { break };
-                let row = item.row.row;
-                range = Some((row.saturating_sub(1), range.map_or(row, |(_, through)| through)));
-                evicted += 1;
-            }
+        while items.back().is_some_and(Item::is_only_a_copy) {
+            let Some(item) = items.pop_back() else { break };
+            let row = item.row.row;
+            range = Some((row.saturating_sub(1), range.map_or(row, |(_, through)| through)));
+            evicted += 1;
         }
-        if let Some((after, through)) = range {
-            self.segments.push_back(Segment::Disk { after, through });
-            self.join();
+        match range {
+            Some((after, through)) => {
+                self.segments.push_back(Segment::Disk { after, through });
+                self.segments.push_back(Segment::Ram(tail));
+                self.join();
+            }
+            None => items.append(&mut tail),
         }
         evicted
     }

@@ -125,6 +125,8 @@ pub enum Change {
         lock: Option<LockId>,
         /// How much to free.
         bytes: u64,
+        /// How much more to free at the same time, but of the last class that had to be touched only.
+        spare: u64,
     },
     /// Remember a gap of frames that never reached the store; merged with one of the same lock and class.
     InsertGap(Gap),

@@ -376,7 +376,7 @@ fn the_outbox_is_bounded_and_says_what_it_drops() {
         bench.up(LOCK, Class::Telemetry, number);
     }
     let changes: Vec<Change> = bench.writes.iter().flat_map(|(_, c)| c.clone()).collect();
-    assert_eq!(changes.last(), Some(&Change::Shed { lock: None, bytes: 94 }));
+    assert_eq!(changes.last(), Some(&Change::Shed { lock: None, bytes: 94, spare: 14 }));
     assert_eq!(changes.iter().filter(|c| matches!(c, Change::Shed { .. })).count(), 1);
     // The store answers; the gap reaches the broker and is forgotten only then.
     let gap =

@@ -162,20 +162,22 @@ impl Lock {
         }
         ctx.write(changes, Purpose::Rows(self.id, rows));
 
+        // Room is made in pieces worth a search, but no class pays for the convenience of a lower one.
         let over = |stored: u64, shedding: u64, most: u64| {
-            let excess = stored.saturating_sub(shedding).saturating_sub(most);
-            // Room is made in pieces worth a transaction.
-            (excess > 0).then(|| excess.max(most / 64))
+            let bytes = stored.saturating_sub(shedding).saturating_sub(most);
+            (bytes > 0).then_some((bytes, most / 64))
         };
-        if let Some(bytes) = over(queue.stored_weight, queue.shedding, ctx.config.lock_bytes) {
-            queue.shedding = queue.shedding.saturating_add(bytes);
-            ctx.shedding = ctx.shedding.saturating_add(bytes);
+        if let Some((bytes, spare)) = over(queue.stored_weight, queue.shedding, ctx.config.lock_bytes) {
+            let all = bytes.saturating_add(spare);
+            queue.shedding = queue.shedding.saturating_add(all);
+            ctx.shedding = ctx.shedding.saturating_add(all);
             let lock = Some(self.id);
-            ctx.write(vec![Change::Shed { lock, bytes }], Purpose::Shed(lock, bytes));
+            ctx.write(vec![Change::Shed { lock, bytes, spare }], Purpose::Shed(lock, all));
         }
-        if let Some(bytes) = over(ctx.stored_weight, ctx.shedding, ctx.config.outbox_bytes) {
-            ctx.shedding = ctx.shedding.saturating_add(bytes);
-            ctx.write(vec![Change::Shed { lock: None, bytes }], Purpose::Shed(None, bytes));
+        if let Some((bytes, spare)) = over(ctx.stored_weight, ctx.shedding, ctx.config.outbox_bytes) {
+            let all = bytes.saturating_add(spare);
+            ctx.shedding = ctx.shedding.saturating_add(all);
+            ctx.write(vec![Change::Shed { lock: None, bytes, spare }], Purpose::Shed(None, all));
         }
     }
 

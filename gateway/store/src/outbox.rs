@@ -39,7 +39,7 @@ pub(crate) fn apply(c: &Connection, change: &Change, dropped: &mut Dropped) -> r
         Change::InsertRow(row) => insert(c, row),
         Change::DeleteRow(row) => delete(c, *row),
         Change::DropRow(row) => drop_row(c, *row, dropped),
-        Change::Shed { lock, bytes } => shed(c, *lock, *bytes, dropped),
+        Change::Shed { lock, bytes, spare } => shed(c, *lock, *bytes, *spare, dropped),
         Change::InsertGap(gap) => {
             dropped.gap(add_gap(c, gap)?);
             Ok(())
@@ -133,18 +133,29 @@ fn drop_row(c: &Connection, row: u64, dropped: &mut Dropped) -> rusqlite::Result
     Ok(())
 }
 
-/// Drops the oldest rows of the lowest class until so many bytes are free.
-fn shed(c: &Connection, lock: Option<LockId>, bytes: u64, dropped: &mut Dropped) -> rusqlite::Result<()> {
+/// Drops the oldest rows of the lowest class until so many bytes are free, and some to spare of the last class
+/// that had to be touched.
+fn shed(
+    c: &Connection,
+    lock: Option<LockId>,
+    bytes: u64,
+    spare: u64,
+    dropped: &mut Dropped,
+) -> rusqlite::Result<()> {
+    let enough = bytes.saturating_add(spare);
     let mut freed = 0_u64;
     for class in Class::ALL.into_iter().rev() {
-        while freed < bytes {
+        if freed >= bytes {
+            break;
+        }
+        while freed < enough {
             let oldest = oldest(c, lock, class)?;
             if oldest.is_empty() {
                 break;
             }
             let mut gaps: Vec<Gap> = Vec::new();
             for gone in oldest {
-                if freed >= bytes {
+                if freed >= enough {
                     break;
                 }
                 delete(c, gone.shed.row)?;

@@ -180,7 +180,7 @@ fn room_is_made_from_the_oldest_of_the_lowest_class() {
         insert(5, LOCK, Class::Log),
     ]);
     // Two rows' worth: the bulk one, then the older telemetry.
-    let (shed, gaps) = bench.must(vec![Change::Shed { lock: None, bytes: weight + 1 }]);
+    let (shed, gaps) = bench.must(vec![Change::Shed { lock: None, bytes: weight + 1, spare: 0 }]);
     assert_eq!(shed.iter().map(|s| s.row).collect::<Vec<_>>(), [3, 2]);
     assert_eq!(gaps.len(), 2);
     let gap = |frames, first, last| Gap {
@@ -194,7 +194,7 @@ fn room_is_made_from_the_oldest_of_the_lowest_class() {
     assert_eq!(gaps[1], gap(1, 1_002, 1_002));
     // The next drop widens the same gap, which keeps its id; another lock's rows are not touched.
     bench.must(vec![insert(6, OTHER, Class::Bulk)]);
-    let (shed, gaps) = bench.must(vec![Change::Shed { lock: Some(LOCK), bytes: 1 }]);
+    let (shed, gaps) = bench.must(vec![Change::Shed { lock: Some(LOCK), bytes: 1, spare: 999 }]);
     assert_eq!((shed[0].row, shed.len()), (4, 1));
     assert_eq!(gaps, [gap(2, 1_002, 1_004)]);
     // A gap that grew meanwhile is not deleted by the acknowledgement of what it was.
