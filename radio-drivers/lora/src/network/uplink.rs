@@ -75,7 +75,7 @@ impl Network {
         let now = heard.now;
         let owners = (data.dev_addr, LockId([0; 8]))..=(data.dev_addr, LockId([0xff; 8]));
         let mut found = None;
-        for (_, lock) in self.by_dev_addr.range(owners) {
+        'owners: for (_, lock) in self.by_dev_addr.range(owners) {
             let Some(device) = self.devices.get(lock).filter(|device| !device.being_replaced) else {
                 continue;
             };
@@ -88,7 +88,7 @@ impl Network {
                 let (Counter::Repeat(full) | Counter::New(full)) = counter;
                 if data.verify(&session.network_key, full) {
                     found = Some((*lock, counter, pending));
-                    break;
+                    break 'owners;
                 }
             }
         }

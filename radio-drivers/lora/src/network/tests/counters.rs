@@ -166,3 +166,23 @@ fn a_restart_jumps_over_what_may_have_been_used() {
     site.hear(up);
     assert!(site.take_up().is_some());
 }
+
+#[test]
+fn two_devices_with_one_dev_addr_are_told_apart_by_their_keys() {
+    let (mut site, mut first) = joined(LorawanClass::A);
+    let mut second = Lock::new(2, LorawanClass::A);
+    site.admit(&second);
+    site.join(&mut second);
+    assert_ne!(first.dev_addr, second.dev_addr, "never by ourselves");
+    let key = RecordKey::Active(second.id).encode();
+    let (_, mut record) = site.store.snapshot().into_iter().find(|(k, _)| *k == key).unwrap();
+    record[1..5].copy_from_slice(&first.dev_addr);
+    site.store.commit_now(vec![cardea_radio::Change { key, value: Some(record) }]).unwrap();
+    second.dev_addr = first.dev_addr;
+    let mut site = Site::restart(LoraConfig::default(), site.store, site.now);
+    for lock in [&mut first, &mut second] {
+        let up = lock.up(b"me".to_vec());
+        site.hear(up);
+        assert_eq!(site.take_up().unwrap().lock, lock.id);
+    }
+}
