@@ -223,3 +223,27 @@ fn the_marker_discards_contexts_where_the_inode_cannot_tell() {
     });
     assert!(!world.dir.path().join("restored").exists());
 }
+
+#[test]
+fn a_lock_after_an_owner_reset_is_owned_until_its_owner_enrolls_it_again() {
+    let mut world = World::activated(listening());
+    // What an owner reset does in the lock: owner and sessions go, a code is there again.
+    let code = OwnerCode::from_bytes([9; 16]);
+    {
+        use cardea_agent::{Slot, Storage as _};
+        for slot in [Slot::Owner, Slot::Context(0), Slot::Context(1)] {
+            world.nvm.erase(slot).unwrap();
+        }
+        cardea_agent::provision(&mut world.nvm, &code).unwrap();
+    }
+    world.reset_lock();
+    world.run(); // it does not know the platform's kid, and says so
+    world.live(60_000); // the certificate comes by value now
+    assert_eq!(statuses(&world).last(), Some(&Activation::Owned));
+    assert_eq!(world.agent().owner(), None);
+    world.enroll(&code);
+    world.reset_lock();
+    world.run();
+    assert!(world.agent().owner().is_some(), "{:?}", world.told);
+    assert_eq!(statuses(&world).last(), Some(&Activation::Activated));
+}

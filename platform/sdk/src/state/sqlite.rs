@@ -432,3 +432,88 @@ impl State for SqliteState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> ContextRecord {
+        ContextRecord {
+            id: 0,
+            lock: LockId([1; 8]),
+            algorithm: 10,
+            secret: Zeroizing::new(vec![2; 16]),
+            salt: vec![3; 8],
+            own_id: vec![4],
+            peer_id: vec![5],
+            phase: Phase::Unconfirmed,
+            reserved: 0,
+            failed_tags: 0,
+            created: 6,
+            retired: None,
+        }
+    }
+
+    #[test]
+    fn the_replay_set_is_exact_in_any_order() {
+        let mut state = SqliteState::in_memory().unwrap();
+        let id = state.add_context(&context()).unwrap();
+        let other = state.add_context(&context()).unwrap();
+        for piv in [5, 0, 2, 1, 1 << 39, 3, 4, 7] {
+            assert!(!state.remembers(id, piv).unwrap(), "{piv}");
+            assert!(state.remember(id, piv).unwrap(), "{piv}");
+            assert!(!state.remember(id, piv).unwrap(), "{piv}");
+        }
+        assert!(!state.remembers(id, 6).unwrap());
+        assert!(!state.remembers(other, 5).unwrap());
+        // What lies below the floor costs no row.
+        let rows: i64 = state.db.query_row("SELECT count(*) FROM replay", [], |r| r.get(0)).unwrap();
+        assert_eq!(rows, 2);
+    }
+
+    #[test]
+    fn a_reservation_only_rises_and_a_row_number_never_returns() {
+        let mut state = SqliteState::in_memory().unwrap();
+        let mut record = context();
+        record.id = state.add_context(&record).unwrap();
+        for (reserved, stored) in [(64, 64), (0, 64), (128, 128)] {
+            record.reserved = reserved;
+            state.update_context(&record).unwrap();
+            assert_eq!(state.contexts().unwrap()[0].reserved, stored);
+        }
+        let old = record.id;
+        state.discard_contexts().unwrap();
+        assert!(state.add_context(&record).unwrap() > old);
+    }
+
+    #[test]
+    fn what_was_not_committed_did_not_happen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let mut state = SqliteState::open(&path, false).unwrap();
+        state.begin().unwrap();
+        let id = state.add_context(&context()).unwrap();
+        state.commit().unwrap();
+        state.begin().unwrap();
+        state.remember(id, 1).unwrap();
+        drop(state);
+        let mut state = SqliteState::open(&path, false).unwrap();
+        assert!(!state.remembers(id, 1).unwrap());
+        assert_eq!(state.contexts().unwrap().len(), 1);
+        drop(state);
+        let mut state = SqliteState::open(&path, true).unwrap();
+        assert!(state.contexts().unwrap().is_empty(), "restored");
+    }
+
+    #[test]
+    fn a_damaged_or_newer_file_is_an_error_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        fs::write(&path, [0x55; 8192]).unwrap();
+        assert!(matches!(SqliteState::open(&path, false), Err(Error::State(_))));
+        assert_eq!(fs::read(&path).unwrap(), [0x55; 8192]);
+        let path = dir.path().join("newer.db");
+        SqliteState::open(&path, false).unwrap().db.execute_batch("PRAGMA user_version=99").unwrap();
+        assert!(matches!(SqliteState::open(&path, false), Err(Error::State(why)) if why.contains("99")));
+    }
+}
