@@ -247,3 +247,14 @@ fn a_lock_after_an_owner_reset_is_owned_until_its_owner_enrolls_it_again() {
     assert!(world.agent().owner().is_some(), "{:?}", world.told);
     assert_eq!(statuses(&world).last(), Some(&Activation::Activated));
 }
+
+#[test]
+fn a_gateway_name_that_no_status_could_be_addressed_to_is_not_heard() {
+    let mut world = World::new(listening());
+    world.enroll(&CODE);
+    world.topics = cardea_envelope::Topics::new("cardea/v1", &"g".repeat(70)).unwrap();
+    world.boot();
+    world.run();
+    assert!(world.downs.is_empty());
+    assert!(world.core.as_ref().unwrap().counters().malformed > 0);
+}

@@ -96,7 +96,8 @@ impl Route {
         let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?;
         let (name, _) = rest.split_once('/')?;
         if !self.gateways.contains_key(name) {
-            if self.gateways.len() >= MAX_GATEWAYS {
+            // A longer name could not be the audience of a site message.
+            if self.gateways.len() >= MAX_GATEWAYS || name.len() > cardea_credentials::MAX_AUDIENCE {
                 return None;
             }
             let topics = Topics::new(&self.prefix, name).ok()?;
