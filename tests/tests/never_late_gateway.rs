@@ -33,7 +33,7 @@ fn command(id: u8, lock: LockId, not_after: u64) -> Downlink {
 
 struct Site {
     _dir: tempfile::TempDir,
-    _broker: Broker,
+    broker: Broker,
     daemon: Daemon,
     radio: LoopRadio,
     spy: Spy,
@@ -60,7 +60,18 @@ impl Site {
             });
         }
         radio.run_until("quiet", LIMIT, |r| r.unreceipted() == 0);
-        Self { _dir: dir, _broker: broker, daemon, radio, spy, topics }
+        Self { _dir: dir, broker, daemon, radio, spy, topics }
+    }
+
+    /// Makes the broker forget the gateway's session: a clean one takes its place and leaves.
+    fn forget_session(&self) {
+        let options = rumqttc::MqttOptions::new("gw-test", "127.0.0.1", self.broker.port);
+        let (client, mut connection) = rumqttc::Client::new(options, 10);
+        client.disconnect().unwrap();
+        let left = |e: &Result<_, _>| {
+            e.is_err() || matches!(e, Ok(rumqttc::Event::Outgoing(rumqttc::Outgoing::Disconnect)))
+        };
+        assert!(connection.iter().any(|event| left(&event)));
     }
 
     fn send(&self, down: &Downlink, retain: bool) {
@@ -144,8 +155,13 @@ fn retained_expired_unknown_and_oversized_commands_do_nothing() {
     assert_eq!(site.heard(0), 1);
 
     // Retained at the broker before the gateway subscribes: delivered to it with the retain flag at each start.
+    // (In a session that the broker kept, the publish itself would wait too, without the flag, as every live one
+    // comes: that one is an ordinary command, executed once and before its time is over.)
     site.daemon.kill();
+    site.forget_session();
     site.send(&command(11, lock_id(1), now() + 60_000), true);
+    let there = site.topics.name(&Topic::Down(lock_id(1)));
+    site.spy.wait("/down", |m| (m.topic == there).then_some(()));
     site.daemon.up();
     site.radio.announce();
     let retained = site.terminal(11);
