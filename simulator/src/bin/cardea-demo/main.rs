@@ -205,18 +205,23 @@ async fn tell(
     story.say("all three locks are activated: both sides proved the owner code, and the gateway saw neither");
 
     let [sleepy, _, listening] = doors.as_slice() else { bail!("there should be three locks") };
+    story
+        .say(&format!("{listening}: it has its own windows to keep after each uplink; until it is idle ..."));
+    story.idle(listening, Duration::from_secs(10)).await;
     let status = platform.status(listening.id, Duration::from_secs(60)).await?;
     if !matches!(status, Outcome::Status { bolt: Bolt::Locked, .. }) {
         bail!("status of {listening}: {status}");
     }
     story.say(&format!("{listening}: status {status}"));
 
+    story.idle(listening, Duration::from_secs(10)).await;
     let first = act(story, &platform, listening, Ask::Unlock, Bolt::Unlocked).await?;
     story.say(&format!(
         "{listening}: unlock answered in {first} ms; it listens always, at SF12 in its window RX2"
     ));
     act(story, &platform, listening, Ask::Lock, Bolt::Locked).await?;
 
+    story.idle(sleepy, Duration::from_secs(15)).await;
     story.say(&format!("{sleepy}: an unlock waits for it; in 3 s somebody touches it"));
     let touched = async {
         tokio::time::sleep(Duration::from_secs(3)).await;

@@ -112,6 +112,25 @@ impl Story {
         }
     }
 
+    /// Waits until a lock has neither sent nor heard anything for a while.
+    pub(crate) async fn idle(&self, door: &Door, quiet: Duration) {
+        loop {
+            let before = self.frames(door.number);
+            tokio::time::sleep(quiet).await;
+            if self.frames(door.number) == before {
+                return;
+            }
+        }
+    }
+
+    fn frames(&self, of: u64) -> usize {
+        let frame = |seen: &Seen| match seen {
+            Seen::Lock(number, Happening::Sent(_) | Happening::Heard(_)) if *number == of => Some(()),
+            _ => None,
+        };
+        self.all(frame).len()
+    }
+
     pub(crate) fn follow_platform(&self, platform: &Platform) {
         let (story, mut events) = (self.clone(), platform.subscribe());
         tokio::spawn(async move {
