@@ -232,7 +232,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let sealed = self.seal_request(id, &request)?;
         let Some((body, row, piv)) = sealed else { return Ok(()) };
         let life = self.downlink_life(id);
-        let retry = if sleepy { life } else { self.config.retry_ms };
+        // While the gateway may still deliver it, a repeat only costs air; its word that it gave up comes earlier.
+        let retry = if sleepy { life } else { self.config.retry_ms.max(life) };
         let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) else {
             return Ok(());
         };
@@ -332,6 +333,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             pending.in_flight = false;
             pending.next = now.mono;
             return self.advance(now, id);
+        }
+        // A request that went out before the Echo was known says nothing about the one that carries it.
+        if code == Code::UNAUTHORIZED && pending.echoed && !pending.row.sent.is_empty() {
+            return Ok(());
         }
         let rejected = Outcome::Rejected { code: code.to_string() };
         let outcome = match ask {

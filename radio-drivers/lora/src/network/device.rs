@@ -169,7 +169,9 @@ impl Device {
         self.told = Some(mtu_down);
         let sleepy = self.identity.class == LorawanClass::A;
         // Class A answers with its next uplink, which is some polls away; class C as soon as its duty cycle lets it.
-        let (retry_ms, life_ms) = if sleepy { (20_000, 30_000) } else { (8_000, 10_000) };
+        // A class C device may be in the windows of an uplink (6 s) and hear at SF12 (3 s); its receipt follows its
+        // answer, and that has windows of its own.
+        let (retry_ms, life_ms) = if sleepy { (20_000, 30_000) } else { (12_000, 20_000) };
         shared.events.push_back(Event::Link { lock, mtu_down, sleepy, retry_ms, life_ms });
     }
 
