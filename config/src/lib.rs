@@ -1,7 +1,7 @@
 //! The typed configuration of a Cardea gateway.
 //!
 //! [`Config`] is the whole of it: what a key is called, what it means, its default and its range are written
-//! once, in [`sections`], and everything else is made from there: the parser, the commented
+//! once, in `sections.rs`, and everything else is made from there: the parser, the commented
 //! [`template`], the JSON [`schema`] and the list that an unknown key is compared with.
 //!
 //! ```

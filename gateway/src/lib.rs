@@ -6,11 +6,11 @@
 //! could are not among its dependencies.
 //!
 //! - [`cli`]: arguments and what is printed
-//! - [`run`]: start to stop
-//! - [`relay_loop`]: the one task that owns the relay
-//! - [`supervisor`]: starts parts again that end or panic
-//! - [`server`], [`metrics`]: the control socket and `/metrics`
-//! - [`clock`], [`identity`], [`logging`], [`service`]: what the operating system knows
+//! - [`run()`]: start to stop
+//! - `relay_loop`: the one task that owns the relay
+//! - `supervisor`: starts parts again that end or panic
+//! - `server`, `metrics`: the control socket and `/metrics`
+//! - `clock`, `identity`, `logging`, `service`: what the operating system knows
 
 pub mod cli;
 mod clock;
