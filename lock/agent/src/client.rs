@@ -97,6 +97,7 @@ impl<B: Board> Agent<B> {
             match session.context.unprotect_response(&sent.binding, coap, &mut plain) {
                 Ok((len, _)) => {
                     let asked = sent.at;
+                    self.link.abandon(handle); // What is answered has arrived.
                     if self.heard(place) {
                         let Ok(inner) = Message::parse(plain.get(..len).unwrap_or_default()) else { return };
                         self.answered(now, handle, asked, &inner);

@@ -115,6 +115,15 @@ impl Events {
             .nth(skip)
     }
 
+    /// The platform has shown that the event sent at that time has arrived; gives its handle.
+    pub(crate) fn arrived(&mut self, sent_at: u64) -> Option<u64> {
+        self.queue.iter_mut().find_map(|event| {
+            let sent = event.sent.as_mut().filter(|sent| sent.at == sent_at)?;
+            sent.delivered = true;
+            Some(event.handle)
+        })
+    }
+
     pub(crate) fn remove(&mut self, handle: u64) {
         self.queue.retain(|event| event.handle != handle);
     }

@@ -109,8 +109,7 @@ impl<B: Board> Agent<B> {
             // One rule without exception: whatever the first request after a boot is, and whatever challenge it
             // carries, only the Echo of a 4.01 ends the state in which it may be a replay. Until then no answer may
             // borrow its nonce.
-            fresh =
-                token.ok().flatten().and_then(|token| self.tokens.redeem(now, exchange.generation, token));
+            fresh = token.ok().flatten().and_then(|token| self.redeem(now, exchange.generation, token));
             if !fresh.is_some_and(|(kind, _)| kind == TokenKind::Echo) {
                 return self.ask_echo(now, &mut exchange);
             }
@@ -133,7 +132,7 @@ impl<B: Board> Agent<B> {
         let mut spend = |agent: &mut Self| {
             fresh
                 .take()
-                .or_else(|| token.and_then(|token| agent.tokens.redeem(now, exchange.generation, token)))
+                .or_else(|| token.and_then(|token| agent.redeem(now, exchange.generation, token)))
                 .map(|(_, age)| age)
         };
         let answer = match (resource, request.code()) {
@@ -159,6 +158,18 @@ impl<B: Board> Agent<B> {
             Some(answer) => self.reply(&mut exchange, answer),
             None => self.ask_echo(now, &mut exchange),
         }
+    }
+
+    /// Redeems a token. Whoever returns an event's challenge has the event: its datagram need not wait for a receipt
+    /// any more, and the answer does not have to wait for that datagram.
+    fn redeem(&mut self, now: u64, generation: u32, token: &[u8]) -> Option<(TokenKind, u64)> {
+        let (kind, age) = self.tokens.redeem(now, generation, token)?;
+        if kind == TokenKind::Challenge
+            && let Some(handle) = self.events.arrived(now.saturating_sub(age))
+        {
+            self.link.abandon(handle);
+        }
+        Some((kind, age))
     }
 
     fn must_echo(&self, place: usize) -> bool {
