@@ -66,6 +66,26 @@ fn a_command_comes_with_the_answer_to_a_touch() {
     assert_eq!(outcome(&reply).outcome, Outcome::Done);
 }
 
+/// One frame goes down in a window, and the command went before the receipt of the touch.
+#[test]
+fn the_answer_to_a_command_does_not_wait_for_the_receipt_of_the_touch() {
+    let mut world = World::activated_with(class_a());
+    world.live(60_000);
+    world.platform.events.clear();
+    world.agent().touch();
+    let mut frame = [0; 256];
+    let Some(Output::Frame(len)) = world.agent().poll_transmit(MTU, &mut frame) else { panic!() };
+    world.platform.uplink(&frame[..len]);
+    let challenge = world.platform.events.last().unwrap().challenge;
+    world.clock.advance(5_000);
+    let request = world.platform.request("l", Code::POST, &command(1, Op::Unlock, None), Some(&challenge));
+    world.agent().handle_frame(&request);
+    let Some(Output::Frame(len)) = world.agent().poll_transmit(MTU, &mut frame) else { panic!() };
+    world.platform.replies.clear();
+    world.platform.uplink(&frame[..len]);
+    assert_eq!(outcome(&world.platform.replies[0]).outcome, Outcome::Done);
+}
+
 #[test]
 fn interactive_frames_come_in_two_sizes_only() {
     let mut world = World::activated();
