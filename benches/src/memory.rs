@@ -18,9 +18,7 @@ pub fn report(scale: &Scale) {
         let more = format!("[lora]\nenabled = true\nbind = \"127.0.0.1:{lora}\"\n");
         let mut daemon = Daemon::start(dir.path(), broker.port, &more);
         let mut radio = LoopRadio::new(daemon.loopback, locks, 5_000);
-        for labels in radio.labels().chunks(500) {
-            daemon.admit(labels);
-        }
+        daemon.admit(&radio.labels());
         // Every lock speaks once, so that its state exists.
         for id in radio.locks.keys().copied().collect::<Vec<_>>() {
             let body = [&[0x09, 0][..], &id.0, &[0x5A; 30]].concat();

@@ -57,10 +57,11 @@ enum Command {
 enum Locks {
     /// List them (what `cardea locks` does, too).
     List,
-    /// Let a lock in by the text on its radio label (`cardea:1/…`), or `-` to read it from standard input.
+    /// Let locks in by the text on their radio labels (`cardea:1/…`), or `-` to read one a line from standard input.
     Admit {
-        /// The label's text. Other users of this machine can see arguments; `-` keeps the secret from them.
-        label: String,
+        /// The labels' text. Other users of this machine can see arguments; `-` keeps the secrets from them.
+        #[arg(required = true)]
+        labels: Vec<String>,
     },
     /// Forget a lock and its radio keys.
     Remove {
@@ -203,11 +204,13 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
                 print!("{}", locks_text(&locks));
             }
         }
-        Locks::Admit { label } => {
-            let label = if label == "-" { label_from_input()? } else { label };
-            match ask(config, &Request::Admit { label })? {
-                Reply::Admitted { lock, radio } => println!("{lock} is admitted on {radio}"),
-                _ => bail!("the daemon answered something else"),
+        Locks::Admit { labels } => {
+            let labels = if labels == ["-"] { labels_from_input()? } else { labels };
+            for label in labels {
+                match ask(config, &Request::Admit { label })? {
+                    Reply::Admitted { lock, radio } => println!("{lock} is admitted on {radio}"),
+                    _ => bail!("the daemon answered something else"),
+                }
             }
         }
         Locks::Remove { id } => {
@@ -220,11 +223,11 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
     Ok(())
 }
 
-fn label_from_input() -> anyhow::Result<String> {
+/// The labels on standard input, one a line; a megabyte of them at the most.
+fn labels_from_input() -> anyhow::Result<Vec<String>> {
     let mut text = String::new();
-    let most = u64::try_from(cardea_api::MAX_REQUEST).unwrap_or(u64::MAX);
-    std::io::stdin().take(most).read_to_string(&mut text).context("standard input")?;
-    Ok(text.trim().to_owned())
+    std::io::stdin().take(1 << 20).read_to_string(&mut text).context("standard input")?;
+    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
 fn locks_text(locks: &[Lock]) -> String {

@@ -117,8 +117,10 @@ socket = "{socket}"
 
     /// Admits locks by their labels.
     pub fn admit(&self, labels: &[String]) {
-        for label in labels {
-            let out = self.cli(&["locks", "admit", label]);
+        for some in labels.chunks(500) {
+            let mut arguments = vec!["locks", "admit"];
+            arguments.extend(some.iter().map(String::as_str));
+            let out = self.cli(&arguments);
             assert!(
                 out.status.success(),
                 "{}{}",
