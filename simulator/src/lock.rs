@@ -1,4 +1,4 @@
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use cardea_agent::{Agent, AgentEvent, Config, Output, Parts, provision};
 use cardea_credentials::{OwnerCode, SoftAgreement, SoftSigner};
@@ -11,6 +11,7 @@ use lorawan_device::{
     default_crypto::DefaultFactory,
 };
 use tokio::{
+    net::UdpSocket,
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
@@ -24,6 +25,8 @@ use crate::{
 
 /// The port of Cardea's frames (docs/protocol.md).
 const FPORT: u8 = 10;
+/// Largest frame on a gateway's loopback radio.
+const LOOPBACK_MTU: usize = 242;
 /// FOpts may take up to 15 bytes of what a data rate carries.
 const FOPTS: usize = 15;
 
@@ -108,31 +111,13 @@ impl VirtualLock {
     /// The agent does not boot: a fault of the simulation.
     pub fn new(seed: u64, config: LockConfig, air: &Arc<Air>) -> io::Result<Self> {
         let random = Arc::new(Random::new(seed, config.number + 1));
-        let made = Made::new(&random, config).map_err(io::Error::other)?;
-        let (pokes, poked) = mpsc::unbounded_channel();
-        let (told, happenings) = mpsc::unbounded_channel();
-        let (bolt, watched) = watch::channel(Bolt::Locked);
-        let motor = Motor { bolt, battery: 90 };
-        let nvm = Nvm::default();
-        provision(&mut nvm.clone(), &made.owner_code).map_err(|_| io::Error::other("NVM"))?;
         let agent_config = match config.class {
             LorawanClass::A => Config::class_a(FIRMWARE),
             LorawanClass::C => Config::listening(FIRMWARE),
         };
-        let crystal = Crystal { made: Instant::now(), booted: Instant::now() };
-        let parts = Parts {
-            storage: nvm,
-            clock: crystal,
-            random: Entropy(random.clone()),
-            identity: made.identity,
-            dh: made.dh,
-            actuator: motor,
-        };
-        let agent = Agent::boot(parts, agent_config).map_err(|error| io::Error::other(error.to_string()))?;
-        let (lock, thumbprint) = (agent.lock_id(), made.thumbprint);
-        let life = Life { agent, agent_config, crystal, pokes: poked, told, class: config.class };
+        let made = Made::new(&random, config.number).map_err(io::Error::other)?;
         let (radio, timer) = radio(air);
-        let mut stack = Device::new(region_of(config.region), radio, timer, DeviceRandom(random));
+        let mut stack = Device::new(region_of(config.region), radio, timer, DeviceRandom(random.clone()));
         let data_rate = match config.region {
             Region::Eu868 => DR::_5,
             Region::Us915 => DR::_3,
@@ -147,18 +132,62 @@ impl VirtualLock {
             appeui: AppEui::from(reversed(made.join_eui)),
             appkey: AppKey::from(made.app_key),
         };
-        let task = tokio::spawn(life.run(stack, join, mtu));
         let secret = AdmissionSecret::Lorawan {
             dev_eui: made.dev_eui,
             join_eui: made.join_eui,
             app_key: made.app_key.into(),
             class: config.class,
         };
-        let admission = Admission { lock, secret };
+        Self::with(random, made, secret, agent_config, |life| life.run(stack, join, mtu, config.class))
+    }
+
+    /// Makes a lock on a gateway's loopback radio (UDP at `gateway`) and switches it on: no air, no waiting.
+    ///
+    /// # Errors
+    /// As [`Self::new`], or no socket can be had.
+    pub fn on_loopback(seed: u64, number: u64, gateway: SocketAddr) -> io::Result<Self> {
+        let random = Arc::new(Random::new(seed, number + 1));
+        let made = Made::new(&random, number).map_err(io::Error::other)?;
+        let socket = std::net::UdpSocket::bind((gateway.ip(), 0))?;
+        socket.connect(gateway)?;
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
+        let agent_config = Config { link_retry_ms: 1_000, ..Config::listening(FIRMWARE) };
+        let lock = Self::with(random, made, AdmissionSecret::Loopback, agent_config, |life| {
+            life.run_on_loopback(socket)
+        })?;
+        lock.switch_on();
+        Ok(lock)
+    }
+
+    fn with<F: Future<Output = ()> + Send + 'static>(
+        random: Arc<Random>,
+        made: Made,
+        secret: AdmissionSecret,
+        agent_config: Config,
+        run: impl FnOnce(Life) -> F,
+    ) -> io::Result<Self> {
+        let (pokes, poked) = mpsc::unbounded_channel();
+        let (told, happenings) = mpsc::unbounded_channel();
+        let (bolt, watched) = watch::channel(Bolt::Locked);
+        let nvm = Nvm::default();
+        provision(&mut nvm.clone(), &made.owner_code).map_err(|_| io::Error::other("NVM"))?;
+        let crystal = Crystal { made: Instant::now(), booted: Instant::now() };
+        let parts = Parts {
+            storage: nvm,
+            clock: crystal,
+            random: Entropy(random),
+            identity: made.identity,
+            dh: made.dh,
+            actuator: Motor { bolt, battery: 90 },
+        };
+        let agent = Agent::boot(parts, agent_config).map_err(|error| io::Error::other(error.to_string()))?;
+        let admission = Admission { lock: agent.lock_id(), secret };
+        let task = tokio::spawn(run(Life { agent, agent_config, crystal, pokes: poked, told }));
         Ok(Self {
             admission,
             owner_code: made.owner_code,
-            thumbprint,
+            thumbprint: made.thumbprint,
             pokes,
             happenings,
             bolt: watched,
@@ -245,13 +274,13 @@ struct Made {
 }
 
 impl Made {
-    fn new(random: &Arc<Random>, config: LockConfig) -> Result<Self, cardea_credentials::Error> {
+    fn new(random: &Arc<Random>, number: u64) -> Result<Self, cardea_credentials::Error> {
         use cardea_credentials::Signer;
         let mut entropy = Entropy(random.clone());
         let mut app_key = [0; 16];
         random.fill(&mut app_key);
         let mut dev_eui = *b"\x02\xca\xde\xa0\0\0\0\0";
-        dev_eui.iter_mut().rev().zip(config.number.to_le_bytes()).take(4).for_each(|(to, from)| *to = from);
+        dev_eui.iter_mut().rev().zip(number.to_le_bytes()).take(4).for_each(|(to, from)| *to = from);
         let identity = SoftSigner::generate(&mut entropy)?;
         Ok(Self {
             dev_eui,
@@ -272,16 +301,15 @@ struct Life {
     crystal: Crystal,
     pokes: mpsc::UnboundedReceiver<Poke>,
     told: mpsc::UnboundedSender<Happened>,
-    class: LorawanClass,
 }
 
 impl Life {
-    async fn run(mut self, mut stack: Stack, join: JoinMode, mtu: usize) {
-        while !matches!(self.pokes.recv().await, Some(Poke::Power) | None) {}
+    async fn run(mut self, mut stack: Stack, join: JoinMode, mtu: usize, class: LorawanClass) {
+        self.power().await;
         loop {
-            self.join(&mut stack, &join).await;
+            self.join(&mut stack, &join, class).await;
             self.agent.link_up();
-            self.work(&mut stack, mtu).await;
+            self.work(&mut stack, mtu, class).await;
             match self.reborn() {
                 Ok(again) => self = again,
                 Err(error) => return tracing::error!(%error, "a virtual lock did not boot again"),
@@ -289,7 +317,23 @@ impl Life {
         }
     }
 
-    async fn join(&mut self, stack: &mut Stack, join: &JoinMode) {
+    async fn run_on_loopback(mut self, socket: UdpSocket) {
+        self.power().await;
+        loop {
+            self.agent.link_up();
+            self.work_on_loopback(&socket).await;
+            match self.reborn() {
+                Ok(again) => self = again,
+                Err(error) => return tracing::error!(%error, "a virtual lock did not boot again"),
+            }
+        }
+    }
+
+    async fn power(&mut self) {
+        while !matches!(self.pokes.recv().await, Some(Poke::Power) | None) {}
+    }
+
+    async fn join(&mut self, stack: &mut Stack, join: &JoinMode, class: LorawanClass) {
         let mut pause = Duration::from_secs(1);
         loop {
             match stack.join(join).await {
@@ -300,14 +344,14 @@ impl Life {
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(16));
         }
-        if self.class == LorawanClass::C {
+        if class == LorawanClass::C {
             stack.enable_class_c();
         }
         self.tell(Happening::Joined);
     }
 
     /// Until the next reset.
-    async fn work(&mut self, stack: &mut Stack, mtu: usize) {
+    async fn work(&mut self, stack: &mut Stack, mtu: usize, class: LorawanClass) {
         let mut frame = [0; 256];
         loop {
             while let Some(output) = self.agent.poll_transmit(mtu, &mut frame) {
@@ -322,22 +366,11 @@ impl Life {
                 self.take_downlinks(stack);
             }
             self.tell_events();
-            let timeout = self.agent.poll_timeout().map(|at| self.crystal.instant(at));
-            let later = timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let timeout = self.timeout();
             tokio::select! {
-                poke = self.pokes.recv() => match poke {
-                    Some(Poke::Touch) => self.agent.touch(),
-                    Some(Poke::Turn(bolt)) => {
-                        self.agent.parts_mut().actuator.bolt.send_replace(bolt);
-                        self.agent.bolt_moved();
-                    }
-                    Some(Poke::Reset) => return,
-                    Some(Poke::Power) => {}
-                    // The owner of this lock is gone, and its task is about to be.
-                    None => std::future::pending().await,
-                },
-                () = sleep_until(later) => self.agent.handle_timeout(),
-                heard = stack.rxc_listen(), if self.class == LorawanClass::C => {
+                poke = self.pokes.recv() => if self.poked(poke).await { return },
+                () = sleep_until(timeout) => self.agent.handle_timeout(),
+                heard = stack.rxc_listen(), if class == LorawanClass::C => {
                     if let Err(error) = heard {
                         tracing::debug!(error = ?kind(&error), "listen");
                     }
@@ -345,6 +378,58 @@ impl Life {
                 }
             }
         }
+    }
+
+    /// Until the next reset. A datagram is the lock's id and a frame; the id alone says "here I am".
+    async fn work_on_loopback(&mut self, socket: &UdpSocket) {
+        let id = self.agent.lock_id();
+        let mut buffer = [0; 512];
+        // A gateway that is not there yet answers with an error; the lock says it again.
+        let _ = socket.send(&id.0).await;
+        loop {
+            while let Some(output) = self.agent.poll_transmit(LOOPBACK_MTU, &mut buffer) {
+                let len = match output {
+                    Output::Frame(len) => len,
+                    Output::Poll => 0,
+                };
+                self.tell(Happening::Sent(len));
+                let _ = socket.send(&[&id.0, buffer.get(..len).unwrap_or_default()].concat()).await;
+            }
+            self.tell_events();
+            let timeout = self.timeout();
+            tokio::select! {
+                poke = self.pokes.recv() => if self.poked(poke).await { return },
+                () = sleep_until(timeout) => self.agent.handle_timeout(),
+                received = socket.recv(&mut buffer) => {
+                    let datagram = received.ok().and_then(|len| buffer.get(..len));
+                    if let Some(frame) = datagram.and_then(|datagram| datagram.strip_prefix(&id.0)) {
+                        self.tell(Happening::Heard(frame.len()));
+                        self.agent.handle_frame(frame);
+                    }
+                }
+            }
+        }
+    }
+
+    fn timeout(&mut self) -> Instant {
+        let timeout = self.agent.poll_timeout().map(|at| self.crystal.instant(at));
+        timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+    }
+
+    /// What the world does to the lock; true for a reset.
+    async fn poked(&mut self, poke: Option<Poke>) -> bool {
+        match poke {
+            Some(Poke::Touch) => self.agent.touch(),
+            Some(Poke::Turn(bolt)) => {
+                self.agent.parts_mut().actuator.bolt.send_replace(bolt);
+                self.agent.bolt_moved();
+            }
+            Some(Poke::Reset) => return true,
+            Some(Poke::Power) => {}
+            // The owner of this lock is gone, and its task is about to be.
+            None => std::future::pending().await,
+        }
+        false
     }
 
     fn take_downlinks(&mut self, stack: &mut Stack) {

@@ -32,12 +32,13 @@ fn command(id: u8, lock: LockId, not_after: u64) -> Downlink {
 }
 
 struct Site {
-    _dir: tempfile::TempDir,
     broker: Broker,
     daemon: Daemon,
     radio: LoopRadio,
     spy: Spy,
     topics: Topics,
+    // Last, so that the logs outlive the processes that a failing test prints.
+    _dir: tempfile::TempDir,
 }
 
 impl Site {

@@ -82,11 +82,12 @@ fn position(datagram: &[u8]) -> u32 {
 }
 
 struct Site {
-    _dir: tempfile::TempDir,
     broker: Broker,
     daemon: Daemon,
     radio: LoopRadio,
     spy: Spy,
+    // Last, so that the logs outlive the processes that a failing test prints.
+    _dir: tempfile::TempDir,
 }
 
 fn site(locks: u16, more: &str) -> Site {
