@@ -99,6 +99,12 @@ fn prepare(connection: &mut Connection, options: &Options) -> rusqlite::Result<R
     if tables > 0 && application != APPLICATION {
         return Ok(Err(Error::Foreign { path: path.clone() }));
     }
+    // The key is made after the tables: where it is, there were some.
+    let key = key::path(path);
+    if tables == 0 && key.exists() {
+        let detail = format!("it is empty though its key file {} exists", key.display());
+        return Ok(Err(Error::Corrupt { path: path.clone(), detail }));
+    }
     if version > known {
         return Ok(Err(Error::Newer { path: path.clone(), found: version, known }));
     }

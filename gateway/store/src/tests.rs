@@ -409,7 +409,13 @@ fn the_key_file_is_private_and_goes_with_its_database() {
     fs::remove_file(dir.path().join("cardea.db")).unwrap();
     let (error, dir) = refusal(dir);
     assert!(matches!(error, Error::Missing { .. }), "{error:?}");
-    assert!(!dir.path().join("cardea.db").exists());
+    let file = dir.path().join("cardea.db");
+    assert!(!file.exists());
+
+    fs::write(&file, []).unwrap();
+    let (error, _dir) = refusal(dir);
+    assert!(matches!(&error, Error::Corrupt { detail, .. } if detail.contains("empty")), "{error:?}");
+    assert_eq!(fs::metadata(&file).unwrap().len(), 0, "nothing was made in its place");
 }
 
 #[test]
