@@ -10,6 +10,8 @@ use cardea_radio::Command;
 use crate::{
     Action, Config, Metrics, Millis, Publish, RadioId, Wall,
     inbox::Inbox,
+    publish::PAGE,
+    queue::Item,
     records::{Change, Gap, StoreOp},
     up::RETRY_MS,
 };
@@ -109,10 +111,16 @@ pub(crate) struct Ctx {
     untold: Vec<(MessageId, Vec<u64>)>,
     untold_at: Option<Millis>,
     pub(crate) ram_rows: usize,
+    /// Those among them that came from the disk.
+    pub(crate) paged: usize,
+    /// Rows that were asked for.
     pub(crate) page_rows: usize,
+    /// Before this there is no use in looking for rows that could leave memory.
+    pub(crate) search_at: Millis,
     pub(crate) stored_weight: u64,
     pub(crate) shedding: u64,
-    pub(crate) held: usize,
+    /// Bytes in the buffers of all links.
+    pub(crate) held: u64,
     pub(crate) inbox: Inbox,
     pub(crate) metrics: Metrics,
 }
@@ -149,13 +157,46 @@ impl Ctx {
             untold: Vec::new(),
             untold_at: None,
             ram_rows: 0,
+            paged: 0,
             page_rows: 0,
+            search_at: 0,
             stored_weight: 0,
             shedding: 0,
             held: 0,
             inbox: Inbox::default(),
             metrics: Metrics::default(),
         }
+    }
+
+    /// Most rows in memory that come from the disk: the rest is for what is heard meanwhile.
+    pub(crate) fn most_paged(&self) -> usize {
+        (self.config.ram_rows / 2).max(1)
+    }
+
+    /// Rows in memory that were heard since they were last on the disk alone.
+    pub(crate) fn fresh_rows(&self) -> usize {
+        self.ram_rows.saturating_sub(self.paged)
+    }
+
+    /// How many rows may be asked for now.
+    pub(crate) fn room_for_pages(&self) -> usize {
+        let fresh = self.fresh_rows();
+        let most = self.most_paged().min(self.config.ram_rows.saturating_sub(fresh));
+        most.saturating_sub(self.paged).saturating_sub(self.page_rows)
+    }
+
+    /// No new row may be taken. One page's worth is never given to new rows: what is on the disk must be able
+    /// to leave it, above all when the disk is full.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let reserve = PAGE.min(self.config.ram_rows / 4);
+        self.fresh_rows().saturating_add(self.paged.saturating_add(self.page_rows).max(reserve))
+            >= self.config.ram_rows
+    }
+
+    /// A row is gone from memory.
+    pub(crate) fn left_memory(&mut self, item: &Item) {
+        self.ram_rows = self.ram_rows.saturating_sub(1);
+        self.paged = self.paged.saturating_sub(usize::from(item.paged));
     }
 
     pub(crate) fn rtt(&mut self, ms: u32) {

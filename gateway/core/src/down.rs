@@ -191,9 +191,9 @@ impl Lock {
         }
         if let Some(active) = active {
             self.give_up(ctx, &active);
-            if active.sent && !active.over {
+            if active.sent {
                 finish(ctx, active.id, ResultState::Failed, Some(reason::NO_RECEIPT));
-            } else if !active.sent {
+            } else {
                 finish(ctx, active.id, ResultState::Expired, active.trouble);
             }
         }
@@ -242,12 +242,13 @@ impl Lock {
         let Some(active) = &mut down.active else { return };
         if outcome == Outcome::Sent {
             let more = self.link.as_ref().is_some_and(|l| l.has_pending(ctx.now));
-            if !active.sent && !more {
+            if active.over {
+                let id = active.id;
+                down.active = None;
+                finish(ctx, id, ResultState::Sent, None); // All that will ever be known of it.
+            } else if !active.sent && !more {
                 active.sent = true;
                 report(ctx, active.id, ResultState::Sent);
-            }
-            if active.over {
-                down.active = None; // `sent` is all that will ever be known of it.
             }
             return;
         }
@@ -272,8 +273,10 @@ impl Lock {
                 LinkEvent::Sent { handle } => {
                     if let Some(active) = down.active.as_mut().filter(|a| a.handle == handle) {
                         active.over = true;
+                        let id = active.id;
                         if down.on_radio.is_none() {
                             down.active = None;
+                            finish(ctx, id, ResultState::Sent, None);
                         }
                     }
                 }
@@ -390,7 +393,7 @@ impl Lock {
 /// Says how far a downlink has come, short of its end.
 pub(crate) fn report(ctx: &mut Ctx, id: MessageId, state: ResultState) {
     let at = ctx.wall.unix_ms;
-    if let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.state.is_terminal()) {
+    if let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.over) {
         known.state = state;
         known.at = at;
         let result = known.result(id);
@@ -408,16 +411,18 @@ pub(crate) fn finish(ctx: &mut Ctx, id: MessageId, state: ResultState, why: Opti
 /// Notes the end of a downlink, which is still to be written; false if it had one.
 pub(crate) fn end(ctx: &mut Ctx, id: MessageId, state: ResultState, why: Option<&str>) -> bool {
     let at = ctx.wall.unix_ms;
-    let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.state.is_terminal()) else { return false };
+    let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.over) else { return false };
     known.state = state;
     known.reason = why.map(Into::into);
     known.at = at;
+    known.over = true;
     known.durable = false;
     match state {
         ResultState::Delivered => ctx.metrics.downlinks_delivered += 1,
         ResultState::Expired => ctx.metrics.downlinks_expired += 1,
         ResultState::Refused => ctx.metrics.downlinks_refused += 1,
-        _ => ctx.metrics.downlinks_failed += 1,
+        ResultState::Failed => ctx.metrics.downlinks_failed += 1,
+        ResultState::Queued | ResultState::Sent => {}
     }
     true
 }

@@ -19,6 +19,8 @@ pub(crate) struct Known {
     pub(crate) state: ResultState,
     pub(crate) reason: Option<String>,
     pub(crate) at: u64,
+    /// This state is the last: a terminal one, or `Sent` where the lock gives no receipt.
+    pub(crate) over: bool,
     /// The store has it.
     pub(crate) durable: bool,
 }
@@ -87,7 +89,7 @@ impl Inbox {
             .iter()
             .take_while(|(end, _)| *end < unix_ms)
             .map(|(_, id)| *id)
-            .find(|id| self.known.get(id).is_some_and(|k| k.state.is_terminal() && k.durable))?;
+            .find(|id| self.known.get(id).is_some_and(|k| k.over && k.durable))?;
         self.remove(&id);
         Some(id)
     }
@@ -99,7 +101,7 @@ impl Inbox {
             .iter()
             .take_while(|(end, _)| end.saturating_add(AFTERLIFE_MS) < unix_ms)
             .map(|(_, id)| *id)
-            .filter(|id| self.known.get(id).is_none_or(|k| k.state.is_terminal()))
+            .filter(|id| self.known.get(id).is_none_or(|k| k.over))
             .take(256)
             .collect();
         over.iter().for_each(|id| self.remove(id));

@@ -50,6 +50,8 @@ pub(crate) struct Lock {
     pub(crate) recent: Option<Box<Recent>>,
     ready: Option<Ready>,
     timer: Option<Millis>,
+    /// What this lock's link adds to [`Ctx::held`].
+    held: u32,
     /// When to see whether this lock has fallen silent and its parts can go.
     pub(crate) quiet_at: Option<Millis>,
     pub(crate) reported: Option<Millis>,
@@ -78,6 +80,7 @@ impl Lock {
             recent: None,
             ready: None,
             timer: None,
+            held: 0,
             quiet_at: None,
             reported: None,
         }
@@ -128,6 +131,7 @@ impl Lock {
         self.serve_down(ctx);
         self.settle(ctx);
         self.rest(ctx);
+        self.weigh_link(ctx);
         if !ctx.connected || self.is_blocked(ctx) {
             self.make_room(ctx);
         }
@@ -153,6 +157,14 @@ impl Lock {
         }
     }
 
+    /// Counts what the link holds now. Fragments go in many ways, by time and by what is sent as well as by
+    /// what is heard, so the sum is made anew after each.
+    pub(crate) fn weigh_link(&mut self, ctx: &mut Ctx) {
+        let held = u32::try_from(self.link.as_ref().map_or(0, |link| link.held())).unwrap_or(u32::MAX);
+        ctx.held = ctx.held.saturating_sub(u64::from(self.held)).saturating_add(u64::from(held));
+        self.held = held;
+    }
+
     /// True if this class of frames stays ours until the platform has seen it.
     pub(crate) fn until_seen(ctx: &Ctx, class: Class) -> bool {
         ctx.config.custody == Custody::Platform && class.has_receipt()
@@ -165,7 +177,7 @@ impl Lock {
         let mut gone: Vec<Item> = Vec::new();
         queue.settle(|class| platform && class.has_receipt(), |item| gone.push(item));
         for item in gone {
-            ctx.ram_rows = ctx.ram_rows.saturating_sub(1);
+            ctx.left_memory(&item);
             if item.flight != Flight::Done {
                 continue; // Parked: the disk keeps it.
             }
@@ -180,7 +192,7 @@ impl Lock {
         }
         if queue.parked().is_empty() {
             queue.resend = None;
-        } else if queue.resend.is_none() {
+        } else if queue.resend.is_none() && queue.parked_before_segments() > 0 {
             let patience = ctx.config.resend_ms;
             queue.resend = Some((ctx.now.saturating_add(u64::from(patience)), patience));
         }
@@ -230,7 +242,7 @@ impl Lock {
     }
 
     /// True while the platform leaves too much of this lock unseen.
-    fn is_blocked(&self, ctx: &Ctx) -> bool {
+    pub(crate) fn is_blocked(&self, ctx: &Ctx) -> bool {
         ctx.config.custody == Custody::Platform
             && self.queue.as_ref().is_some_and(|q| q.published() >= UNSEEN)
     }
@@ -267,12 +279,17 @@ impl Lock {
 
     /// Drops from memory what the disk holds and will not be published soon.
     pub(crate) fn make_room(&mut self, ctx: &mut Ctx) {
-        // Fresh rows may use half of the memory; the other half is for pages on their way out.
-        if ctx.ram_rows > ctx.config.ram_rows / 2
-            && let Some(queue) = &mut self.queue
-        {
-            let evicted = queue.sink() + queue.evict();
-            ctx.ram_rows = ctx.ram_rows.saturating_sub(evicted);
+        if ctx.ram_rows > ctx.config.ram_rows / 2 || ctx.paged >= ctx.most_paged() {
+            self.evict(ctx);
+        }
+    }
+
+    /// Drops from memory what the disk holds, but for what is published.
+    pub(crate) fn evict(&mut self, ctx: &mut Ctx) {
+        let Some(queue) = &mut self.queue else { return };
+        for freed in [queue.sink(), queue.evict()] {
+            ctx.ram_rows = ctx.ram_rows.saturating_sub(freed.rows);
+            ctx.paged = ctx.paged.saturating_sub(freed.paged);
         }
     }
 
@@ -292,9 +309,8 @@ impl Lock {
         if let Some(at) = self.timer.take() {
             ctx.timers.remove(&(at, self.id));
         }
-        if let Some(link) = &self.link {
-            ctx.held = ctx.held.saturating_sub(link.held());
-        }
+        self.link = None;
+        self.weigh_link(ctx);
     }
 
     fn rearm(&mut self, ctx: &mut Ctx) {

@@ -139,6 +139,7 @@ impl Relay {
                 state: ResultState::Refused,
                 reason: Some(reason::BUSY.into()),
                 at: wall.unix_ms,
+                over: true,
                 durable: true,
             };
             self.ctx.metrics.downlinks_refused += 1;
@@ -162,6 +163,7 @@ impl Relay {
             state: ResultState::Queued,
             reason: None,
             at: wall.unix_ms,
+            over: false,
             durable: false,
         };
         let record = known.record(id, data.clone());
@@ -180,7 +182,8 @@ impl Relay {
     fn close(&mut self, ack: u64, lock: LockId, down: &Downlink, state: ResultState, why: Option<&str>) {
         let Downlink { id, not_after, .. } = *down;
         let at = self.ctx.wall.unix_ms;
-        let mut known = Known { lock, not_after, state, reason: why.map(Into::into), at, durable: false };
+        let mut known =
+            Known { lock, not_after, state, reason: why.map(Into::into), at, over: true, durable: false };
         let ahead = self.ctx.wall.unix_ms.saturating_add(self.ctx.config.not_after_max_ms);
         let worth = !self.ctx.wall.synced || (not_after > at && not_after <= ahead);
         if worth && self.make_room() {

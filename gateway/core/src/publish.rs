@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Rows read at once for one lock.
-const PAGE: usize = 64;
+pub(crate) const PAGE: usize = 64;
 
 /// Pages that may be read at the same time.
 const PAGES: usize = 8;
@@ -79,6 +79,9 @@ impl Relay {
 
     /// Asks for rows of the locks whose turn comes next, as far as memory allows; nobody waits for them.
     fn read_ahead(&mut self) {
+        if self.ctx.connected && !self.ctx.to_read.is_empty() && self.ctx.room_for_pages() == 0 {
+            self.find_room(true);
+        }
         while self.ctx.connected
             && let Some((_, _, lock)) = self.ctx.to_read.first().copied()
         {
@@ -148,9 +151,7 @@ impl Relay {
             }
             Flying::Result(result) => {
                 let id = result.id;
-                if result.state.is_terminal()
-                    && let Some(known) = self.ctx.inbox.get(&id)
-                {
+                if let Some(known) = self.ctx.inbox.get(&id).filter(|k| k.over && k.state == result.state) {
                     let mut record = known.record(id, bytes::Bytes::new());
                     record.told = true;
                     self.ctx.lazily(Change::PutDown(record));
@@ -197,8 +198,7 @@ impl Lock {
 
     /// Asks for the next rows of this lock; false if memory or reader have to be waited for.
     fn read_page(&mut self, ctx: &mut Ctx, after: u64, through: u64) -> bool {
-        let room = ctx.config.ram_rows.saturating_sub(ctx.ram_rows).saturating_sub(ctx.page_rows);
-        let limit = PAGE.min(room);
+        let limit = PAGE.min(ctx.room_for_pages());
         if limit == 0 || ctx.page_rows >= PAGE * PAGES {
             return false;
         }

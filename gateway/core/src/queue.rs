@@ -42,15 +42,29 @@ pub(crate) struct Item {
     pub(crate) receipt: Option<ReceiptToken>,
     /// The lock was told, or need not be: someone durable has it.
     pub(crate) safe: bool,
+    /// It came from the disk, and counts among those.
+    pub(crate) paged: bool,
 }
 
 impl Item {
-    /// The disk holds all that this item says.
+    /// The disk holds all that this item says, but for its number.
     fn is_only_a_copy(&self) -> bool {
-        self.stored == Stored::Yes
-            && self.flight == Flight::Waiting
-            && self.seq == 0
-            && self.receipt.is_none()
+        self.stored == Stored::Yes && self.flight == Flight::Waiting && self.receipt.is_none()
+    }
+}
+
+/// Rows that left memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Freed {
+    pub(crate) rows: usize,
+    /// Those among them that had come from the disk.
+    pub(crate) paged: usize,
+}
+
+impl Freed {
+    pub(crate) fn add(&mut self, item: &Item) {
+        self.rows += 1;
+        self.paged += usize::from(item.paged);
     }
 }
 
@@ -153,7 +167,7 @@ impl Queue {
     }
 
     /// Parked rows that are not to be sent again, so that no segment covers them.
-    fn parked_before_segments(&self) -> usize {
+    pub(crate) fn parked_before_segments(&self) -> usize {
         let start = match self.segments.front() {
             Some(Segment::Ram(items)) => items.front().map_or(u64::MAX, |i| i.row.row),
             Some(Segment::Disk { after, .. }) => after.saturating_add(1),
@@ -216,9 +230,11 @@ impl Queue {
         Some(item)
     }
 
-    /// Puts a page that was read behind row `read_after` in its place. `full`: there may be more.
-    /// Gives how many rows came into memory. A page whose range is no longer there counts for nothing.
-    pub(crate) fn page(&mut self, read_after: u64, rows: Vec<Row>, full: bool) -> usize {
+    /// Puts a page that was read behind the first and up to the second row of `asked` in its place. `full`: there
+    /// may be more of these. Gives how many rows came into memory. A page whose range is no longer there counts
+    /// for nothing; one whose range has grown since says nothing of what was added.
+    pub(crate) fn page(&mut self, asked: (u64, u64), rows: Vec<Row>, full: bool) -> usize {
+        let (read_after, read_through) = asked;
         self.paging = false;
         let place = self
             .segments
@@ -228,7 +244,7 @@ impl Queue {
         let Some(Segment::Disk { after, through }) = self.segments.get_mut(place) else { return 0 };
         let mut items = VecDeque::with_capacity(rows.len());
         for row in rows {
-            if row.row <= *after || row.row > *through {
+            if row.row <= *after || row.row > read_through.min(*through) {
                 continue;
             }
             *after = row.row;
@@ -245,6 +261,7 @@ impl Queue {
                 flight: Flight::Waiting,
                 receipt: None,
                 safe: true,
+                paged: true,
             });
         }
         // A row has one place: from here on these are in memory, not parked.
@@ -253,8 +270,10 @@ impl Queue {
             self.parked.retain(|p| p.row < from || p.row > last);
         }
         let gained = items.len();
-        let exhausted = !full || *after >= *through;
-        if exhausted {
+        if !full {
+            *after = read_through.min(*through).max(*after);
+        }
+        if *after >= *through {
             self.segments.remove(place);
         }
         self.segments.insert(place, Segment::Ram(items));
@@ -265,19 +284,20 @@ impl Queue {
         gained
     }
 
-    /// Drops waiting items from the end of the memory that the disk holds as well; gives how many. Newer ones
-    /// that are still on their way to the disk stay, behind the range that is only there.
-    pub(crate) fn evict(&mut self) -> usize {
-        let Some(Segment::Ram(items)) = self.segments.back_mut() else { return 0 };
+    /// Drops waiting items from the end of the memory that the disk holds as well. Newer ones that are still on
+    /// their way to the disk stay, behind the range that is only there. Numbers that were given are kept.
+    pub(crate) fn evict(&mut self) -> Freed {
+        let mut freed = Freed::default();
+        let Some(Segment::Ram(items)) = self.segments.back_mut() else { return freed };
         let newer = items.iter().rev().take_while(|i| !i.is_only_a_copy()).count();
         let mut tail = items.split_off(items.len().saturating_sub(newer));
-        let mut evicted = 0;
         let mut range: Option<(u64, u64)> = None;
         while items.back().is_some_and(Item::is_only_a_copy) {
             let Some(item) = items.pop_back() else { break };
             let row = item.row.row;
             range = Some((row.saturating_sub(1), range.map_or(row, |(_, through)| through)));
-            evicted += 1;
+            freed.add(&item);
+            keep_number(&mut self.parked, &item);
         }
         match range {
             Some((after, through)) => {
@@ -287,13 +307,13 @@ impl Queue {
             }
             None => items.append(&mut tail),
         }
-        evicted
+        freed
     }
 
     /// Moves rows of a RAM segment that follows a range on disk into that range once they are on disk
-    /// themselves; gives how many.
-    pub(crate) fn sink(&mut self) -> usize {
-        let mut sunk = 0;
+    /// themselves.
+    pub(crate) fn sink(&mut self) -> Freed {
+        let mut freed = Freed::default();
         let mut disk = None;
         for place in 0..self.segments.len() {
             let end = match self.segments.get_mut(place) {
@@ -304,8 +324,10 @@ impl Queue {
                 Some(Segment::Ram(items)) if disk.is_some() => {
                     let mut end = None;
                     while items.front().is_some_and(Item::is_only_a_copy) {
-                        end = items.pop_front().map(|i| i.row.row);
-                        sunk += 1;
+                        let Some(item) = items.pop_front() else { break };
+                        end = Some(item.row.row);
+                        freed.add(&item);
+                        keep_number(&mut self.parked, &item);
                     }
                     end
                 }
@@ -318,10 +340,10 @@ impl Queue {
             }
             disk = None;
         }
-        if sunk > 0 {
+        if freed.rows > 0 {
             self.join();
         }
-        sunk
+        freed
     }
 
     /// Takes what is finished off the front: done items, and (with `park`) acknowledged ones that wait for
@@ -338,10 +360,7 @@ impl Queue {
             }
             let Some(item) = items.pop_front() else { break };
             if parks {
-                let row = item.row.row;
-                let place = self.parked.partition_point(|p| p.row < row);
-                let (class, weight) = (item.row.class, item.row.weight());
-                self.parked.insert(place, Parked { row, seq: item.seq, class, weight });
+                keep_number(&mut self.parked, &item);
             }
             gone(item);
         }
@@ -486,6 +505,15 @@ impl Queue {
             }
         }
         self.segments = joined;
+    }
+}
+
+/// Keeps the number of a row that leaves memory for the disk, if it has one.
+fn keep_number(parked: &mut VecDeque<Parked>, item: &Item) {
+    if item.seq != 0 {
+        let row = item.row.row;
+        let place = parked.partition_point(|p| p.row < row);
+        parked.insert(place, Parked { row, seq: item.seq, class: item.row.class, weight: item.row.weight() });
     }
 }
 

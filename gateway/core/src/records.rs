@@ -97,15 +97,16 @@ pub struct DownRecord {
     pub lock: LockId,
     /// Unix milliseconds after which it must not go on the air.
     pub not_after: u64,
-    /// How far it came when last written: `Queued` or a terminal state.
+    /// How far it came when last written: `Queued` or its last state, which is a terminal one or, where the lock
+    /// gives no receipt, `Sent`.
     pub state: ResultState,
     /// Why, for `Refused` and `Failed`.
     pub reason: Option<String>,
     /// Unix milliseconds of that state.
     pub at: u64,
-    /// The datagram, header byte included; empty once the state is terminal.
+    /// The datagram, header byte included; empty once the state is the last.
     pub data: Bytes,
-    /// The broker has the terminal state.
+    /// The broker has the last state.
     pub told: bool,
 }
 
@@ -136,7 +137,7 @@ pub enum Change {
     PutLock(LockRecord),
     /// Forget a lock.
     DeleteLock(LockId),
-    /// Keep a downlink, or its terminal state.
+    /// Keep a downlink, or its last state.
     PutDown(DownRecord),
     /// Forget a downlink.
     DeleteDown(MessageId),
@@ -206,6 +207,8 @@ pub enum StoreReply {
         lock: LockId,
         /// As asked.
         after: u64,
+        /// As asked. What is behind it was not looked for.
+        through: u64,
         /// As asked; fewer rows than this means that there are no more up to `through`.
         limit: u32,
         /// `Err`: they could not be read.

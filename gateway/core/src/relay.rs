@@ -21,6 +21,9 @@ use crate::{
 /// Known downlinks are looked over this often, milliseconds.
 const SWEEP_MS: u64 = 10_000;
 
+/// A search for memory that found none is not made again before this, milliseconds.
+const SEARCH_MS: u64 = 20;
+
 /// One admitted lock, for the operator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LockStatus {
@@ -252,10 +255,34 @@ impl Relay {
             self.ctx.metrics.unknown_lock += 1;
             return;
         }
+        if self.ctx.is_crowded() {
+            self.find_room(false);
+        }
         self.with_lock(up.lock, |lock, ctx| {
             lock.hear(ctx, up);
             lock.note_heard(ctx);
         });
+    }
+
+    /// Looks over all locks for rows that the disk holds as well, until new ones may come; with `blocked`, over
+    /// those that will not publish soon.
+    pub(crate) fn find_room(&mut self, blocked: bool) {
+        if self.ctx.now < self.ctx.search_at {
+            return;
+        }
+        let before = self.ctx.ram_rows;
+        for lock in self.locks.values_mut() {
+            if !blocked && self.ctx.fresh_rows() <= self.ctx.config.ram_rows / 4 {
+                break;
+            }
+            if lock.queue.is_some() && (!blocked || lock.is_blocked(&self.ctx)) {
+                lock.evict(&mut self.ctx);
+                lock.reindex(&mut self.ctx);
+            }
+        }
+        if self.ctx.ram_rows == before {
+            self.ctx.search_at = self.ctx.now.saturating_add(SEARCH_MS);
+        }
     }
 
     fn radio_health(&mut self, radio: RadioId, health: Health) {
@@ -319,7 +346,9 @@ impl Relay {
                     }
                 }
             }
-            StoreReply::Page { lock, after, limit, rows } => self.page(lock, after, limit, rows),
+            StoreReply::Page { lock, after, through, limit, rows } => {
+                self.page(lock, (after, through), limit, rows);
+            }
         }
         self.finish_shutdown();
     }
@@ -493,9 +522,10 @@ impl Relay {
         let wall = self.ctx.wall;
         for record in std::mem::take(&mut self.restored) {
             let DownRecord { id, lock, not_after, state, reason: why, at, data, told } = record;
-            let terminal = state.is_terminal();
-            self.ctx.inbox.insert(id, Known { lock, not_after, state, reason: why, at, durable: true });
-            if terminal {
+            // `Sent` is written only where it is the end.
+            let over = state != ResultState::Queued;
+            self.ctx.inbox.insert(id, Known { lock, not_after, state, reason: why, at, over, durable: true });
+            if over {
                 if !told && let Some(known) = self.ctx.inbox.get(&id) {
                     let result = known.result(id);
                     self.ctx.results.push_back(result);
@@ -529,14 +559,15 @@ impl Relay {
         self.with_lock(lock, |l, _| l.down().make_ready(id));
     }
 
-    fn page(&mut self, lock: LockId, after: u64, limit: u32, rows: Result<Vec<crate::Row>, Failure>) {
+    fn page(&mut self, lock: LockId, asked: (u64, u64), limit: u32, rows: Result<Vec<crate::Row>, Failure>) {
         self.ctx.page_rows = self.ctx.page_rows.saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
         match rows {
             Ok(rows) => {
                 let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
                 self.with_lock(lock, |l, ctx| {
-                    let gained = l.queue().page(after, rows, full);
+                    let gained = l.queue().page(asked, rows, full);
                     ctx.ram_rows = ctx.ram_rows.saturating_add(gained);
+                    ctx.paged = ctx.paged.saturating_add(gained);
                 });
             }
             Err(failure) => {

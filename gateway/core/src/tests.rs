@@ -10,6 +10,8 @@ use cardea_radio::{Command, Event, Health, Outcome, Quality, Refusal, Send, Up};
 
 use crate::*;
 
+mod bounds;
+
 const LOCK: LockId = LockId([1; 8]);
 const OTHER: LockId = LockId([2; 8]);
 const DAWN: u64 = 1_800_000_000_000;

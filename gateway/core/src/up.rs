@@ -24,8 +24,8 @@ const COMMIT_MS: u64 = 50;
 /// A write that failed is made again after this, milliseconds.
 pub(crate) const RETRY_MS: u64 = 1_000;
 
-/// Bytes in reassembly over all links; beyond, the lock that is being heard loses its fragments.
-const HELD: usize = 4 << 20;
+/// Bytes in the buffers of all links; beyond, the lock that is being heard loses its fragments.
+const HELD: u64 = 4 << 20;
 
 /// The newest uplink ids of one lock and their rows.
 #[derive(Debug, Default)]
@@ -52,7 +52,6 @@ impl Lock {
             self.down().open(closes);
         }
         let link = self.link(ctx);
-        let held = link.held();
         let complete = match link.handle_frame(ctx.now, &up.frame) {
             Ok(Some(incoming)) => Some((Bytes::copy_from_slice(incoming.datagram()), incoming.receipt)),
             Ok(None) => None,
@@ -61,11 +60,10 @@ impl Lock {
                 None
             }
         };
-        ctx.held = ctx.held.saturating_sub(held).saturating_add(link.held());
+        self.weigh_link(ctx);
         if ctx.held > HELD {
-            let held = link.held();
-            link.shed();
-            ctx.held = ctx.held.saturating_sub(held).saturating_add(link.held());
+            self.link(ctx).shed();
+            self.weigh_link(ctx);
         }
         if let Some((datagram, receipt)) = complete {
             ctx.metrics.datagrams_up += 1;
@@ -87,7 +85,7 @@ impl Lock {
         }
         let Wall { unix_ms, synced } = ctx.wall;
         let at = unix_ms.saturating_sub(ctx.now.saturating_sub(up.at));
-        if ctx.ram_rows >= ctx.config.ram_rows {
+        if ctx.is_crowded() {
             ctx.metrics.not_accepted += 1;
             self.release(receipt);
             if receipt.is_none() {
@@ -119,7 +117,15 @@ impl Lock {
         let hold_at = ctx.now.saturating_add(hold_ms);
         queue.hold_at = Some(queue.hold_at.map_or(hold_at, |at| at.min(hold_at)));
         queue.uncommitted.push(row.row);
-        queue.push(Item { row, seq: 0, stored: Stored::No, flight: Flight::Waiting, receipt, safe: false });
+        queue.push(Item {
+            row,
+            seq: 0,
+            stored: Stored::No,
+            flight: Flight::Waiting,
+            receipt,
+            safe: false,
+            paged: false,
+        });
     }
 
     fn hear_again(&mut self, ctx: &mut Ctx, row: u64, receipt: Option<ReceiptToken>) {
@@ -265,7 +271,7 @@ impl Lock {
         queue.stored_weight = queue.stored_weight.saturating_sub(weight);
         ctx.stored_weight = ctx.stored_weight.saturating_sub(weight);
         if let Forgotten::Item(item) = found {
-            ctx.ram_rows = ctx.ram_rows.saturating_sub(1);
+            ctx.left_memory(&item);
             if let Some(receipt) = item.receipt {
                 self.promise(ctx, receipt); // It was stored, and the gap will say what became of it.
             }

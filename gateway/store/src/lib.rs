@@ -135,7 +135,7 @@ impl Store {
                 let Some(reader) = &self.reader else { return };
                 if let Err(error) = reader.try_send(reader::Page { lock, after, through, limit }) {
                     let rows = Err(queue_failure(&error));
-                    let _ = self.replies.send(StoreReply::Page { lock, after, limit, rows });
+                    let _ = self.replies.send(StoreReply::Page { lock, after, through, limit, rows });
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(crate) struct Page {
 pub(crate) fn run(connection: &Connection, pages: &Receiver<Page>, replies: &UnboundedSender<StoreReply>) {
     while let Ok(Page { lock, after, through, limit }) = pages.recv() {
         let rows = outbox::page(connection, lock, after, through, limit).map_err(|e| failure(&e));
-        if replies.send(StoreReply::Page { lock, after, limit, rows }).is_err() {
+        if replies.send(StoreReply::Page { lock, after, through, limit, rows }).is_err() {
             return;
         }
     }

@@ -58,7 +58,7 @@ impl FakeStore {
             .map(|(_, r)| r)
             .filter(|r| r.lock == lock)
             .take(limit as usize);
-        StoreReply::Page { lock, after, limit, rows: Ok(rows.cloned().collect()) }
+        StoreReply::Page { lock, after, through, limit, rows: Ok(rows.cloned().collect()) }
     }
 
     pub(crate) fn crash(&mut self) {
