@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cardea_envelope::{Encoding, EventKind, GatewayEvent, Uplink};
+use cardea_envelope::{Encoding, EventKind, GatewayEvent, Seen, Uplink};
 use cardea_framing::{Class, LockId, uplink_id};
 use cardea_tests::{
     broker::Broker,
@@ -216,4 +216,56 @@ fn a_full_store_leaves_a_gap_marker() {
     let left = &arrived(spy)[&ids[0]];
     assert!(left.windows(2).all(|w| position(&w[0]) + 1 == position(&w[1])), "only the oldest may go");
     assert!(left.len() < 1_500);
+}
+
+/// A stock broker loses everything it has acknowledged when it is killed. With `custody = "platform"` the gateway
+/// keeps interactive and log frames until the platform itself has said that it has them.
+#[test]
+fn a_broker_that_forgets_loses_nothing_in_platform_custody() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(dir.path(), "");
+    let mut daemon = Daemon::start(dir.path(), broker.port, "custody = \"platform\"\n#mqtt\n");
+    let mut radio = LoopRadio::new(daemon.loopback, 5, 700);
+    daemon.admit(&radio.labels());
+    radio.announce();
+    let ids: Vec<_> = radio.locks.keys().copied().collect();
+    for n in 0..20 {
+        for &id in &ids {
+            radio.push(id, said(id, n));
+        }
+    }
+    radio.run_until("all receipted", PATIENCE, |r| r.unreceipted() == 0);
+    // Nobody has subscribed, the broker has acknowledged, and now it forgets.
+    std::thread::sleep(Duration::from_secs(1));
+    broker.down();
+    broker.up();
+    let spy = Spy::start(broker.port);
+    check(&radio, &spy, "after the broker forgot");
+    assert_eq!(arrived(&spy).values().map(Vec::len).sum::<usize>(), 100);
+
+    // The platform has them: nothing comes again, not even after a restart.
+    let mut last: BTreeMap<LockId, Uplink> = BTreeMap::new();
+    for message in spy.ending("/up") {
+        let up: Uplink = Encoding::Json.decode(&message.payload).unwrap();
+        if last.get(&up.lock).is_none_or(|l| l.seq < up.seq) {
+            last.insert(up.lock, up);
+        }
+    }
+    for (lock, up) in &last {
+        let seen = Seen { v: 1, epoch: up.epoch, seq: up.seq };
+        let topic = format!("cardea/v1/gw-test/lock/{lock}/seen");
+        spy.publish(&topic, &Encoding::Json.encode(&seen), false);
+    }
+    cardea_tests::eventually("the outbox is empty", PATIENCE, || {
+        let status = String::from_utf8_lossy(&daemon.cli(&["status", "--json"]).stdout).into_owned();
+        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+        (status["outbox_frames"] == 0).then_some(())
+    });
+    let before = spy.count("/up");
+    // Deleting is not urgent: a kill right now would only send the same ids once more.
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.kill();
+    daemon.up();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(spy.count("/up"), before, "what the platform has is not sent again");
 }
