@@ -5,7 +5,7 @@ use cardea_framing::{LinkConfig, LockId, LockLink};
 use cardea_resources::{Bolt, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
-use crate::agent::{Agent, DATAGRAM_MAX};
+use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX};
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
 use crate::config::Config;
 use crate::error::Error;
@@ -85,6 +85,7 @@ impl<B: Board> Agent<B> {
         let usable = ledger.is_some() && self.owner.is_some();
         self.ledger = ledger.unwrap_or_default();
         let mut newest = 0;
+        let mut retired = false;
         for (place, replay) in self.ledger.replay.iter_mut().enumerate() {
             let number = place as u8;
             newest = newest.max(replay.generation).max(sequence_generation(storage, number)?);
@@ -98,11 +99,21 @@ impl<B: Board> Agent<B> {
                 *replay = Replay { generation: session.generation, ..Replay::default() };
             }
             session.context = session.context.with_failed_tags(replay.failures);
+            if session.context.is_retired() {
+                // NVM counts failed tags ahead: the reset came between the last block and the cap itself. The
+                // context would neither hear nor speak.
+                storage.erase(Slot::Context(number))?;
+                retired = true;
+                continue;
+            }
             if let Some(slot) = self.sessions.get_mut(place) {
                 *slot = Some(session);
             }
         }
         self.next_generation = newest.saturating_add(1);
+        if retired {
+            self.tell(AgentEvent::Alarm(Alarm::ContextRetired));
+        }
         Ok(())
     }
 

@@ -27,6 +27,10 @@ impl<B: Board> Agent<B> {
             return None;
         };
         let session = self.sessions.get_mut(place)?.as_mut()?;
+        if session.context.is_retired() {
+            self.retire(place);
+            return None;
+        }
         let number = match session.next_number(&mut self.parts.storage) {
             Ok(number) => number,
             Err(SequenceError::Storage) => {
@@ -105,6 +109,7 @@ impl<B: Board> Agent<B> {
                     return;
                 }
                 Err(OscoreError::Decrypt) => culprit = Some(place),
+                Err(OscoreError::Retired) => return self.retire(place),
                 Err(_) => {}
             }
         }

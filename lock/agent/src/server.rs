@@ -85,6 +85,7 @@ impl<B: Board> Agent<B> {
         let (len, binding) = match session.context.unprotect_request(coap, &mut plain) {
             Ok(opened) => opened,
             Err(OscoreError::Decrypt) => return self.failed_tag(place),
+            Err(OscoreError::Retired) => return self.retire(place),
             Err(_) => return self.drop_frame(),
         };
         if replay.window.commit(partial_iv).is_err() {
@@ -382,6 +383,9 @@ impl<B: Board> Agent<B> {
         payload: &[u8],
     ) {
         let Some(Some(session)) = self.sessions.get_mut(exchange.place) else { return };
+        if session.context.is_retired() {
+            return self.retire(exchange.place);
+        }
         let own = match own_number.then(|| session.next_number(&mut self.parts.storage)).transpose() {
             Ok(own) => own,
             Err(SequenceError::Storage) => return self.tell(AgentEvent::StorageFailed),

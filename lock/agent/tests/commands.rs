@@ -412,6 +412,27 @@ fn the_context_is_retired_at_the_cap_of_failed_tags_and_the_count_survives_reset
 }
 
 #[test]
+fn a_reset_just_before_the_cap_does_not_bring_a_deaf_context_back() {
+    let mut world = World::activated();
+    let request = world.platform.request("s", Code::GET, &[], None);
+    // NVM counts ahead in blocks of 64: from here on it says 65,536.
+    for n in 0..65_473_u64 {
+        let mut forged = request[..request.len() - 8].to_vec();
+        forged.extend(n.to_be_bytes());
+        world.agent().handle_frame(&forged);
+    }
+    assert!(world.agent().is_connected());
+    assert!(!world.told.contains(&AgentEvent::Alarm(cardea_agent::Alarm::ContextRetired)));
+    world.told.clear();
+    world.reset();
+    assert!(!world.agent().is_connected(), "it would neither hear nor speak");
+    world.run();
+    assert_eq!(world.told, [AgentEvent::Alarm(cardea_agent::Alarm::ContextRetired), AgentEvent::Connected]);
+    let challenge = world.touch();
+    assert_eq!(outcome(&world.command(1, Op::Unlock, None, Some(&challenge))).outcome, Outcome::Done);
+}
+
+#[test]
 fn the_log_goes_only_on_the_platforms_cursor() {
     let mut world = World::activated();
     let soon = world.unix() + 100;
