@@ -227,8 +227,9 @@ impl Received {
             frequency: hertz(rxpk.get("freq")?)?,
             sf,
             bw,
-            rssi: number("rssi").map_or(0, |v| v.round() as i16),
-            snr: number("lsnr").map_or(0, |v| (v * 10.0).round() as i16),
+            // No receiver reports more; whoever claims it must not get at the arithmetic on it.
+            rssi: number("rssi").map_or(0, |v| v.round().clamp(-300.0, 100.0) as i16),
+            snr: number("lsnr").map_or(0, |v| (v * 10.0).round().clamp(-1000.0, 1000.0) as i16),
             data: payload(rxpk.get("data")?)?,
         })
     }

@@ -211,7 +211,7 @@ impl Device {
         for command in mac::read(bytes) {
             match command {
                 FromDevice::LinkCheckReq => {
-                    let margin = (heard.snr - required_snr(heard.modulation.sf)) / 10;
+                    let margin = heard.snr.saturating_sub(required_snr(heard.modulation.sf)) / 10;
                     answers.extend(mac::link_check_ans(u8::try_from(margin.clamp(0, 254)).unwrap_or(0), 1));
                 }
                 FromDevice::DeviceTimeReq => {

@@ -248,3 +248,32 @@ fn us915_devices_are_told_their_sub_band() {
     site.hear_on(903_900_000, 10, 125, up);
     assert_eq!(read_down(&mut site, &mut lock), None);
 }
+
+#[test]
+fn an_impossible_signal_report_does_no_harm() {
+    for lsnr in ["3276.7", "1e300", "-1e300"] {
+        let (mut site, mut lock) = joined(LorawanClass::A);
+        let data = lock.up_mac(vec![MACCommand::LinkCheckReq]);
+        let received = Received {
+            tmst: site.tmst_now(),
+            frequency: 868_100_000,
+            sf: 7,
+            bw: 125,
+            rssi: -80,
+            snr: 55,
+            data,
+        };
+        let push = Packet::PushData { token: 9, eui: EUI, received: vec![received], unreadable: 0 }.encode();
+        let (head, json) = push.split_at(12);
+        let json = String::from_utf8(json.to_vec()).unwrap();
+        let json = json.replace("\"lsnr\":5.5", &format!("\"lsnr\":{lsnr}"));
+        assert!(json.contains(lsnr));
+        let datagram = [head, json.as_bytes()].concat();
+        site.network.handle_datagram(site.now, WALL, "127.0.0.1:40001".parse().unwrap(), &datagram);
+        site.pump();
+        site.pass(8_000);
+        let margin = lock.open(&site.sent.pop().expect("an answer").1.data).f_opts[1];
+        // No receiver has more than 100 dB.
+        assert_eq!(margin, if lsnr.starts_with('-') { 0 } else { 107 });
+    }
+}
