@@ -84,6 +84,13 @@ impl Session {
         }
     }
 
+    /// Whether both are of one join, whatever their counters say.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.dev_addr == other.dev_addr
+            && self.network_key == other.network_key
+            && self.application_key == other.application_key
+    }
+
     /// What this counter on the wire can mean. There is exactly one reading of it, and none that goes back.
     pub(crate) fn read_counter(&self, wire: u16) -> Option<Counter> {
         if let Some(last) = self.next_up.checked_sub(1)
@@ -93,7 +100,7 @@ impl Session {
             return u32::try_from(last).ok().map(Counter::Repeat);
         }
         let ahead = u64::from(wire).wrapping_sub(self.next_up) & 0xffff;
-        u32::try_from(self.next_up + ahead).ok().map(Counter::New)
+        u32::try_from(self.next_up.saturating_add(ahead)).ok().map(Counter::New)
     }
 
     /// Takes a downlink counter, if one is durably reserved.

@@ -254,18 +254,31 @@ impl Device {
         }
         let Some(session) = &mut self.active else { return };
         (session.unsaved, session.unsaved_since) = (0, None);
-        let change = Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) };
         let (dev_addr, down) = (session.dev_addr, session.reserved_down);
+        let mut batch =
+            vec![Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) }];
+        batch.extend(self.no_pending(lock));
         self.saving = true;
         self.save_now = false;
-        shared.commit(vec![change], Purpose::Session { lock, dev_addr, down });
+        shared.commit(batch, Purpose::Session { lock, dev_addr, down });
     }
 
-    /// The record that has not been written although it is not the newest any more.
-    pub(super) fn unsaved_record(&mut self, lock: LockId) -> Option<Change> {
-        let session = self.active.as_mut().filter(|session| session.unsaved > 0)?;
+    /// An activation whose commit failed leaves its pending record behind, with the counters of the join. Whatever
+    /// writes the session next takes it away, or a restart would offer those counters again.
+    fn no_pending(&self, lock: LockId) -> Option<Change> {
+        (self.pending.is_none() && !self.joining)
+            .then(|| Change { key: RecordKey::Pending(lock).encode(), value: None })
+    }
+
+    /// What has to be written before the daemon stops: the session record, if it is not the newest any more.
+    pub(super) fn unsaved_changes(&mut self, lock: LockId) -> Vec<Change> {
+        let unsaved = |session: &&mut Session| session.unsaved > 0 || session.unsaved_since.is_some();
+        let Some(session) = self.active.as_mut().filter(unsaved) else { return Vec::new() };
         (session.unsaved, session.unsaved_since) = (0, None);
-        Some(Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) })
+        let mut batch =
+            vec![Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) }];
+        batch.extend(self.no_pending(lock));
+        batch
     }
 
     /// The session record was written, or not. Returns the handle of a send that failed for want of a counter.

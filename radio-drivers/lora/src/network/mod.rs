@@ -129,6 +129,12 @@ impl Network {
                 device.pending = Some(session);
             }
         }
+        for device in network.devices.values_mut() {
+            // Left behind by an activation whose commit failed: the same session with the counters of its join. Its
+            // entry in `by_dev_addr` is the active session's too.
+            let active = device.active.as_ref();
+            device.pending.take_if(|pending| active.is_some_and(|active| active.is_same(pending)));
+        }
         network.check_health(0);
         Ok(network)
     }
@@ -195,7 +201,7 @@ impl Network {
                 // One transaction for all of them: the counters that were not due yet.
                 let mut batch = Vec::new();
                 for (lock, device) in &mut self.devices {
-                    batch.extend(device.unsaved_record(*lock));
+                    batch.extend(device.unsaved_changes(*lock));
                 }
                 if !batch.is_empty() {
                     self.shared.commit(batch, Purpose::Stop);

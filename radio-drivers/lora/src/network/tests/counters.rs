@@ -186,3 +186,58 @@ fn two_devices_with_one_dev_addr_are_told_apart_by_their_keys() {
         assert_eq!(site.take_up().unwrap().lock, lock.id);
     }
 }
+
+#[test]
+fn an_activation_that_could_not_be_stored_leaves_no_old_counters_behind() {
+    let pending = |site: &Site, lock: &Lock| {
+        let key = RecordKey::Pending(lock.id).encode();
+        site.store.snapshot().into_iter().find(|(k, _)| *k == key).map(|(_, value)| value)
+    };
+    let mut site = Site::new(LoraConfig::default());
+    let mut lock = Lock::new(1, LorawanClass::C);
+    site.admit(&lock);
+    let request = lock.join_request();
+    site.hear(request);
+    lock.accept(&site.sent.pop().unwrap().1.data);
+    site.pass(6_000);
+    site.store.set_failing(true);
+    let first = lock.up(b"first".to_vec());
+    site.hear(first.clone());
+    assert!(site.take_up().is_some());
+    let left = pending(&site, &lock).expect("the commit failed");
+    site.store.set_failing(false);
+    for _ in 0..BLOCK {
+        let up = lock.up(vec![1]);
+        site.pass(8_000);
+        site.hear(up);
+    }
+    site.command(Command::Stop);
+    assert_eq!(stored(&site, &lock).next_up, u64::from(lock.counter));
+    assert_eq!(pending(&site, &lock), None, "whatever writes the session takes it away");
+
+    // And one that is there all the same is not believed.
+    let change = cardea_radio::Change { key: RecordKey::Pending(lock.id).encode(), value: Some(left) };
+    site.store.commit_now(vec![change]).unwrap();
+    let mut site = Site::restart(LoraConfig::default(), site.store, site.now);
+    site.events.clear();
+    site.hear(first);
+    assert!(site.events.is_empty(), "a recording is not a new session: {:?}", site.events);
+    let up = lock.up(b"live".to_vec());
+    site.hear(up);
+    assert_eq!(&site.take_up().unwrap().frame[..], b"live");
+}
+
+#[test]
+fn a_save_leaves_the_pending_record_of_a_join_under_way() {
+    let (mut site, mut lock) = joined(LorawanClass::C);
+    let up = lock.up(vec![1]);
+    site.hear(up);
+    site.hold = true;
+    let request = lock.join_request();
+    site.hear(request);
+    site.pass(65_000);
+    assert!(site.held.len() > 1, "the join, and the counters of the old session");
+    site.release();
+    let key = RecordKey::Pending(lock.id).encode();
+    assert!(site.store.snapshot().iter().any(|(k, _)| *k == key));
+}
