@@ -115,6 +115,7 @@ impl Network {
         let mut join_nonce_limit = self.shared.durable_join_nonce;
         if join_nonce >= join_nonce_limit {
             join_nonce_limit = join_nonce - join_nonce % BLOCK + BLOCK;
+            self.shared.submitted_join_nonce = self.shared.submitted_join_nonce.max(join_nonce_limit);
             let value = Some(join_nonce_limit.to_be_bytes().to_vec());
             batch.push(Change { key: RecordKey::JoinNonce.encode(), value });
         }

@@ -106,6 +106,7 @@ impl Network {
                     let limit = value.try_into().map(u32::from_be_bytes).map_err(|_| unreadable(&key))?;
                     network.next_join_nonce = limit;
                     network.shared.durable_join_nonce = limit;
+                    network.shared.submitted_join_nonce = limit;
                 }
                 Some(RecordKey::Identity(lock)) => {
                     let identity = Identity::from_record(&value).ok_or_else(|| unreadable(&key))?;
@@ -240,8 +241,8 @@ impl Network {
     pub fn handle_timeout(&mut self, now: Millis) {
         self.expire_flights(now);
         if self.probe_at.take_if(|at| *at <= now).is_some() {
-            // Writes what is there already: only whether it can be written is of interest.
-            let value = Some(self.shared.durable_join_nonce.to_be_bytes().to_vec());
+            // Only whether it can be written is of interest. A join's commit may be under way: never less than that says.
+            let value = Some(self.shared.submitted_join_nonce.to_be_bytes().to_vec());
             self.shared.commit(vec![Change { key: RecordKey::JoinNonce.encode(), value }], Purpose::Probe);
         }
         while let Some((at, lock)) = self.timers.first().copied() {
@@ -265,7 +266,7 @@ impl Network {
             }
             _ => None,
         };
-        [timer, flight, absence].into_iter().flatten().min()
+        [timer, flight, absence, self.probe_at].into_iter().flatten().min()
     }
 
     /// The next datagram to send.

@@ -74,6 +74,8 @@ pub(super) struct Shared {
     pub(super) next_token: u16,
     /// Below this, JoinNonces are durably reserved.
     pub(super) durable_join_nonce: u32,
+    /// What the newest record that was handed to the store says of that, durable or not.
+    pub(super) submitted_join_nonce: u32,
     pub(super) store_failing: Option<String>,
     pub(super) commits: BTreeMap<u64, Purpose>,
     pub(super) counters: Counters,
@@ -93,6 +95,7 @@ impl Shared {
             flights: BTreeMap::new(),
             next_token: 0,
             durable_join_nonce: 0,
+            submitted_join_nonce: 0,
             store_failing: None,
             commits: BTreeMap::new(),
             counters: Counters::default(),

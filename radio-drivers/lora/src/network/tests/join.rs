@@ -235,3 +235,28 @@ fn an_admission_with_a_new_key_ends_the_old_session() {
     site.join(&mut lock);
     assert_ne!(lock.join_nonce, 0, "JoinNonces are the network's and go on");
 }
+
+#[test]
+fn finding_out_whether_the_store_works_takes_no_join_nonce_back() {
+    let mut site = Site::new(LoraConfig::default());
+    let mut lock = Lock::new(1, LorawanClass::A);
+    site.admit(&lock);
+    site.store.set_failing(true);
+    let request = lock.join_request();
+    site.hear(request);
+    site.store.set_failing(false);
+    // The next join's commit is still under way when the probe follows it.
+    site.hold = true;
+    site.pass(3_000);
+    let request = lock.join_request();
+    site.hear(request);
+    site.pass(4_000);
+    assert_eq!(site.held.len(), 2, "the join and the probe");
+    site.release();
+    let mut site = Site::restart(LoraConfig::default(), site.store, site.now);
+    site.pass(4_000);
+    let request = lock.join_request();
+    site.hear(request);
+    lock.accept(&site.sent.pop().unwrap().1.data);
+    assert_eq!(lock.join_nonce, 32, "0 and 1 were used");
+}
