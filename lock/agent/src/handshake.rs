@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, HANDSHAKE_HANDLE};
 use crate::board::{Board, CONTEXTS, Slot, Storage, StorageFault};
 use crate::ledger::Replay;
+use crate::limits::REFUSAL_MS;
 use crate::outbox::HANDSHAKE_MAX;
 use crate::owner::{Owner, PlatformCwt, owner_code};
 use crate::session::Session;
@@ -26,6 +27,9 @@ const EVERY_MS: u64 = 15 * 60 * 1000;
 /// Without any context: pause before the next attempt, doubled with each failure up to [`EVERY_MS`].
 const AGAIN_MS: u64 = 5_000;
 const MAX_DOUBLINGS: u32 = 8;
+/// Longest pause after a handshake that failed by what came in; with the spread of a quarter it is the 90 s of the abuse
+/// limit.
+const WRONG_MS: u64 = REFUSAL_MS / 5 * 4;
 /// A handshake lasts at most this many times `handshake_ms`, whatever keeps coming in.
 const MAX_EXTENSIONS: u64 = 5;
 const KNOWN_EADS: &[u32] = &[EAD_ACTIVATION_4.unsigned_abs()];
@@ -105,6 +109,8 @@ pub(crate) struct Handshake {
     next_at: u64,
     last_started: Option<u64>,
     failures: u32,
+    /// Failures since the last one that was the other side's doing.
+    unheard: u32,
 }
 
 impl Handshake {
@@ -333,7 +339,7 @@ impl<B: Board> Agent<B> {
         self.install(&keys).map_err(internal)?;
         self.handshake.running = None;
         self.handshake.wanted = false;
-        self.handshake.failures = 0;
+        (self.handshake.failures, self.handshake.unheard) = (0, 0);
         self.tell(AgentEvent::Connected);
         // The first OSCORE message under the new context confirms it on both sides.
         self.events.restart();
@@ -373,8 +379,16 @@ impl<B: Board> Agent<B> {
         self.handshake.running = None;
         self.outbox.handshake = None;
         self.link.abandon(HANDSHAKE_HANDLE);
-        let pause = AGAIN_MS << self.handshake.failures.min(MAX_DOUBLINGS);
-        let pause = pause.min(EVERY_MS);
+        // Anybody on the air can spoil a handshake; that must not buy more than the refusal of the abuse limit. Only
+        // silence, and what is wrong with the lock itself, make it rarer.
+        let pause = if failure.is_wrong() {
+            self.handshake.unheard = 0;
+            (AGAIN_MS << self.handshake.failures.min(MAX_DOUBLINGS)).min(WRONG_MS)
+        } else {
+            let doublings = self.handshake.unheard.min(MAX_DOUBLINGS);
+            self.handshake.unheard = self.handshake.unheard.saturating_add(1);
+            (AGAIN_MS << doublings).min(EVERY_MS)
+        };
         // A whole house that lost its platform at once should not come back at once.
         let spread = self.random_token().map_or(0, u64::from_be_bytes) % (pause / 4);
         self.handshake.next_at = now.saturating_add(pause + spread);

@@ -273,6 +273,19 @@ fn five_wrong_handshakes_close_the_unauthenticated_path_for_ninety_seconds() {
 }
 
 #[test]
+fn spoiled_handshakes_cost_no_more_than_the_ninety_seconds_of_the_abuse_limit() {
+    let mut world = World::new();
+    world.platform.fault = Fault::BrokenMessage2;
+    world.boot();
+    world.live(2 * 3_600_000);
+    assert_eq!(world.agent().owner(), None);
+    // Whenever the spoiler stops, the lock is back within that time.
+    world.platform.fault = Fault::None;
+    world.live(91_000);
+    assert!(world.agent().owner().is_some(), "{:?}", world.told);
+}
+
+#[test]
 fn a_flood_of_handshake_frames_does_not_keep_the_owner_out() {
     let mut world = World::activated();
     for n in 0..1000u32 {
