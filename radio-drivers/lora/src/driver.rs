@@ -74,6 +74,11 @@ pub async fn run_on(
     // An event that did not find room in the channel yet.
     let mut waiting = None;
     loop {
+        // Before anything else: whoever floods the socket must not keep the timers from their turn.
+        let now = clock.now();
+        if network.poll_timeout().is_some_and(|at| at <= now) {
+            network.handle_timeout(now);
+        }
         flush(&mut network, &socket, &store, &stored_tx).await;
         waiting = waiting.or_else(|| network.poll_event());
         let timeout = network.poll_timeout().map(|at| clock.instant(at));

@@ -133,3 +133,45 @@ async fn what_cannot_start_says_why() {
         run(LoraConfig { rx1_delay: 99, bind: "127.0.0.1:0".parse().unwrap(), ..LoraConfig::default() }, end);
     assert!(matches!(error.await, Err(LoraError::Network(_))));
 }
+
+#[tokio::test]
+async fn a_flood_of_datagrams_does_not_starve_the_timers() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let store = MemoryStore::new();
+    let mut lock = Lock::new(1, LorawanClass::A);
+    let begun = std::time::Instant::now();
+    let mut daemon = start(&store).await;
+    daemon.gateway.commands.send(Command::Admit(lock.admission())).await.unwrap();
+    let request = lock.join_request();
+    daemon.hear(request).await;
+    lock.accept(&daemon.transmits().await.data);
+    let up = lock.up(b"hello".to_vec());
+    daemon.hear(up).await;
+    while !matches!(daemon.event().await, Event::Up(_)) {}
+
+    let (over, server) = (Arc::new(AtomicBool::new(false)), daemon.up.peer_addr().unwrap());
+    let noise = Packet::PushData { token: 1, eui: Eui([9; 8]), received: Vec::new(), unreadable: 0 };
+    let mut noise = noise.encode();
+    noise.resize(8_000, b' '); // takes longer to read than to send
+    let floods: Vec<_> = (0..2)
+        .map(|_| {
+            let (over, noise) = (over.clone(), noise.clone());
+            std::thread::spawn(move || {
+                let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    let _ = socket.send_to(&noise, server); // a full buffer is what this is about
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Expires only by a timer.
+    let deadline = begun.elapsed().as_millis() as u64 + 300;
+    let send = Send { handle: 6, lock: lock.id, frame: Bytes::from_static(b"late"), deadline };
+    daemon.gateway.commands.send(Command::Send(send)).await.unwrap();
+    let told = daemon.event().await;
+    over.store(true, Ordering::Relaxed);
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    assert!(matches!(told, Event::Outcome { handle: 6, outcome: Outcome::Expired }), "{told:?}");
+}
