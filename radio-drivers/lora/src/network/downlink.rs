@@ -398,7 +398,8 @@ impl Network {
             }
             Some(error) => {
                 // A concentrator time that has passed is TOO_EARLY to some forwarders: they see it 71 minutes ahead.
-                tracing::info!(lock = %hex::encode(lock.0), %error, "the packet forwarder refused a downlink");
+                tracing::info!(%error, "the packet forwarder refused a downlink");
+                tracing::debug!(lock = %hex::encode(lock.0), token, "the refused downlink");
                 self.shared.counters.refused += 1;
                 self.shared.duty.refund(flight.slot.frequency, flight.airtime);
                 self.try_again(now, token, flight);
@@ -423,7 +424,8 @@ impl Network {
                 let slot = Slot { at: now + ASAP, ..flight.slot };
                 self.relaunch(now, token, flight, slot);
             } else {
-                tracing::info!(lock = %hex::encode(lock.0), "the packet forwarder said nothing about a downlink");
+                tracing::info!("the packet forwarder said nothing about a downlink");
+                tracing::debug!(lock = %hex::encode(lock.0), token, "the unanswered downlink");
                 // It may have been sent all the same: its airtime stays charged.
                 self.shared.counters.unanswered += 1;
                 self.try_again(now, token, flight);

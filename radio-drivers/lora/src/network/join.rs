@@ -42,7 +42,8 @@ impl Network {
         };
         if !request.verify(&device.identity.app_key) {
             self.shared.counters.join_mic += 1;
-            tracing::warn!(dev_eui = %Eui(dev_eui), "join-request with a wrong MIC: is the AppKey of its label right?");
+            tracing::warn!("join-request with a wrong MIC: is the AppKey of its label right?");
+            tracing::debug!(dev_eui = %Eui(dev_eui), "the join-request with a wrong MIC");
             return;
         }
         if device.last_join.is_some_and(|(nonce, at)| nonce == dev_nonce && now < at + SAME_REQUEST) {
@@ -56,9 +57,9 @@ impl Network {
         if !allowed {
             self.shared.counters.join_nonce += 1;
             tracing::warn!(
-                dev_eui = %Eui(dev_eui), dev_nonce,
                 "join-request with a DevNonce that was used before; if the lock lost its memory, remove it and admit it again"
             );
+            tracing::debug!(dev_eui = %Eui(dev_eui), dev_nonce, "the join-request with a used DevNonce");
             return;
         }
         if device.joining || device.being_replaced {
@@ -151,7 +152,8 @@ impl Network {
         let flight = Flight::join(lock, accept, rx2);
         let slots = [Some(rx1), Some(rx2)];
         if self.shared.launch_first(now, flight, slots).is_err() {
-            tracing::warn!(lock = %hex::encode(lock.0), "no window was left for a join-accept");
+            tracing::warn!("no window was left for a join-accept");
+            tracing::debug!(lock = %hex::encode(lock.0), "the join-accept without a window");
         }
     }
 }
