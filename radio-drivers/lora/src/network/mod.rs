@@ -39,6 +39,9 @@ const MAX_EVENTS: usize = 1024;
 /// How long after a store failure the next attempt is made, if nobody else makes one.
 const PROBE_AFTER: Millis = 5_000;
 
+/// A warning of a foreign packet forwarder is given once in so many milliseconds.
+const FOREIGN_EVERY: Millis = 60_000;
+
 /// Wall-clock time as the daemon knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wall {
@@ -74,6 +77,8 @@ pub struct Network {
     health: Option<Health>,
     /// When to find out whether the store works again.
     probe_at: Option<Millis>,
+    /// Until then, foreign forwarders are only worth a line at debug level.
+    foreign_quiet_until: Option<Millis>,
     next_join_nonce: u32,
     shared: Shared,
 }
@@ -94,6 +99,7 @@ impl Network {
             forwarder: None,
             health: None,
             probe_at: None,
+            foreign_quiet_until: None,
             next_join_nonce: 0,
             shared: Shared::new(config)?,
         };
@@ -152,7 +158,7 @@ impl Network {
         };
         match packet {
             Packet::PushData { token, eui, received, unreadable } => {
-                if !self.accept_forwarder(eui, now) {
+                if !self.accept_forwarder(from, eui, now, true) {
                     return;
                 }
                 self.shared.datagrams.push_back((from, Packet::PushAck { token }.encode()));
@@ -162,7 +168,7 @@ impl Network {
                 }
             }
             Packet::PullData { token, eui } => {
-                if !self.accept_forwarder(eui, now) {
+                if !self.accept_forwarder(from, eui, now, false) {
                     return;
                 }
                 self.shared.datagrams.push_back((from, Packet::PullAck { token }.encode()));
@@ -172,7 +178,7 @@ impl Network {
                 }
             }
             Packet::TxAck { token, eui, error } => {
-                if self.accept_forwarder(eui, now) {
+                if self.accept_forwarder(from, eui, now, false) {
                     self.tx_ack(now, token, error);
                 }
             }
@@ -296,19 +302,39 @@ impl Network {
         self.shared.counters
     }
 
+    /// Counts what is ignored. The log tells it once a minute: senders decide how often it happens.
+    fn foreign(&mut self, now: Millis, from: SocketAddr, eui: crate::Eui, what: &'static str) {
+        self.shared.counters.foreign_forwarder += 1;
+        if self.foreign_quiet_until.is_none_or(|until| now >= until) {
+            self.foreign_quiet_until = Some(now.saturating_add(FOREIGN_EVERY));
+            tracing::warn!(%from, %eui, "{what}");
+        } else {
+            tracing::debug!(%from, %eui, "{what}");
+        }
+    }
+
     /// True for the forwarder that serves us; another may take its place once it has been silent for a while.
-    fn accept_forwarder(&mut self, eui: crate::Eui, now: Millis) -> bool {
+    /// `pushed`: the datagram only brings received packets, which do not depend on where it comes from.
+    fn accept_forwarder(&mut self, from: SocketAddr, eui: crate::Eui, now: Millis, pushed: bool) -> bool {
         let listed = &self.shared.config.forwarders;
         if !listed.is_empty() && !listed.contains(&eui) {
-            self.shared.counters.foreign_forwarder += 1;
-            tracing::warn!(%eui, "a packet forwarder that is not in `forwarders` is ignored");
+            self.foreign(now, from, eui, "a packet forwarder that is not in `forwarders` is ignored");
             return false;
         }
         match &mut self.forwarder {
+            // Anybody can write its EUI into a datagram. Where downlinks go is not changed by that while it polls; its
+            // port may change.
+            Some(forwarder)
+                if forwarder.eui == eui
+                    && !pushed
+                    && forwarder.address(now).is_some_and(|address| address.ip() != from.ip()) =>
+            {
+                self.foreign(now, from, eui, "another host speaks as the packet forwarder and is ignored");
+                return false;
+            }
             Some(forwarder) if forwarder.eui == eui => forwarder.last_seen = now,
             Some(forwarder) if now < forwarder.last_seen.saturating_add(ABSENT_AFTER) => {
-                self.shared.counters.foreign_forwarder += 1;
-                tracing::warn!(%eui, serving = %forwarder.eui, "a second packet forwarder is ignored");
+                self.foreign(now, from, eui, "a second packet forwarder is ignored");
                 return false;
             }
             _ => self.forwarder = Some(Forwarder::new(eui, now)),

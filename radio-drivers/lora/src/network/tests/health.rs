@@ -65,3 +65,46 @@ fn an_unreadable_record_keeps_the_network_from_starting() {
     let foreign = vec![(b"zigbee/key".to_vec(), vec![1])];
     assert!(Network::new(LoraConfig::default(), foreign).is_ok());
 }
+
+#[test]
+fn another_host_cannot_take_the_downlinks_of_a_forwarder_that_polls() {
+    let (mut site, lock) = joined(LorawanClass::C);
+    site.poll();
+    let elsewhere: SocketAddr = "192.0.2.9:40002".parse().unwrap();
+    let pull = Packet::PullData { token: 5, eui: EUI }.encode();
+    site.network.handle_datagram(site.now, WALL, elsewhere, &pull);
+    assert!(site.network.poll_transmit().is_none(), "not even an answer");
+    assert_eq!(site.network.counters().foreign_forwarder, 1);
+    // The site asserts where this goes.
+    site.mood = Mood::Silent;
+    site.send(&lock, 1, b"frame", 10_000);
+    assert_eq!(site.sent.len(), 1);
+    // Nor can it say that a downlink was sent.
+    for token in 0..=u16::MAX {
+        let ack = Packet::TxAck { token, eui: EUI, error: None }.encode();
+        site.network.handle_datagram(site.now, WALL, elsewhere, &ack);
+    }
+    site.pump();
+    assert_eq!(site.take_outcome(1), None);
+    // Another port of the same host is the forwarder after a restart, and another host is after a silence.
+    site.network.handle_datagram(site.now, WALL, "127.0.0.1:50000".parse().unwrap(), &pull);
+    assert!(site.network.poll_transmit().is_some());
+    site.now += 31_000;
+    site.network.handle_datagram(site.now, WALL, elsewhere, &pull);
+    assert!(site.network.poll_transmit().is_some());
+}
+
+#[test]
+fn a_flood_of_foreign_forwarders_is_one_warning_a_minute() {
+    let (mut site, _) = joined(LorawanClass::A);
+    let mut warned = 0;
+    let before = site.network.foreign_quiet_until;
+    let mut last = before;
+    for _ in 0..600 {
+        site.datagram(&Packet::PullData { token: 5, eui: Eui([7; 8]) });
+        warned += u32::from(site.network.foreign_quiet_until != last);
+        last = site.network.foreign_quiet_until;
+        site.pass(100);
+    }
+    assert_eq!((warned, site.network.counters().foreign_forwarder), (1, 600));
+}
