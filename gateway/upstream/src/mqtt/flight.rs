@@ -94,10 +94,14 @@ impl Flight {
     }
 }
 
-/// Names a publish by what it says, because its token changes with each attempt.
+/// Names a publish by what it says, because its token changes with each attempt. A retained document is written
+/// anew for each connection, with another time in it: its topic names it.
 pub(super) fn content_of(publish: &Publish) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&publish.topic, &publish.payload, publish.retain).hash(&mut hasher);
+    (&publish.topic, publish.retain).hash(&mut hasher);
+    if !publish.retain {
+        publish.payload.hash(&mut hasher);
+    }
     hasher.finish()
 }
 
@@ -236,6 +240,19 @@ mod tests {
         assert!(!suspicion.convicts(&publish(3, "other")));
         assert!(suspicion.convicts(&publish(4, "poison")));
         assert_eq!(suspicion.window(100), 100);
+    }
+
+    #[test]
+    fn a_retained_document_is_the_same_though_its_time_is_not() {
+        let now = Instant::now();
+        let mut suspicion = Suspicion::default();
+        let written = |text| Publish { retain: true, ..publish(1, text) };
+        for text in ["1", "2", "3", "4", "5"] {
+            assert!(!suspicion.convicts(&written(text)));
+            suspicion.closed(Some((now, content_of(&written(text)))), now);
+        }
+        assert!(!suspicion.convicts(&publish(1, "5")), "not retained, it is another");
+        assert!(suspicion.convicts(&written("6")));
     }
 
     #[test]
