@@ -75,7 +75,8 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
 
     let (replies_tx, replies) = mpsc::unbounded_channel();
-    let options = cardea_store::Options::new(data.file("cardea.db"));
+    let mut options = cardea_store::Options::new(data.file("cardea.db"));
+    options.max_bytes = Some(file_bound(config.limits.outbox_bytes));
     let opened = tokio::task::spawn_blocking(move || Store::open(&options, replies_tx));
     let (store, snapshot) = opened.await.context("opening the store")??;
 
@@ -129,6 +130,12 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The most that the database file may take. The relay's own bound on the outbox is met first: this leaves room for
+/// indices, half-filled pages, the registry and the downlinks, and only stops what grows against all reckoning.
+const fn file_bound(outbox_bytes: u64) -> u64 {
+    outbox_bytes.saturating_mul(2).saturating_add(16 << 20)
 }
 
 fn relay_config(config: &Config, gateway: &str, topics: &Topics, radios: &[&str]) -> cardea_core::Config {
