@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use cardea_envelope::{DownlinkResult, EventKind, GatewayEvent, MessageId, Topic, VERSION};
-use cardea_framing::{Class, LockId};
+use cardea_framing::{Class, LockId, ReceiptToken};
 use cardea_radio::Command;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     publish::PAGE,
     queue::Item,
     records::{Change, Gap, StoreOp},
+    results::Results,
     up::RETRY_MS,
 };
 
@@ -28,6 +29,9 @@ const EVENTS: usize = 256;
 /// Smoothed round-trip times start here: the hold is then at its longest.
 const FIRST_RTT_MS: u32 = 100;
 
+/// Most results of downlinks that are not remembered; what is told of those only repeats a refusal.
+const STRANGERS: usize = 1024;
+
 /// Below this, scheduling noise would send frames to flash that the broker is about to acknowledge.
 const LEAST_HOLD_MS: u64 = 25;
 
@@ -38,6 +42,8 @@ pub(crate) enum Purpose {
     Rows(LockId, Vec<u64>),
     /// Room was made, for one lock or for all.
     Shed(Option<LockId>, u64),
+    /// A row is dropped that the lock still holds: it hears of it when the gap is durable.
+    Gap { row: u64, gap: Gap, receipt: Option<ReceiptToken> },
     /// A downlink; the broker's acks that wait for it.
     Down(MessageId, Vec<u64>),
     /// The last state of a downlink; the broker's acks that wait for it.
@@ -99,7 +105,9 @@ pub(crate) struct Ctx {
     /// Where the numbering of removed locks stopped: an epoch uses no number twice.
     pub(crate) numbers: BTreeMap<LockId, (u64, u64)>,
     pub(crate) timers: BTreeSet<(Millis, LockId)>,
-    pub(crate) results: VecDeque<DownlinkResult>,
+    pub(crate) results: Results,
+    /// The last publish was a result: rows go first now.
+    pub(crate) told_last: bool,
     pub(crate) events: VecDeque<Outgoing>,
     pub(crate) gaps: BTreeMap<(LockId, Class), OpenGap>,
     pub(crate) gaps_ready: BTreeSet<(LockId, Class)>,
@@ -108,7 +116,7 @@ pub(crate) struct Ctx {
     lazy: Vec<Change>,
     lazy_at: Option<Millis>,
     /// Last states that could not be written, and the acks that wait for them.
-    untold: Vec<(MessageId, Vec<u64>)>,
+    pub(crate) untold: Vec<(MessageId, Vec<u64>)>,
     untold_at: Option<Millis>,
     pub(crate) ram_rows: usize,
     /// Those among them that came from the disk.
@@ -146,7 +154,8 @@ impl Ctx {
             to_read: BTreeSet::new(),
             numbers: BTreeMap::new(),
             timers: BTreeSet::new(),
-            results: VecDeque::new(),
+            results: Results::default(),
+            told_last: false,
             events: VecDeque::new(),
             gaps: BTreeMap::new(),
             gaps_ready: BTreeSet::new(),
@@ -336,6 +345,16 @@ impl Ctx {
             self.metrics.events_dropped += 1;
         }
         self.events.push_back(outgoing);
+    }
+
+    /// A result is to be told. Of a downlink that is not remembered there is none if too much waits already.
+    pub(crate) fn tell(&mut self, result: DownlinkResult) {
+        let full = self.results.len() >= self.config.inbox_ids.saturating_add(STRANGERS);
+        if full && self.inbox.get(&result.id).is_none() && !self.results.holds(&result.id) {
+            self.metrics.events_dropped += 1;
+            return;
+        }
+        self.results.push(result);
     }
 
     /// A gap is known; it is published until the broker has it as it now is.

@@ -397,7 +397,7 @@ pub(crate) fn report(ctx: &mut Ctx, id: MessageId, state: ResultState) {
         known.state = state;
         known.at = at;
         let result = known.result(id);
-        ctx.results.push_back(result);
+        ctx.tell(result);
     }
 }
 

@@ -28,6 +28,7 @@ mod queue;
 mod records;
 mod relay;
 mod report;
+mod results;
 mod up;
 mod upstream;
 

@@ -55,7 +55,7 @@ impl Relay {
             // What is not durable yet is told, and acknowledged, when it is.
             if known.durable {
                 let result = known.result(id);
-                self.ctx.results.push_back(result);
+                self.ctx.tell(result);
                 self.ctx.actions.push_back(Action::Ack(ack));
             } else {
                 self.await_commit(id, ack);
@@ -68,15 +68,22 @@ impl Relay {
         }
     }
 
-    /// A known downlink came again while its write is on the way: both are acknowledged by the same answer.
-    fn await_commit(&mut self, id: MessageId, ack: u64) {
+    /// Acknowledges a known downlink when what is known of it is durable: by the same answer as the first.
+    pub(crate) fn await_commit(&mut self, id: MessageId, ack: u64) {
+        if self.ctx.inbox.get(&id).is_none_or(|known| known.durable) {
+            self.ctx.actions.push_back(Action::Ack(ack));
+            return;
+        }
         let waiting = self.ctx.tickets.values_mut().find_map(|purpose| match purpose {
             Purpose::Down(down, acks) | Purpose::DownDone(down, acks) if *down == id => Some(acks),
             _ => None,
         });
-        match waiting {
-            Some(acks) => acks.push(ack),
-            None => self.ctx.actions.push_back(Action::Ack(ack)),
+        let untold = &mut self.ctx.untold;
+        // Neither on its way nor to be tried again is nothing that is not durable; were it, it comes once more.
+        let waiting =
+            waiting.or_else(|| untold.iter_mut().find_map(|(down, acks)| (*down == id).then_some(acks)));
+        if let Some(acks) = waiting {
+            acks.push(ack);
         }
     }
 
@@ -132,6 +139,7 @@ impl Relay {
             return;
         }
         let Downlink { id, lock, data, not_after, .. } = down;
+        let not_after = self.remembered_until(not_after);
         if !self.make_room() {
             let known = Known {
                 lock,
@@ -143,7 +151,7 @@ impl Relay {
                 durable: true,
             };
             self.ctx.metrics.downlinks_refused += 1;
-            self.ctx.results.push_back(known.result(id));
+            self.ctx.tell(known.result(id));
             self.ctx.actions.push_back(Action::Ack(ack));
             return;
         }
@@ -181,6 +189,7 @@ impl Relay {
     /// room: refusals must not push out ids that were accepted.
     fn close(&mut self, ack: u64, lock: LockId, down: &Downlink, state: ResultState, why: Option<&str>) {
         let Downlink { id, not_after, .. } = *down;
+        let not_after = self.remembered_until(not_after);
         let at = self.ctx.wall.unix_ms;
         let mut known =
             Known { lock, not_after, state, reason: why.map(Into::into), at, over: true, durable: false };
@@ -191,9 +200,17 @@ impl Relay {
             self.ctx.conclude(id, vec![ack]);
         } else {
             known.durable = true;
-            self.ctx.results.push_back(known.result(id));
+            self.ctx.tell(known.result(id));
             self.ctx.actions.push_back(Action::Ack(ack));
         }
+    }
+
+    /// How long an id is remembered: without a clock that can be believed a `not_after` was not checked, and
+    /// must not keep its place for ever.
+    fn remembered_until(&self, not_after: u64) -> u64 {
+        let wall = self.ctx.wall;
+        let most = wall.unix_ms.saturating_add(self.ctx.config.not_after_max_ms);
+        if wall.synced { not_after } else { not_after.min(most) }
     }
 
     fn make_room(&mut self) -> bool {

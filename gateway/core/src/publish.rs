@@ -24,10 +24,11 @@ impl Relay {
         self.read_ahead();
         while self.ctx.connected && self.ctx.flights.len() < self.ctx.config.publish_window {
             let more = self.publish_presence()
-                || self.publish_result()
+                || (!self.ctx.told_last && self.publish_result())
                 || self.publish_gap()
                 || self.publish_event()
                 || self.publish_row()
+                || self.publish_result()
                 || self.publish_document()
                 || self.publish_link();
             if !more {
@@ -37,7 +38,8 @@ impl Relay {
     }
 
     fn publish_result(&mut self) -> bool {
-        let Some(result) = self.ctx.results.pop_front() else { return false };
+        let Some(result) = self.ctx.results.pop() else { return false };
+        self.ctx.told_last = true;
         let topic = self.ctx.config.topics.name(&Topic::Result(result.lock));
         let payload = self.ctx.config.encoding.encode(&result).into();
         self.ctx.publish(topic, payload, false, Flying::Result(result));
@@ -72,6 +74,7 @@ impl Relay {
         };
         if let Next::Row(row) = entry.queue.as_ref().map_or(Next::Nothing, |q| q.next()) {
             entry.publish_row(&mut self.ctx, row);
+            self.ctx.told_last = false;
         }
         entry.reindex(&mut self.ctx);
         true
@@ -105,6 +108,7 @@ impl Relay {
         }
         self.ctx.connected = true;
         self.documents.all_changed();
+        self.ctx.gaps_ready.extend(self.ctx.gaps.keys().copied());
         for lock in self.locks.values().filter(|l| l.joined) {
             self.ctx.links_ready.insert(lock.id);
         }
@@ -128,7 +132,12 @@ impl Relay {
                 Flying::Row(..) | Flying::Document | Flying::Goodbye => {}
             }
         }
-        results.into_iter().rev().for_each(|r| self.ctx.results.push_front(r));
+        for result in results {
+            // A newer one that waits says more.
+            if !self.ctx.results.holds(&result.id) {
+                self.ctx.tell(result);
+            }
+        }
         events.into_iter().rev().for_each(|e| self.ctx.events.push_front(e));
         let locks: Vec<LockId> = self.locks.values().filter(|l| l.queue.is_some()).map(|l| l.id).collect();
         for lock in locks {
@@ -165,12 +174,9 @@ impl Relay {
     pub(crate) fn refused(&mut self, token: u64) {
         let Some(flying) = self.ctx.flights.remove(&token) else { return };
         self.ctx.metrics.refused_by_broker += 1;
-        match flying {
-            Flying::Row(lock, row) => {
-                self.with_lock(lock, |l, ctx| l.poisoned(ctx, row));
-            }
-            Flying::Gap(lock, class, frames) => self.gap_told(lock, class, frames),
-            _ => {}
+        // A gap stays durable, and is told again over the next connection.
+        if let Flying::Row(lock, row) = flying {
+            self.with_lock(lock, |l, ctx| l.poisoned(ctx, row));
         }
     }
 

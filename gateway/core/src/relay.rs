@@ -24,6 +24,9 @@ const SWEEP_MS: u64 = 10_000;
 /// A search for memory that found none is not made again before this, milliseconds.
 const SEARCH_MS: u64 = 20;
 
+/// Downlinks of the run before wait so long for a clock that can be believed, milliseconds.
+const CLOCK_MS: u64 = 60_000;
+
 /// One admitted lock, for the operator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LockStatus {
@@ -50,8 +53,9 @@ pub struct Relay {
     pub(crate) documents: Documents,
     /// Admissions that a driver is working on: the operators who wait.
     admitting: BTreeMap<LockId, (RadioId, Vec<u64>)>,
-    /// Downlinks of the run before, until the clock is read for the first time.
+    /// Downlinks of the run before, until the clock can be believed or that takes too long.
     restored: Vec<DownRecord>,
+    restore_by: Option<Millis>,
     sweep_at: Millis,
     shutdown: Option<u64>,
     /// One alarm for each trouble with the store, not one for each failure.
@@ -77,6 +81,7 @@ impl Relay {
             documents: Documents::default(),
             admitting: BTreeMap::new(),
             restored: snapshot.downs,
+            restore_by: None,
             sweep_at: 0,
             shutdown: None,
             store_trouble: false,
@@ -134,7 +139,8 @@ impl Relay {
         let lock = self.ctx.timers.first().map(|(at, _)| *at);
         let sweep = (self.ctx.inbox.len() > 0).then_some(self.sweep_at);
         let (lazy, untold) = (self.ctx.lazy_at(), self.ctx.untold_at());
-        [lock, lazy, untold, sweep, self.documents.due(&self.ctx)].into_iter().flatten().min()
+        let restore = self.restore_by.filter(|_| !self.restored.is_empty());
+        [lock, lazy, untold, sweep, restore, self.documents.due(&self.ctx)].into_iter().flatten().min()
     }
 
     /// Counters and levels.
@@ -359,6 +365,11 @@ impl Relay {
                 self.with_lock(lock, |l, ctx| l.stored(ctx, &rows));
             }
             Purpose::Shed(lock, bytes) => self.shed_done(lock, bytes),
+            Purpose::Gap { gap, receipt, .. } => {
+                if let Some(receipt) = receipt {
+                    self.with_lock(gap.lock, |l, ctx| l.promise(ctx, receipt));
+                }
+            }
             Purpose::Down(id, acks) => {
                 for ack in acks {
                     self.ctx.actions.push_back(Action::Ack(ack));
@@ -372,7 +383,7 @@ impl Relay {
                 if let Some(known) = self.ctx.inbox.get_mut(&id) {
                     known.durable = true;
                     let result = known.result(id);
-                    self.ctx.results.push_back(result);
+                    self.ctx.tell(result);
                 }
             }
             Purpose::Admit(lock, radio, tokens) => self.admission_durable(lock, radio, &tokens),
@@ -387,6 +398,9 @@ impl Relay {
                 self.with_lock(lock, |l, ctx| l.not_stored(ctx, &rows, failure));
             }
             Purpose::Shed(lock, bytes) => self.shed_done(lock, bytes),
+            Purpose::Gap { gap, receipt, .. } => {
+                self.with_lock(gap.lock, |l, ctx| l.gap_not_stored(ctx, gap, receipt));
+            }
             Purpose::Down(id, acks) => {
                 // Not sent: an id that a restart forgets could be executed twice as far as we know.
                 if let Some(lock) = self.ctx.inbox.get(&id).map(|k| k.lock) {
@@ -394,6 +408,9 @@ impl Relay {
                 }
                 if down::end(&mut self.ctx, id, ResultState::Refused, Some(reason::STORE)) {
                     self.ctx.conclude_later(id, acks);
+                } else {
+                    // It ended before: that is written already, or on its way.
+                    acks.into_iter().for_each(|ack| self.await_commit(id, ack));
                 }
             }
             Purpose::DownDone(id, acks) => self.ctx.conclude_later(id, acks),
@@ -519,19 +536,18 @@ impl Relay {
 
     /// What the run before has left undone downwards.
     fn restore_downlinks(&mut self) {
-        let wall = self.ctx.wall;
-        for record in std::mem::take(&mut self.restored) {
-            let DownRecord { id, lock, not_after, state, reason: why, at, data, told } = record;
-            // `Sent` is written only where it is the end.
-            let over = state != ResultState::Queued;
-            self.ctx.inbox.insert(id, Known { lock, not_after, state, reason: why, at, over, durable: true });
-            if over {
-                if !told && let Some(known) = self.ctx.inbox.get(&id) {
-                    let result = known.result(id);
-                    self.ctx.results.push_back(result);
-                }
-                continue;
+        let by = match self.restore_by {
+            Some(by) => by,
+            None => {
+                self.remember_downlinks();
+                *self.restore_by.insert(self.ctx.now.saturating_add(CLOCK_MS))
             }
+        };
+        let wall = self.ctx.wall;
+        if !wall.synced && self.ctx.now < by {
+            return; // Whether they are still alive is not known yet.
+        }
+        for DownRecord { id, lock, not_after, data, .. } in std::mem::take(&mut self.restored) {
             // It may have been on the air before; sent again it is a replay to the lock, which is harmless.
             let class = cardea_framing::Datagram::parse(&data).map(|d| d.class);
             let alive = wall.synced && not_after > wall.unix_ms;
@@ -548,13 +564,31 @@ impl Relay {
         }
     }
 
+    /// Every id of the run before is known from the first moment on; what had not ended stays in `restored`.
+    fn remember_downlinks(&mut self) {
+        for record in std::mem::take(&mut self.restored) {
+            let DownRecord { id, lock, not_after, state, at, told, .. } = record;
+            let why = record.reason.clone();
+            // `Sent` is written only where it is the end.
+            let over = state != ResultState::Queued;
+            let known = Known { lock, not_after, state, reason: why, at, over, durable: true };
+            let result = known.result(id);
+            self.ctx.inbox.insert(id, known);
+            if !over {
+                self.restored.push(record);
+            } else if !told {
+                self.ctx.tell(result);
+            }
+        }
+    }
+
     fn down_durable(&mut self, id: MessageId) {
         let Some(known) = self.ctx.inbox.get_mut(&id) else { return };
         let lock = known.lock;
         if known.state == ResultState::Queued {
             known.durable = true;
             let result = known.result(id);
-            self.ctx.results.push_back(result);
+            self.ctx.tell(result);
         }
         self.with_lock(lock, |l, _| l.down().make_ready(id));
     }

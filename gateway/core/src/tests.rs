@@ -45,6 +45,14 @@ impl Bench {
     }
 
     fn over(change: impl FnOnce(&mut Config), snapshot: Snapshot) -> Self {
+        Self::start(change, snapshot, true)
+    }
+
+    fn unsynced(snapshot: Snapshot) -> Self {
+        Self::start(|_| {}, snapshot, false)
+    }
+
+    fn start(change: impl FnOnce(&mut Config), snapshot: Snapshot, synced: bool) -> Self {
         let topics = Topics::new("cardea/v1", "gw").unwrap();
         let mut config = Config::new("gw", topics.clone(), vec![RadioInfo { name: "lora".into() }]);
         change(&mut config);
@@ -53,7 +61,7 @@ impl Bench {
             relay,
             topics,
             now: 1,
-            synced: true,
+            synced,
             published: Vec::new(),
             writes: Vec::new(),
             pages: Vec::new(),
@@ -112,8 +120,12 @@ impl Bench {
     }
 
     fn fail(&mut self) {
+        self.fail_as(FailureKind::Io);
+    }
+
+    fn fail_as(&mut self, kind: FailureKind) {
         for (ticket, _) in std::mem::take(&mut self.writes) {
-            let failure = Failure { kind: FailureKind::Full, detail: "no space".into() };
+            let failure = Failure { kind, detail: "no luck".into() };
             self.feed(Input::Stored(StoreReply::Failed { tickets: vec![ticket], failure }));
         }
     }
@@ -363,10 +375,12 @@ fn a_poisonous_row_goes_and_leaves_a_gap() {
     let token = bench.published[0].token;
     bench.commits = false;
     bench.feed(Input::Upstream(UpstreamEvent::Refused { token, reason: "too large".into() }));
-    bench.pass(20);
     let Some((_, changes)) = bench.writes.last() else { panic!("no gap was written") };
-    let [Change::InsertGap(gap)] = &changes[..] else { panic!("{changes:?}") };
+    let [Change::DeleteRow(1), Change::InsertGap(gap)] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!((gap.lock, gap.class, gap.frames), (LOCK, Class::Log, 1));
+    assert!(bench.sends.is_empty(), "no receipt before the gap is durable");
+    bench.commit();
+    assert_eq!(bench.sends.len(), 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
     ctx::{Ctx, Purpose},
     lock::Lock,
     queue::{Flight, Forgotten, Item, Next, Stored},
-    records::{Change, Failure, Gap, Row, RowMeta},
+    records::{Change, Failure, FailureKind, Gap, Row, RowMeta},
 };
 
 /// Uplink ids remembered for each lock, to know a datagram that is sent again.
@@ -37,6 +37,10 @@ impl Recent {
             self.0.pop_front();
         }
         self.0.push_back((id, row));
+    }
+
+    fn forget(&mut self, id: &MessageId) {
+        self.0.retain(|(known, _)| known != id);
     }
 
     fn row(&self, id: &MessageId) -> Option<u64> {
@@ -135,7 +139,14 @@ impl Lock {
             item.receipt = Some(receipt);
             return;
         }
-        self.promise(ctx, receipt);
+        let dropped = ctx.tickets.values_mut().find_map(|purpose| match purpose {
+            Purpose::Gap { row: dropped, receipt, .. } if *dropped == row && row != 0 => Some(receipt),
+            _ => None,
+        });
+        match dropped {
+            Some(waiting) => *waiting = Some(receipt),
+            None => self.promise(ctx, receipt),
+        }
     }
 
     fn release(&mut self, receipt: Option<ReceiptToken>) {
@@ -208,12 +219,15 @@ impl Lock {
 
     /// These rows could not be written: no receipt, and another try later. The broker may still take them.
     pub(crate) fn not_stored(&mut self, ctx: &mut Ctx, rows: &[u64], failure: &Failure) {
-        let _ = failure;
         let Some(queue) = &mut self.queue else { return };
+        let mut needed = 0_u64;
         for row in rows {
             let Some(item) = queue.item(*row) else { continue };
             item.stored = Stored::No;
             let weight = item.row.weight();
+            if item.row.class.has_receipt() {
+                needed = needed.saturating_add(weight);
+            }
             queue.stored_weight = queue.stored_weight.saturating_sub(weight);
             ctx.stored_weight = ctx.stored_weight.saturating_sub(weight);
             queue.uncommitted.push(*row);
@@ -221,6 +235,13 @@ impl Lock {
         queue.uncommitted.sort_unstable();
         let again = ctx.now.saturating_add(RETRY_MS);
         queue.hold_at = Some(queue.hold_at.map_or(again, |at| at.min(again)));
+        // The disk is smaller than its bound: what matters least makes room for what a lock waits for.
+        if failure.kind == FailureKind::Full && needed > 0 && ctx.shedding == 0 {
+            let spare = needed;
+            let all = needed.saturating_add(spare);
+            ctx.shedding = ctx.shedding.saturating_add(all);
+            ctx.write(vec![Change::Shed { lock: None, bytes: needed, spare }], Purpose::Shed(None, all));
+        }
     }
 
     /// The broker has this row.
@@ -249,16 +270,29 @@ impl Lock {
         item.flight = Flight::Done;
         item.safe = true;
         let receipt = item.receipt.take();
-        if item.stored == Stored::No {
-            let (id, at) = (item.row.id, item.row.meta.at);
-            ctx.metrics.rows_dropped += 1;
-            ctx.lose(Gap { id, lock: self.id, class: item.row.class, frames: 1, first: at, last: at });
-        } else {
+        if item.stored == Stored::Yes {
             ctx.lazily(Change::DropRow(row));
+            return;
         }
-        if let Some(receipt) = receipt {
-            self.promise(ctx, receipt); // Sending it again would not help.
+        // Sending it again would not help the lock; but what it may forget must be durable as a gap.
+        let (id, at) = (item.row.id, item.row.meta.at);
+        ctx.metrics.rows_dropped += 1;
+        let gap = Gap { id, lock: self.id, class: item.row.class, frames: 1, first: at, last: at };
+        let changes = vec![Change::DeleteRow(row), Change::InsertGap(gap.clone())];
+        ctx.write(changes, Purpose::Gap { row, gap, receipt });
+    }
+
+    /// The gap of a dropped row could not be written: a lock that waits for its receipt keeps the frame, and
+    /// may send it again.
+    pub(crate) fn gap_not_stored(&mut self, ctx: &mut Ctx, gap: Gap, receipt: Option<ReceiptToken>) {
+        if receipt.is_none() {
+            ctx.lose(gap);
+            return;
         }
+        if let Some(recent) = &mut self.recent {
+            recent.forget(&gap.id);
+        }
+        self.release(receipt);
     }
 
     /// Rows that the store dropped to make room.

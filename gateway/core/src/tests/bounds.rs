@@ -180,3 +180,154 @@ fn a_downlink_without_receipt_ends_with_sent_and_is_forgotten_in_time() {
     assert_eq!(bench.results(), [(ResultState::Sent, None)]);
     assert!(bench.sends.is_empty());
 }
+
+#[test]
+fn a_gap_that_the_broker_refuses_stays_and_is_told_again() {
+    let gap = Gap { id: MessageId([3; 16]), lock: LOCK, class: Class::Log, frames: 1, first: 5, last: 5 };
+    let mut bench = Bench::new();
+    bench.feed(Input::Upstream(UpstreamEvent::Disconnected));
+    bench.feed(Input::Stored(StoreReply::Committed {
+        tickets: vec![],
+        shed: vec![],
+        gaps: vec![gap.clone()],
+    }));
+    bench.published.clear();
+    bench.feed(Input::Upstream(UpstreamEvent::Connected));
+    let told = |bench: &Bench| bench.published.iter().find(|p| p.topic.ends_with("/event")).map(|p| p.token);
+    let token = told(&bench).unwrap();
+    bench.commits = false;
+    bench.feed(Input::Upstream(UpstreamEvent::Refused { token, reason: "no".into() }));
+    bench.pass(50);
+    assert!(bench.commit().is_empty(), "it was forgotten");
+    bench.feed(Input::Upstream(UpstreamEvent::Disconnected));
+    bench.published.clear();
+    bench.feed(Input::Upstream(UpstreamEvent::Connected));
+    let token = told(&bench).unwrap();
+    bench.feed(Input::Upstream(UpstreamEvent::Acked { token }));
+    bench.pass(50);
+    assert_eq!(bench.commit(), [Change::DeleteGap(gap)]);
+}
+
+#[test]
+fn a_row_whose_gap_cannot_be_kept_stays_with_the_lock() {
+    let mut bench = Bench::new();
+    let datagram = bench.up(LOCK, Class::Log, 1);
+    let token = bench.published[0].token;
+    bench.commits = false;
+    bench.feed(Input::Upstream(UpstreamEvent::Refused { token, reason: "too large".into() }));
+    bench.hear(LOCK, &datagram, None);
+    assert!(bench.sends.is_empty(), "a repeat hurries nothing");
+    bench.fail();
+    assert!(bench.sends.is_empty());
+    bench.published.clear();
+    bench.hear(LOCK, &datagram, None);
+    assert_eq!(bench.uplinks().len(), 1, "sent again, it is a new frame");
+    assert!(bench.sends.is_empty());
+}
+
+#[test]
+fn a_repeat_is_not_acknowledged_before_its_end_is_durable() {
+    let mut bench = Bench::new();
+    bench.commits = false;
+    let down = command(1, Class::Interactive, 10_000);
+    let first = bench.down(&down);
+    bench.fail();
+    let second = bench.down(&down);
+    assert!(bench.acks.is_empty(), "its end waits to be written again");
+    bench.pass(1_000);
+    bench.commit();
+    assert_eq!(bench.acks, [first, second]);
+}
+
+#[test]
+fn a_downlink_that_ended_before_its_failed_write_is_acknowledged_after_all() {
+    let mut bench = Bench::new();
+    bench.commits = false;
+    let ack = bench.down(&command(1, Class::Interactive, 1_000));
+    let (ticket, _) = bench.writes.remove(0);
+    bench.pass(1_500); // Expired: the end is on its way.
+    let failure = Failure { kind: FailureKind::Io, detail: "no luck".into() };
+    bench.feed(Input::Stored(StoreReply::Failed { tickets: vec![ticket], failure }));
+    assert!(bench.acks.is_empty());
+    bench.commit();
+    assert_eq!(bench.acks, [ack]);
+}
+
+#[test]
+fn without_a_clock_no_id_is_kept_for_ever() {
+    let mut bench = Bench::new();
+    bench.synced = false;
+    bench.commits = false;
+    bench.down(&Downlink { not_after: u64::MAX >> 1, ..command(1, Class::Telemetry, 0) });
+    let changes = bench.commit();
+    let Some(Change::PutDown(record)) = changes.first() else { panic!("{changes:?}") };
+    assert!(record.not_after <= DAWN + bench.now + 24 * 3_600_000);
+}
+
+#[test]
+fn results_that_wait_are_bounded_and_leave_rows_their_turn() {
+    let mut bench = Bench::with(|c| (c.inbox_ids, c.publish_window) = (4, 1));
+    bench.up(OTHER, Class::Log, 0); // Takes the window.
+    let known = command(1, Class::Telemetry, 10_000);
+    for _ in 0..100 {
+        bench.down(&known);
+    }
+    assert!(bench.relay.ctx.results.len() <= 1);
+    for number in 0..3_000_u64 {
+        let mut id = [9; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        bench.down(&Downlink { id: MessageId(id), not_after: u64::MAX, ..known.clone() });
+    }
+    assert!(bench.relay.ctx.results.len() <= 1_100);
+    bench.up(LOCK, Class::Log, 1);
+    let order = bench.ack_all();
+    let place = order.iter().rposition(|p| p.topic.ends_with("/up")).unwrap();
+    assert!(place <= 3, "{place} results before a row");
+}
+
+#[test]
+fn a_restart_without_a_clock_waits_for_it() {
+    let record = DownRecord {
+        id: MessageId([1; 16]),
+        lock: LOCK,
+        not_after: DAWN + 90_000,
+        state: ResultState::Queued,
+        reason: None,
+        at: DAWN,
+        data: datagram(Class::Interactive, 1, 40).into(),
+        told: false,
+    };
+    let snapshot = |record| Snapshot {
+        locks: vec![LockRecord { lock: LOCK, radio: "lora".into() }],
+        downs: vec![record],
+        ..Snapshot::default()
+    };
+    let start = || {
+        let mut bench = Bench::unsynced(snapshot(record.clone()));
+        bench.pass(10_000);
+        assert_eq!(bench.results(), []);
+        bench
+    };
+    let mut bench = start();
+    bench.synced = true;
+    bench.feed(Input::Timer);
+    assert_eq!(bench.sends.len(), 1);
+    let mut bench = start();
+    bench.pass(51_000);
+    assert_eq!(bench.results(), [(ResultState::Failed, Some("clock".into()))]);
+}
+
+#[test]
+fn a_full_disk_makes_room_once_for_what_a_lock_waits_for() {
+    let mut bench = Bench::new();
+    bench.commits = false;
+    bench.feed(Input::Upstream(UpstreamEvent::Disconnected));
+    bench.up(LOCK, Class::Telemetry, 1);
+    bench.fail_as(FailureKind::Full);
+    assert!(bench.writes.is_empty(), "telemetry displaces nothing");
+    bench.up(LOCK, Class::Log, 2);
+    bench.up(OTHER, Class::Log, 3);
+    bench.fail_as(FailureKind::Full);
+    let changes: Vec<Change> = bench.writes.iter().flat_map(|(_, c)| c.clone()).collect();
+    assert_eq!(changes, [Change::Shed { lock: None, bytes: 94, spare: 94 }]);
+}

@@ -24,7 +24,7 @@ impl FakeStore {
         let (ticket, changes) = self.pending.pop_front()?;
         let tickets = vec![ticket];
         if fails {
-            let failure = Failure { kind: FailureKind::Full, detail: "no space".into() };
+            let failure = Failure { kind: FailureKind::Io, detail: "no luck".into() };
             return Some(StoreReply::Failed { tickets, failure });
         }
         for change in changes {
