@@ -189,7 +189,8 @@ pub trait State: Send {
     ) -> Result<bool, crate::Error>;
 
     /// Deletes every context and replay set: the state was restored from a backup, and its counters may lie
-    /// behind what was already sent. Locks start a new handshake by themselves.
+    /// behind what was already sent. Locks start a new handshake by themselves. Open commands end, as
+    /// [`crate::Outcome::Unanswered`]: what became of them is not known any more.
     fn discard_contexts(&mut self) -> Result<u64, crate::Error>;
     /// Deletes closed commands and log rows older than these, Unix milliseconds.
     fn prune(&mut self, commands_before: u64, log_before: u64) -> Result<(), crate::Error>;

@@ -1,13 +1,17 @@
 //! [`State`] in one SQLite file, mode 0600, `synchronous=FULL`.
 
+mod fence;
+
 use std::{fs, path::Path};
 
 use cardea_framing::LockId;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
+use fence::Fence;
+
 use super::{CommandRow, ContextRecord, LockRecord, LogRow, Phase, SeenRow, Stage, State};
-use crate::Error;
+use crate::{Error, Outcome};
 
 /// Raised when the tables change; an older program refuses a newer file.
 const SCHEMA: i64 = 1;
@@ -43,6 +47,7 @@ CREATE TABLE ahead (
 /// The file store of one platform.
 pub struct SqliteState {
     db: Connection,
+    fence: Option<Fence>,
 }
 
 impl From<rusqlite::Error> for Error {
@@ -54,10 +59,12 @@ impl From<rusqlite::Error> for Error {
 impl SqliteState {
     /// Opens or creates the database.
     ///
-    /// A file that was put back from a backup may hold counters behind what was already sent. Its inode is
-    /// recorded inside it: a copy has another one, and then (or when `restored` says so) every OSCORE
-    /// context is discarded before anything can be sent on it. A rolled-back file system or virtual disk
-    /// keeps the inode; there the operator must say it.
+    /// A file that was put back from a backup may hold counters behind what was already sent. A random number
+    /// is kept both in it and in the file `*.fence` beside it, new at every opening and with every block of
+    /// sequence numbers: an older database does not fit to it. Unless they fit (or when the inode, which is
+    /// recorded too, is another, or when `restored` says so) every OSCORE context is discarded before anything
+    /// can be sent on it, and open commands end. The fence file must therefore not be part of a backup. A
+    /// rolled-back file system or virtual disk brings both back; there the operator must say it.
     ///
     /// # Errors
     /// [`Error::State`] when the file is not a database of this version or is damaged; it is never
@@ -70,16 +77,23 @@ impl SqliteState {
         let inode = inode(path).map_err(io)?;
         let known: Option<i64> =
             state.db.query_row("SELECT value FROM meta WHERE key='inode'", [], |r| r.get(0)).optional()?;
-        if restored || known.is_some_and(|k| k != inode) {
-            state.begin()?;
-            let dropped = state.discard_contexts()?;
-            state.commit()?;
+        let mut fence = Fence::beside(path);
+        fence.compare(&state.db)?;
+        let again = restored || known.is_some_and(|k| k != inode) || !fence.fits();
+        if again {
+            fence.distrust();
+        }
+        state.fence = Some(fence);
+        state.begin()?;
+        let dropped = if again { state.discard_contexts()? } else { 0 };
+        state.db.execute("INSERT OR REPLACE INTO meta VALUES ('inode', ?1)", [inode])?;
+        state.commit()?;
+        if dropped > 0 {
             tracing::warn!(
                 dropped,
                 "restored state: every OSCORE context is discarded, locks will start again"
             );
         }
-        state.db.execute("INSERT OR REPLACE INTO meta VALUES ('inode', ?1)", [inode])?;
         Ok(state)
     }
 
@@ -89,6 +103,12 @@ impl SqliteState {
     /// [`Error::State`].
     pub fn in_memory() -> Result<Self, Error> {
         Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn move_fence(&mut self) {
+        if let Some(fence) = &mut self.fence {
+            fence.due = true;
+        }
     }
 
     fn prepare(db: Connection) -> Result<Self, Error> {
@@ -112,7 +132,7 @@ impl SqliteState {
         if check != "ok" {
             return Err(Error::State(format!("the database is damaged ({check}); restore it from a backup")));
         }
-        Ok(Self { db })
+        Ok(Self { db, fence: None })
     }
 }
 
@@ -147,7 +167,15 @@ impl State for SqliteState {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        Ok(self.db.execute_batch("COMMIT")?)
+        let moved = match &mut self.fence {
+            Some(fence) => fence.prepare(&self.db)?,
+            None => false,
+        };
+        self.db.execute_batch("COMMIT")?;
+        match &mut self.fence {
+            Some(fence) if moved => fence.settle(),
+            _ => Ok(()),
+        }
     }
 
     fn rollback(&mut self) -> Result<(), Error> {
@@ -220,6 +248,7 @@ impl State for SqliteState {
     }
 
     fn add_context(&mut self, c: &ContextRecord) -> Result<i64, Error> {
+        self.move_fence();
         self.db
             .prepare_cached(
                 "INSERT INTO context (lock, algorithm, secret, salt, own_id, peer_id, phase, reserved, failed_tags,
@@ -243,6 +272,14 @@ impl State for SqliteState {
     }
 
     fn update_context(&mut self, c: &ContextRecord) -> Result<(), Error> {
+        let reserved: Option<i64> = self
+            .db
+            .prepare_cached("SELECT reserved FROM context WHERE id=?1")?
+            .query_row([c.id], |r| r.get(0))
+            .optional()?;
+        if reserved.is_some_and(|stored| int(c.reserved) > stored) {
+            self.move_fence();
+        }
         // `max` makes a reservation one-way, whatever the caller believes.
         self.db
             .prepare_cached(
@@ -422,6 +459,12 @@ impl State for SqliteState {
 
     fn discard_contexts(&mut self) -> Result<u64, Error> {
         self.db.execute("DELETE FROM replay", [])?;
+        // What became of them is not known any more, and their answers cannot be opened.
+        let outcome = Outcome::Unanswered { sent: 0, gateway: Some("platform restored".into()) };
+        self.db.execute(
+            "UPDATE command SET outcome=?1 WHERE outcome IS NULL",
+            [serde_json::to_string(&outcome).unwrap_or_default()],
+        )?;
         Ok(self.db.execute("DELETE FROM context", [])? as u64)
     }
 
@@ -503,6 +546,26 @@ mod tests {
         drop(state);
         let mut state = SqliteState::open(&path, true).unwrap();
         assert!(state.contexts().unwrap().is_empty(), "restored");
+    }
+
+    #[test]
+    fn an_older_database_in_the_same_inode_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, backup) = (dir.path().join("state.db"), dir.path().join("backup"));
+        let mut state = SqliteState::open(&path, false).unwrap();
+        state.add_context(&context()).unwrap();
+        drop(state);
+        fs::copy(&path, &backup).unwrap();
+        let mut state = SqliteState::open(&path, false).unwrap();
+        assert_eq!(state.contexts().unwrap().len(), 1, "an ordinary start keeps them");
+        drop(state);
+        fs::write(&path, fs::read(&backup).unwrap()).unwrap();
+        let mut state = SqliteState::open(&path, false).unwrap();
+        assert!(state.contexts().unwrap().is_empty());
+        state.add_context(&context()).unwrap();
+        drop(state);
+        fs::remove_file(path.with_extension("fence")).unwrap();
+        assert!(SqliteState::open(&path, false).unwrap().contexts().unwrap().is_empty());
     }
 
     #[test]
