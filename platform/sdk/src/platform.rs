@@ -25,6 +25,8 @@ const LOCK_FILE: &str = "in-use";
 const RESTORED: &str = "restored";
 /// Messages that share one durable commit.
 const BATCH: usize = 256;
+/// After a batch that failed, before timers alone open another.
+const AFTER_FAILURE_MS: u64 = 1_000;
 
 /// A lock as people name it: by its id, or by the full thumbprint of its identity key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,18 @@ enum Request {
     Attach(mpsc::UnboundedSender<ToBroker>, Broker, oneshot::Sender<Result<(), Error>>),
 }
 
+impl Request {
+    /// Its batch was given up before its turn. Messages of the broker come again.
+    fn refuse(self) {
+        match self {
+            Self::Enroll(_, _, reply) | Self::Attach(_, _, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Command(_, _, _, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Log(_, _, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Locks(_) | Self::Broker(_) => {}
+        }
+    }
+}
+
 /// A running platform. Clones share it; it ends with the last of them.
 #[derive(Clone)]
 pub struct Platform {
@@ -147,6 +161,7 @@ impl Platform {
             waiting: BTreeMap::new(),
             broker: None,
             started: Instant::now(),
+            failed: false,
             _guard: guard,
         };
         std::thread::Builder::new()
@@ -295,13 +310,27 @@ fn exclusive(dir: &Path) -> Result<fs::File, Error> {
     }
 }
 
+/// Who waits for the end of a command.
+type Caller = oneshot::Sender<Result<Outcome, Error>>;
+
+/// What a batch owes to others, once it is known whether it became durable.
+#[derive(Default)]
+struct Owed {
+    acks: Vec<mqtt::Delivery>,
+    replies: Vec<Box<dyn FnOnce(bool)>>,
+    asked: Vec<((LockId, [u8; 4]), Caller)>,
+}
+
 /// The thread that owns the core. SQLite blocks it for a commit, and nobody else.
 struct Worker {
     core: Core<FileKeys, SqliteState>,
     events: broadcast::Sender<PlatformEvent>,
-    waiting: BTreeMap<[u8; 4], oneshot::Sender<Result<Outcome, Error>>>,
+    /// Callers by lock and command: command ids are drawn for each lock alone.
+    waiting: BTreeMap<(LockId, [u8; 4]), Caller>,
     broker: Option<mpsc::UnboundedSender<ToBroker>>,
     started: Instant,
+    /// The last batch was given up: timers wait a little before they try again.
+    failed: bool,
     _guard: fs::File,
 }
 
@@ -319,6 +348,7 @@ impl Worker {
             loop {
                 let now = self.now();
                 let pause = self.core.poll_timeout().map_or(3_600_000, |at| at.saturating_sub(now.mono));
+                let pause = if self.failed { pause.max(AFTER_FAILURE_MS) } else { pause };
                 match tokio::time::timeout(Duration::from_millis(pause), inbox.recv_many(&mut batch, BATCH))
                     .await
                 {
@@ -341,16 +371,18 @@ impl Worker {
     /// One batch: everything in it becomes durable together, then its outputs and acknowledgements leave.
     fn turn(&mut self, batch: Vec<Request>) {
         let now = self.now();
-        let mut acks = Vec::new();
-        let mut replies: Vec<Box<dyn FnOnce(bool)>> = Vec::new();
+        let mut owed = Owed::default();
+        let mut batch = batch.into_iter();
         let outcome = self.core.begin().and_then(|()| {
-            for request in batch {
-                self.handle(now, request, &mut acks, &mut replies)?;
+            for request in batch.by_ref() {
+                self.handle(now, request, &mut owed)?;
             }
             self.core.handle_timeout(now)?;
             self.core.commit()
         });
         let committed = outcome.is_ok();
+        self.failed = !committed;
+        batch.for_each(Request::refuse);
         if let Err(error) = outcome {
             tracing::error!(%error, "the batch was given up; the broker will deliver it again");
             if let Err(error) = self.core.reload() {
@@ -358,22 +390,29 @@ impl Worker {
             }
             self.send(ToBroker::Reconnect);
         }
-        for reply in replies {
+        for reply in owed.replies {
             reply(committed);
+        }
+        for (key, caller) in owed.asked {
+            if committed {
+                self.waiting.insert(key, caller);
+            } else {
+                let _ = caller.send(Err(not_stored()));
+            }
         }
         if committed {
             while let Some(output) = self.core.poll_output() {
                 self.send(ToBroker::Publish(output));
             }
-            for ack in acks {
+            for ack in owed.acks {
                 self.send(ToBroker::Ack(ack));
             }
         }
         while let Some(event) = self.core.poll_event() {
-            if let PlatformEvent::Ended { command, outcome, .. } = &event {
+            if let PlatformEvent::Ended { lock, command, outcome, .. } = &event {
                 let mut id = [0; 4];
                 if hex::decode_to_slice(command, &mut id).is_ok()
-                    && let Some(waiting) = self.waiting.remove(&id)
+                    && let Some(waiting) = self.waiting.remove(&(*lock, id))
                 {
                     let _ = waiting.send(Ok(outcome.clone()));
                 }
@@ -389,31 +428,28 @@ impl Worker {
     }
 
     /// An `Err` gives the whole batch up; what only the caller did wrong goes to the caller.
-    fn handle(
-        &mut self,
-        now: Now,
-        request: Request,
-        acks: &mut Vec<mqtt::Delivery>,
-        replies: &mut Vec<Box<dyn FnOnce(bool)>>,
-    ) -> Result<(), Error> {
+    fn handle(&mut self, now: Now, request: Request, owed: &mut Owed) -> Result<(), Error> {
         match request {
             Request::Enroll(name, code, reply) => {
-                let result = fatal(self.core.enroll(name, &code))?;
-                replies.push(Box::new(move |ok| {
+                let (result, fatal) = split(self.core.enroll(name, &code));
+                owed.replies.push(Box::new(move |ok| {
                     let _ = reply.send(if ok { result } else { Err(not_stored()) });
                 }));
+                fatal?;
             }
             Request::Command(lock, ask, timeout, reply) => {
                 let life = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                match fatal(self.core.command(now, lock, ask, life))? {
-                    Ok(id) => drop(self.waiting.insert(id, reply)),
+                let (result, fatal) = split(self.core.command(now, lock, ask, life));
+                match result {
+                    Ok(id) => owed.asked.push(((lock, id), reply)),
                     Err(error) => drop(reply.send(Err(error))),
                 }
+                fatal?;
             }
             Request::Log(lock, limit, reply) => drop(reply.send(self.core.log(lock, limit))),
             Request::Locks(reply) => drop(reply.send(self.core.summaries())),
             Request::Attach(sender, broker, reply) => {
-                let result = fatal(self.core.set_topics(&broker.prefix, broker.encoding.into()))?;
+                let result = self.core.set_topics(&broker.prefix, broker.encoding.into());
                 if result.is_ok() {
                     self.broker = Some(sender);
                 }
@@ -423,7 +459,7 @@ impl Worker {
             Request::Broker(FromBroker::Down(reason)) => self.core.handle_disconnected(now, reason),
             Request::Broker(FromBroker::Message { topic, payload, retain, delivery }) => {
                 self.core.handle_message(now, &topic, &payload, retain)?;
-                acks.extend(delivery);
+                owed.acks.extend(delivery);
             }
         }
         Ok(())
@@ -434,10 +470,10 @@ fn not_stored() -> Error {
     Error::State("not stored; try again".into())
 }
 
-/// Tells errors that end the batch (outer) from those that the caller made (inner).
-fn fatal<T>(result: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+/// What the caller hears, and whether the batch goes on: it ends by what only the store or the system can do.
+fn split<T>(result: Result<T, Error>) -> (Result<T, Error>, Result<(), Error>) {
     match result {
-        Err(error @ Error::State(_)) => Err(error),
-        other => Ok(other),
+        Err(error @ (Error::State(_) | Error::Random)) => (Err(not_stored()), Err(error)),
+        other => (other, Ok(())),
     }
 }
