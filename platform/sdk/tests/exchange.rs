@@ -321,3 +321,49 @@ fn what_the_lock_answers_reaches_the_caller() {
     world.run();
     assert!(matches!(world.outcome(id), Some(Outcome::Jammed { .. })), "{:?}", world.outcome(id));
 }
+
+#[test]
+fn a_command_behind_one_that_is_out_waits_without_being_due() {
+    let mut world = World::activated(listening());
+    world.lose_down = 99;
+    let first = world.ask(Ask::Unlock, 200_000);
+    let second = world.ask(Ask::Lock, 200_000);
+    // Eight requests, and then the second has its turn.
+    world.live(250_000);
+    for id in [first, second] {
+        assert!(matches!(world.outcome(id), Some(Outcome::Unanswered { .. })), "{:?}", world.outcome(id));
+    }
+}
+
+#[test]
+fn a_full_queue_does_not_give_up_the_batch_of_an_event() {
+    let mut world = World::activated(sleepy());
+    world.live(120_000);
+    while world.batch(|core, now| core.summaries()[0].session && now.unix > 0) {
+        let lock = world.lock;
+        if world.batch(|core, now| core.command(now, lock, Ask::Status, 900_000)).is_err() {
+            break;
+        }
+    }
+    world.lose_up = 1;
+    world.agent().bolt_moved();
+    world.run();
+    world.agent().bolt_moved();
+    world.run();
+    assert!(world.count("bolt") >= 1);
+}
+
+#[test]
+fn while_the_state_cannot_be_read_no_batch_opens_and_no_lock_is_forgotten() {
+    let mut world = World::activated(listening());
+    let other = rusqlite::Connection::open(world.dir.path().join("state.db")).unwrap();
+    other.execute_batch("ALTER TABLE lock RENAME TO away").unwrap();
+    let core = world.core.as_mut().unwrap();
+    assert!(core.reload().is_err());
+    assert!(core.begin().is_err());
+    assert_eq!(core.summaries().len(), 1);
+    other.execute_batch("ALTER TABLE away RENAME TO lock").unwrap();
+    world.agent().bolt_moved();
+    world.run();
+    assert_eq!(world.count("bolt"), 1);
+}

@@ -83,11 +83,20 @@ impl Pending {
         self.row.sent.iter().copied()
     }
 
-    /// When it needs a look, monotonic.
-    pub(super) fn due(&self) -> u64 {
+    /// When it needs a look, monotonic. `blocked`: another one is in its way.
+    pub(super) fn due(&self, blocked: bool) -> u64 {
         let deadline = self.deadline.unwrap_or(0);
         // Held commands have no time of their own: they go with the lock's next frame or end at the deadline.
-        if self.next == u64::MAX { deadline } else { self.next.min(deadline) }
+        // Blocked ones are looked at with whatever blocks them. A past time that nothing can come of would be
+        // due for ever.
+        let waits = blocked || self.next == u64::MAX || (self.sent >= MAX_SENT && !self.in_flight);
+        if waits { deadline } else { self.next.min(deadline) }
+    }
+
+    /// Whether this one, being out, keeps `other` waiting: bolt movements go one after the other, everything
+    /// else behind whatever is out.
+    pub(super) fn blocks(&self, other: &Self) -> bool {
+        self.in_flight && (self.ask.moves_bolt() || !other.ask.moves_bolt())
     }
 }
 
@@ -129,6 +138,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         while let Some(place) = self.expired(now, id) {
             self.end_unanswered(id, place)?;
         }
+        self.stop_waiting(now, id);
         // What moves the bolt goes first; everything else waits its turn behind what is out.
         for moves in [true, false] {
             let count = self.locks.get(&id).map_or(0, |lock| lock.commands.len());
@@ -140,6 +150,16 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         self.rearm(id);
         Ok(())
+    }
+
+    /// What was sent as often as it may be no longer stands in the way once its last answer is overdue.
+    fn stop_waiting(&mut self, now: Now, id: LockId) {
+        let Some(lock) = self.locks.get_mut(&id) else { return };
+        for command in &mut lock.commands {
+            if command.sent >= MAX_SENT && command.next <= now.mono {
+                command.in_flight = false;
+            }
+        }
     }
 
     /// After a restart deadlines are known by the world's clock only.
@@ -195,11 +215,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
     fn may_go(&self, now: Now, id: LockId, place: usize, moves: bool) -> bool {
         let Some(lock) = self.locks.get(&id) else { return false };
         let Some(command) = lock.commands.get(place) else { return false };
-        let in_the_way = lock
-            .commands
-            .iter()
-            .enumerate()
-            .any(|(other, c)| other != place && c.in_flight && (c.ask.moves_bolt() || !moves));
+        let in_the_way =
+            lock.commands.iter().enumerate().any(|(other, c)| other != place && c.blocks(command));
         let wakes = lock.awake_until > now.mono && command.next == u64::MAX;
         command.ask.moves_bolt() == moves
             && !in_the_way
@@ -228,9 +245,21 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             return Ok(());
         };
-        let request = self.compose(now, id, place)?;
-        let sealed = self.seal_request(id, &request)?;
-        let Some((body, row, piv)) = sealed else { return Ok(()) };
+        let sealed = match self.compose(now, id, place).and_then(|request| self.seal_request(id, &request)) {
+            Err(Error::Crypto(why)) => {
+                tracing::warn!(lock = %id, why, "a command cannot be sealed");
+                None
+            }
+            other => other?,
+        };
+        let Some((body, row, piv)) = sealed else {
+            // No numbers left, or nothing that fits: new keys may help, time does not.
+            if let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) {
+                command.next = u64::MAX;
+                command.in_flight = false;
+            }
+            return Ok(());
+        };
         let life = self.downlink_life(id);
         // While the gateway may still deliver it, a repeat only costs air; its word that it gave up comes earlier.
         let retry = if sleepy { life } else { self.config.retry_ms.max(life) };

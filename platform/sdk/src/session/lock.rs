@@ -64,7 +64,10 @@ impl Lock {
 
     /// When a command of this lock needs a look.
     pub(super) fn due(&self) -> Option<u64> {
-        self.commands.iter().map(Pending::due).min()
+        let blocked = |place: usize, command: &Pending| {
+            self.commands.iter().enumerate().any(|(other, c)| other != place && c.blocks(command))
+        };
+        self.commands.iter().enumerate().map(|(place, c)| c.due(blocked(place, c))).min()
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Core<K, S> {
     /// When something of a lock is due.
     timers: BTreeSet<(u64, LockId)>,
     next_prune: u64,
+    /// The last reload failed: what is in memory may be ahead of what is stored.
+    stale: bool,
     staged: Vec<Output>,
     ready: VecDeque<Output>,
     staged_events: Vec<PlatformEvent>,
@@ -147,6 +149,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             locks: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_prune: 0,
+            stale: false,
             staged: Vec::new(),
             ready: VecDeque::new(),
             staged_events: Vec::new(),
@@ -161,46 +164,52 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// lost, never reused.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::open`]. Until it succeeds, by this call or by [`Self::begin`], no batch is opened.
     pub fn reload(&mut self) -> Result<(), Error> {
+        self.stale = true;
         self.staged.clear();
         self.staged_events.clear();
         self.route.forget_batch();
         self.state.rollback()?;
-        self.load()
+        self.load()?;
+        self.stale = false;
+        Ok(())
     }
 
+    /// All or nothing: with half a registry, our own locks would be strangers, and their frames acknowledged.
     fn load(&mut self) -> Result<(), Error> {
-        self.timers.clear();
-        self.next_prune = 0;
-        self.locks.clear();
+        let (mut locks, mut timers) = (BTreeMap::new(), BTreeSet::new());
         for record in self.state.locks()? {
-            self.locks.insert(record.lock, Lock::new(record));
+            locks.insert(record.lock, Lock::new(record));
         }
         for record in self.state.contexts()? {
-            if let Some(lock) = self.locks.get_mut(&record.lock) {
+            if let Some(lock) = locks.get_mut(&record.lock) {
                 lock.contexts.push(lock::Session::restore(record)?);
             }
         }
         for row in self.state.open_commands()? {
             let id = row.lock;
-            if let Some(lock) = self.locks.get_mut(&id)
+            if let Some(lock) = locks.get_mut(&id)
                 && let Some(pending) = command::Pending::restore(row)
             {
                 lock.commands.push(pending);
                 // Looked at with the first timeout.
                 lock.timer = Some(0);
-                self.timers.insert((0, id));
+                timers.insert((0, id));
             }
         }
+        (self.locks, self.timers, self.next_prune) = (locks, timers, 0);
         Ok(())
     }
 
-    /// Opens a batch.
+    /// Opens a batch; first reads the state again where the last [`Self::reload`] could not.
     ///
     /// # Errors
-    /// [`Error::State`].
+    /// As [`Self::reload`].
     pub fn begin(&mut self) -> Result<(), Error> {
+        if self.stale {
+            self.reload()?;
+        }
         self.state.begin()
     }
 
@@ -238,14 +247,16 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// # Errors
     /// [`Error::State`].
     pub fn handle_timeout(&mut self, now: Now) -> Result<(), Error> {
-        while let Some((due, id)) = self.timers.first().copied() {
-            if due > now.mono {
-                break;
-            }
-            self.timers.pop_first();
+        // Each lock once, whatever it asks for afterwards: this call must end.
+        let mut due = Vec::new();
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now.mono) {
+            self.timers.remove(&(at, id));
             if let Some(lock) = self.locks.get_mut(&id) {
                 lock.timer = None;
             }
+            due.push(id);
+        }
+        for id in due {
             self.advance(now, id)?;
         }
         if now.mono >= self.next_prune {

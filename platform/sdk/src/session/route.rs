@@ -134,6 +134,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
         payload: &[u8],
         _retained: bool,
     ) -> Result<(), Error> {
+        only_fatal(self.take_message(now, topic, payload))
+    }
+
+    fn take_message(&mut self, now: Now, topic: &str, payload: &[u8]) -> Result<(), Error> {
         let Some((gateway, topic)) = self.route.parse(topic) else {
             self.counters.malformed += 1;
             return Ok(());
@@ -212,8 +216,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         let heard = secure_age(now, at);
         match datagram.kind {
-            Kind::PlatformEdhoc => self.handle_edhoc(now, gateway, lock, &uplink.id, datagram.body)?,
-            Kind::PlatformOscore => self.handle_oscore(now, gateway, lock, heard, datagram.body)?,
+            Kind::PlatformEdhoc => {
+                only_fatal(self.handle_edhoc(now, gateway, lock, &uplink.id, datagram.body))?;
+            }
+            Kind::PlatformOscore => {
+                only_fatal(self.handle_oscore(now, gateway, lock, heard, datagram.body))?;
+            }
             Kind::PeerEdhoc | Kind::PeerOscore | Kind::Site | Kind::Receipt => {}
         }
         self.mark_seen(gateway, uplink)
@@ -361,6 +369,19 @@ impl<K: KeyStore, S: State> Core<K, S> {
             });
         }
         Ok(id)
+    }
+}
+
+/// What one message alone can cause costs that message: given up and delivered again it would fail again, and
+/// everything of its batch with it.
+fn only_fatal(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error @ (Error::State(_) | Error::Random)) => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "a message is dropped");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -288,7 +288,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
             return Ok(());
         }
         lock.next_fetch = now.mono.saturating_add(10_000);
-        self.start_command(now, id, Ask::Log, 60_000).map(drop)
+        match self.start_command(now, id, Ask::Log, 60_000) {
+            // A full queue is the caller's doing; the next event will ask again.
+            Ok(_) | Err(Error::TooMany(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     #[allow(clippy::too_many_arguments)] // as above
