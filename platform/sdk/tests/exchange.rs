@@ -126,7 +126,7 @@ fn a_lost_command_goes_again_under_its_id_and_moves_the_bolt_once() {
     let id = world.ask(Ask::Unlock, 20_000);
     world.run();
     assert_eq!(world.outcome(id), None);
-    world.live(7_000);
+    world.live(11_000);
     assert!(done(&world, id), "{:?}", world.events);
     assert_eq!(world.actuator.drives(), [Op::Unlock]);
     // The other way round: the command arrives, its answer is lost.
@@ -134,7 +134,7 @@ fn a_lost_command_goes_again_under_its_id_and_moves_the_bolt_once() {
     world.run();
     world.lose_up = 1;
     let id = world.ask(Ask::Lock, 20_000);
-    world.live(10_000);
+    world.live(14_000);
     assert!(done(&world, id), "{:?}", world.events);
     assert_eq!(world.actuator.drives(), [Op::Unlock, Op::Lock], "answered from the lock's cache");
 }
@@ -339,18 +339,20 @@ fn a_command_behind_one_that_is_out_waits_without_being_due() {
 fn a_full_queue_does_not_give_up_the_batch_of_an_event() {
     let mut world = World::activated(sleepy());
     world.live(120_000);
-    while world.batch(|core, now| core.summaries()[0].session && now.unix > 0) {
-        let lock = world.lock;
-        if world.batch(|core, now| core.command(now, lock, Ask::Status, 900_000)).is_err() {
-            break;
-        }
+    let lock = world.lock;
+    let mut held = 0;
+    while world.batch(|core, now| core.command(now, lock, Ask::Status, 900_000)).is_ok() {
+        held += 1;
+        assert!(held < 1_000, "the queue of one lock has an end");
     }
+    assert!(held > 1);
+    // A lost event leaves a hole, and the next one reveals it: the platform wants to fetch the log and has no room.
     world.lose_up = 1;
     world.agent().bolt_moved();
     world.run();
     world.agent().bolt_moved();
     world.run();
-    assert!(world.count("bolt") >= 1);
+    assert!(world.count("bolt") >= 1, "the event itself is taken");
 }
 
 #[test]
