@@ -15,11 +15,11 @@ use crate::{Scale, figures::written};
 
 /// Prints ingest, flash and drain.
 pub fn report(scale: &Scale) {
-    const LOCKS: u32 = 500;
+    const LOCKS: u32 = 100;
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(dir.path(), "");
     let mut daemon = Daemon::start(dir.path(), broker.port, "");
-    let mut radio = LoopRadio::new(daemon.loopback, LOCKS as u16, 5_000);
+    let mut radio = LoopRadio::new(daemon.loopback, LOCKS as u16, 1_000);
     daemon.admit(&radio.labels());
     radio.announce();
     broker.down();

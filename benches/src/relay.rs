@@ -181,12 +181,14 @@ fn bridge_config(far: u16, dir: &Path, durable: bool) -> String {
 
 /// Loopback radio → daemon → broker → subscriber.
 pub fn daemon(scale: &Scale) -> Relayed {
-    const LOCKS: u16 = 500;
+    // Each has one datagram outstanding: as many as the raw publisher has in flight, and no more than a UDP
+    // socket's default buffer holds.
+    const LOCKS: u16 = 100;
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path(), "");
     let arrivals = subscribe(broker.port, enveloped);
     let mut daemon = Daemon::start(dir.path(), broker.port, "");
-    let mut radio = LoopRadio::new(daemon.loopback, LOCKS, 5_000);
+    let mut radio = LoopRadio::new(daemon.loopback, LOCKS, 1_000);
     daemon.admit(&radio.labels());
     radio.announce();
     thread::sleep(Duration::from_secs(2));
