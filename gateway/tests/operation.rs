@@ -23,7 +23,7 @@ fn arguments_are_explained() {
     for (arguments, words) in [
         (&["--frobnicate"][..], "--frobnicate"),
         (&["unlock"], "unrecognized subcommand"),
-        (&["locks", "admit"], "<LABEL>"),
+        (&["locks", "admit"], "<LABELS>"),
         (&["config"], "template"),
     ] {
         let (code, _, said) = cardea(arguments);

@@ -336,7 +336,7 @@ fn a_command_behind_one_that_is_out_waits_without_being_due() {
 }
 
 #[test]
-fn a_full_queue_does_not_give_up_the_batch_of_an_event() {
+fn the_queue_of_one_lock_has_an_end_and_events_still_come() {
     let mut world = World::activated(sleepy());
     world.live(120_000);
     let lock = world.lock;
@@ -346,7 +346,7 @@ fn a_full_queue_does_not_give_up_the_batch_of_an_event() {
         assert!(held < 1_000, "the queue of one lock has an end");
     }
     assert!(held > 1);
-    // A lost event leaves a hole, and the next one reveals it: the platform wants to fetch the log and has no room.
+    // A lost event leaves a hole, and the next one reveals it.
     world.lose_up = 1;
     world.agent().bolt_moved();
     world.run();
