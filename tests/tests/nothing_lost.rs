@@ -113,7 +113,8 @@ fn killed_at_random_during_20000_frames() {
         }
     }
     let (mut kills, mut outages) = (0, 0);
-    let mut next = Instant::now() + Duration::from_millis(500);
+    // By frames, not by the clock: a fast machine meets as many faults as a slow one.
+    let mut left = 19_500;
     let mut broker_back: Option<Instant> = None;
     let Site { broker, daemon, radio, spy, .. } = &mut site;
     radio.run_until("all receipted", PATIENCE, |radio| {
@@ -122,7 +123,7 @@ fn killed_at_random_during_20000_frames() {
             broker.up();
             broker_back = None;
         }
-        if now >= next {
+        if radio.unreceipted() <= left {
             match rng.next_u32() % 3 {
                 0 if broker_back.is_none() => {
                     broker.down();
@@ -136,7 +137,7 @@ fn killed_at_random_during_20000_frames() {
                     kills += 1;
                 }
             }
-            next = Instant::now() + Duration::from_millis(300 + u64::from(rng.next_u32() % 900));
+            left = left.saturating_sub(500 + (rng.next_u32() % 1_500) as usize);
         }
         radio.unreceipted() == 0
     });
@@ -145,7 +146,7 @@ fn killed_at_random_during_20000_frames() {
     }
     spy.wait_connected();
     println!("{kills} kills of the daemon, {outages} of the broker");
-    assert!(kills >= 2, "the machine was too fast for this test to mean anything: {kills} kills");
+    assert!(kills >= 4 && outages >= 1, "this seed means nothing: {kills} kills, {outages} outages");
     check(radio, spy, "random kills");
     let total: usize = arrived(spy).values().map(Vec::len).sum();
     assert_eq!(total, 20_000);
