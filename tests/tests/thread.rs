@@ -241,12 +241,18 @@ async fn join_activation_status_and_unlock_on_class_c_and_on_class_a_after_a_tou
     })
     .await;
 
-    // Class C: at once.
-    let status = site.platform.status(site.locks[0].id(), Duration::from_secs(40)).await.unwrap();
-    assert!(matches!(status, Outcome::Status { bolt: Bolt::Locked, battery: 90, .. }), "{status}");
-    let outcome = site.unlock(0, Duration::from_secs(40)).await;
-    assert!(matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. }), "{outcome}");
-    assert_eq!(site.bolt(0), Bolt::Unlocked);
+    // Class C: whenever it is asked, and no frame of its own keeps it busy.
+    let id = site.locks[0].id();
+    let mut status = None;
+    for _ in 0..3 {
+        let outcome = site.platform.status(id, Duration::from_secs(60)).await.unwrap();
+        if let Outcome::Status { bolt, battery, .. } = outcome {
+            status = Some((bolt, battery));
+            break;
+        }
+    }
+    assert_eq!(status, Some((Bolt::Locked, 90)));
+    site.unlocks("activation").await;
 
     // Class A: asked for before anyone is at the door, done when it is touched, in that touch's window.
     let (platform, id) = (site.platform.clone(), site.locks[1].id());
