@@ -187,7 +187,7 @@ impl Ctx {
         self.ram_rows.saturating_sub(self.paged)
     }
 
-    /// How many rows may be asked for now.
+    /// How many rows may be asked for at this moment.
     pub(crate) fn room_for_pages(&self) -> usize {
         let fresh = self.fresh_rows();
         let most = self.most_paged().min(self.config.ram_rows.saturating_sub(fresh));
