@@ -4,13 +4,13 @@
 //! [`Platform`] is the whole of it for a program on tokio:
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), cardea_sdk::Error> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::{path::Path, time::Duration};
-//! use cardea_sdk::{Broker, Outcome, Platform};
+//! use cardea_sdk::{Broker, LockId, Outcome, Platform};
 //!
 //! let platform = Platform::open(Path::new("/var/lib/cardea-platform"))?;
 //! let running = tokio::spawn(platform.clone().run(Broker::at("mqtts://broker.example:8883")));
-//! let lock = "0123456789abcdef".parse()?;
+//! let lock: LockId = "0123456789abcdef".parse()?;
 //! match platform.unlock(lock, Duration::from_secs(20)).await? {
 //!     Outcome::Done { bolt, .. } => println!("the bolt is {bolt:?}"),
 //!     other => println!("{other}"),
