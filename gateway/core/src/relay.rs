@@ -53,6 +53,8 @@ pub struct Relay {
     pub(crate) documents: Documents,
     /// Admissions that a driver is working on: the operators who wait.
     admitting: BTreeMap<LockId, (RadioId, Vec<u64>)>,
+    /// Admitted by their driver, not yet durable here.
+    arriving: BTreeMap<LockId, Arrival>,
     /// Downlinks of the run before, until the clock can be believed or that takes too long.
     restored: Vec<DownRecord>,
     restore_by: Option<Millis>,
@@ -60,6 +62,14 @@ pub struct Relay {
     shutdown: Option<u64>,
     /// One alarm for each trouble with the store, not one for each failure.
     store_trouble: bool,
+}
+
+/// What a driver says, once, of a lock that it has admitted, while the registry is still being written.
+#[derive(Debug)]
+struct Arrival {
+    radio: RadioId,
+    air: Option<Air>,
+    joined: bool,
 }
 
 impl Relay {
@@ -80,6 +90,7 @@ impl Relay {
             radios,
             documents: Documents::default(),
             admitting: BTreeMap::new(),
+            arriving: BTreeMap::new(),
             restored: snapshot.downs,
             restore_by: None,
             sweep_at: 0,
@@ -230,6 +241,8 @@ impl Relay {
                 let air = Air { mtu: mtu_down, sleepy, retry_ms, life_ms };
                 if self.is_here(lock, radio) {
                     self.with_lock(lock, |l, ctx| l.set_air(ctx, air));
+                } else if let Some(arrival) = self.arrival(lock, radio) {
+                    arrival.air = Some(air);
                 }
             }
             Event::Joined(lock) => {
@@ -237,6 +250,8 @@ impl Relay {
                     self.with_lock(lock, |l, ctx| l.set_joined(ctx, true));
                     let radio = self.ctx.radio_name(radio);
                     self.ctx.event(EventKind::Joined { lock, radio });
+                } else if let Some(arrival) = self.arrival(lock, radio) {
+                    arrival.joined = true;
                 }
             }
             Event::Left(lock) => {
@@ -244,6 +259,8 @@ impl Relay {
                     self.with_lock(lock, |l, ctx| l.set_joined(ctx, false));
                     let radio = self.ctx.radio_name(radio);
                     self.ctx.event(EventKind::Left { lock, radio });
+                } else if let Some(arrival) = self.arrival(lock, radio) {
+                    arrival.joined = false;
                 }
             }
             Event::Admitted { lock, result } => self.admitted(radio, lock, result),
@@ -253,6 +270,10 @@ impl Relay {
 
     fn is_here(&self, lock: LockId, radio: RadioId) -> bool {
         self.locks.get(&lock).is_some_and(|l| l.admitted && l.radio == radio)
+    }
+
+    fn arrival(&mut self, lock: LockId, radio: RadioId) -> Option<&mut Arrival> {
+        self.arriving.get_mut(&lock).filter(|arrival| arrival.radio == radio)
     }
 
     fn hear(&mut self, radio: RadioId, up: &Up) {
@@ -414,7 +435,8 @@ impl Relay {
                 }
             }
             Purpose::DownDone(id, acks) => self.ctx.conclude_later(id, acks),
-            Purpose::Admit(_, _, tokens) => {
+            Purpose::Admit(lock, _, tokens) => {
+                self.arriving.remove(&lock);
                 for token in tokens {
                     self.answer(token, Err(format!("the registry could not be written: {}", failure.detail)));
                 }
@@ -513,6 +535,7 @@ impl Relay {
         let Some((_, tokens)) = self.admitting.remove(&lock) else { return };
         match result {
             Ok(()) => {
+                self.arriving.insert(lock, Arrival { radio, air: None, joined: false });
                 let record = LockRecord { lock, radio: self.ctx.radio_name(radio) };
                 self.ctx.write(vec![Change::PutLock(record)], Purpose::Admit(lock, radio, tokens));
             }
@@ -529,6 +552,15 @@ impl Relay {
         entry.admitted = true;
         entry.radio = radio;
         self.documents.locks_changed();
+        if let Some(Arrival { radio, air, joined }) = self.arriving.remove(&lock) {
+            // What the driver said meanwhile, in the order in which it says it.
+            if joined {
+                self.radio(radio, Event::Joined(lock));
+            }
+            if let Some(Air { mtu: mtu_down, sleepy, retry_ms, life_ms }) = air {
+                self.radio(radio, Event::Link { lock, mtu_down, sleepy, retry_ms, life_ms });
+            }
+        }
         for token in tokens {
             self.answer(*token, Ok(()));
         }

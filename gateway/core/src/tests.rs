@@ -634,6 +634,23 @@ fn a_restart_resumes_what_is_alive_and_ends_what_is_not() {
 }
 
 #[test]
+fn what_a_lock_s_radio_says_while_its_admission_is_written_is_kept() {
+    let mut bench = Bench::new();
+    let lock = LockId([5; 8]);
+    let admission = cardea_radio::Admission { lock, secret: cardea_radio::AdmissionSecret::Loopback };
+    bench.commits = false;
+    bench.feed(Input::Admin { token: 1, verb: Admin::Admit { radio: RadioId(0), admission } });
+    bench.radio(Event::Admitted { lock, result: Ok(()) });
+    bench.radio(Event::Joined(lock));
+    bench.link(lock, 51, false);
+    bench.commit();
+    bench.commits = true;
+    assert!(bench.relay.locks().any(|l| l.lock == lock && l.joined));
+    bench.down(&Downlink { lock, ..command(7, Class::Interactive, 9_000) });
+    assert_eq!(bench.sends.len(), 1, "its link is known, so a command goes out");
+}
+
+#[test]
 fn admission_is_durable_before_it_counts() {
     let mut bench = Bench::new();
     let lock = LockId([5; 8]);
