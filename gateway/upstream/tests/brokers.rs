@@ -11,7 +11,8 @@
 
 mod common;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cardea_core::UpstreamEvent;
@@ -190,12 +191,74 @@ async fn a_message_that_makes_the_broker_close_is_found_and_refused() {
     .await;
     let (handle, _task) = start(config(broker.port));
     let mut relay = Relay::new(handle);
+    relay.locks = 3;
     for row in 0..40 {
         relay.add(row);
     }
     relay.until_empty().await;
     assert_eq!(relay.refused.into_iter().collect::<Vec<_>>(), [13]);
     assert!(broker.connections.load(Ordering::Relaxed) <= 12);
+}
+
+#[tokio::test]
+async fn a_broker_that_lets_this_gateway_publish_nothing_costs_no_message() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let rules = mended.clone();
+    let broker = FakeBroker::new(move |_, packet| match packet {
+        Packet::Publish(p) if p.topic.ends_with("/up") && !rules.load(Ordering::Relaxed) => Answer::Close,
+        other => usual(other),
+    })
+    .await;
+    let (handle, _task) = start(config(broker.port));
+    let mut relay = Relay::new(handle);
+    relay.locks = 3;
+    for row in 0..6 {
+        relay.add(row);
+    }
+    // What it does take proves nothing about uplinks.
+    relay.handle.publish(publish(1_000_000, "state", "online"));
+    while broker.connections.load(Ordering::Relaxed) < 40 {
+        relay.step().await;
+    }
+    assert_eq!((relay.pending(), relay.refused.len()), (6, 0));
+    mended.store(true, Ordering::Relaxed);
+    relay.until_empty().await;
+    assert!(relay.refused.is_empty());
+}
+
+#[tokio::test]
+async fn a_flood_of_messages_for_us_costs_no_publish_its_own_acknowledgement() {
+    // More than the client's channel holds, at once: acknowledgements for them and publishes share it.
+    let (taken, mut took) = tokio::sync::mpsc::unbounded_channel();
+    let broker = FakeBroker::new(move |_, packet| match packet {
+        Packet::Subscribe(_) => {
+            let Answer::Send(mut packets) = usual(packet) else { unreachable!() };
+            packets.extend((1..=2_000).map(|pkid| {
+                let mut message = Publish::new("down/x", QoS::AtLeastOnce, "x");
+                message.pkid = pkid;
+                Packet::Publish(message)
+            }));
+            Answer::Send(packets)
+        }
+        Packet::Publish(p) => {
+            taken.send(String::from_utf8(p.payload.to_vec()).unwrap()).unwrap();
+            usual(packet)
+        }
+        other => usual(other),
+    })
+    .await;
+    let (handle, _task) = start(config(broker.port));
+    let mut relay = Relay::new(handle);
+    for row in 0..500 {
+        relay.add(row);
+    }
+    relay.until_empty().await;
+    assert_eq!(relay.connects, 1);
+    let mut rows = Vec::new();
+    while let Ok(row) = took.try_recv() {
+        rows.push(row);
+    }
+    assert_eq!(rows, (0..500).map(|row| row.to_string()).collect::<Vec<_>>(), "what was acked was taken");
 }
 
 #[tokio::test]

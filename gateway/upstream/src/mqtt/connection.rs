@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cardea_core::{Publish, UpstreamEvent};
 use rumqttc::{
-    AsyncClient, ConnAck, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
-    SubAck, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ClientError, ConnAck, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing,
+    Packet, QoS, Request, SubAck, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Instant;
@@ -36,6 +36,9 @@ const EARLY: usize = 1024;
 /// Commands taken between two looks at the network.
 const COMMANDS_AT_ONCE: usize = 128;
 
+/// How long a publish on trial waits for others after the connection was made.
+const HOLD: Duration = Duration::from_secs(1);
+
 /// Requests besides publishes that may wait in the client's channel.
 const SPARE_REQUESTS: usize = 256;
 
@@ -55,6 +58,8 @@ pub(super) struct Connection<'a> {
     /// Smoothed round trip, and when it was last reported.
     rtt: Option<(Duration, Instant)>,
     wait: Wait,
+    /// Until when a publish on trial is held back.
+    hold: Option<Instant>,
     /// Set once DISCONNECT was asked for: how the connection is going to end.
     leaving: Option<Ended>,
 }
@@ -79,6 +84,7 @@ impl<'a> Connection<'a> {
             connected: false,
             rtt: None,
             wait: Wait::Nothing,
+            hold: None,
             leaving: None,
         }
     }
@@ -97,6 +103,12 @@ impl<'a> Connection<'a> {
         };
         if let Ended::Broken(Fault::Closed) = ended {
             self.suspicion.closed(self.flight.oldest(), Instant::now());
+            if self.suspicion.trial(false).is_some() {
+                tracing::error!(
+                    "the broker closes the connection on a message each time; it is kept until others of its kind are \
+                     taken: see whether the broker's access rules let this gateway publish"
+                );
+            }
         }
         port.status.send_modify(|status| status.connected = false);
         if self.reported && port.events.send((self.epoch, UpstreamEvent::Disconnected)).await.is_err() {
@@ -175,6 +187,10 @@ impl<'a> Connection<'a> {
                         }
                         self.feed(client);
                     }
+                    () = sleep_until(self.hold) => {
+                        self.hold = None;
+                        self.feed(client);
+                    }
                     () = sleep_until(self.wait.at()) => match self.expired(client) {
                         Err(ended) => return ended,
                         Ok(()) => self.arm(),
@@ -231,11 +247,21 @@ impl<'a> Connection<'a> {
             }
             self.acks.pop_front();
         }
-        // The channel is larger than the window, so there is room for every publish that the window lets through.
-        while let Some(Publish { topic, payload, retain, .. }) = self.flight.next() {
-            if client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_err() {
-                tracing::error!("the MQTT client takes no more requests");
-                return;
+        let trial = self.suspicion.trial(self.hold.is_some());
+        while let Some(Publish { token, topic, payload, retain }) = self.flight.next(trial) {
+            match client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
+                Ok(()) => {}
+                // Full of acknowledgements. What is not in the channel must not count as given, or the next PUBACK
+                // would be taken for its own.
+                Err(
+                    ClientError::TryRequest(Request::Publish(back))
+                    | ClientError::Request(Request::Publish(back)),
+                ) => {
+                    let rumqttc::Publish { topic, payload, retain, .. } = back;
+                    self.flight.give_back(Publish { token, topic, payload, retain });
+                    return;
+                }
+                Err(_) => return tracing::error!("the MQTT client gave another request back"),
             }
         }
     }
@@ -248,6 +274,7 @@ impl<'a> Connection<'a> {
                     self.report(port, UpstreamEvent::Refused { token: publish.token, reason }).await;
                 } else {
                     self.flight.push(publish);
+                    self.judge(port).await;
                 }
             }
             Command::Ack(ack) if ack >> 16 == self.epoch => {
@@ -260,7 +287,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Why this publish is never sent.
-    fn unfit(&mut self, publish: &Publish) -> Option<String> {
+    fn unfit(&self, publish: &Publish) -> Option<String> {
         let topic = &publish.topic;
         if topic.is_empty() || topic.len() > usize::from(u16::MAX) || topic.contains(['+', '#', '\0']) {
             return Some(format!("{topic:?} is not a topic name"));
@@ -270,10 +297,18 @@ impl<'a> Connection<'a> {
         if size > self.config.max_packet {
             return Some(format!("{size} bytes, {} allowed", self.config.max_packet));
         }
-        if self.suspicion.convicts(publish) {
-            return Some("the broker closed the connection on it each time".into());
-        }
         None
+    }
+
+    /// Refuses a publish of which it is proven that the broker closes the connection on it.
+    async fn judge(&mut self, port: &Port) {
+        let Some(guilty) = self.suspicion.guilty() else { return };
+        if let Some(Publish { token, .. }) = self.flight.withdraw(guilty) {
+            self.suspicion.forget();
+            port.status.send_modify(|status| status.refused += 1);
+            let reason = "the broker closed the connection on it each time".into();
+            self.report(port, UpstreamEvent::Refused { token, reason }).await;
+        }
     }
 
     async fn event(&mut self, event: Event, client: &AsyncClient, port: &Port) -> Result<(), Ended> {
@@ -362,6 +397,7 @@ impl<'a> Connection<'a> {
             return;
         }
         self.reported = true;
+        self.hold = self.suspicion.trial(true).map(|_| Instant::now() + HOLD);
         port.status.send_modify(|status| {
             status.connected = true;
             status.connects += 1;
@@ -405,6 +441,7 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         let Some(acked) = self.flight.acked(pkid, now) else { return };
         self.suspicion.acked(acked.content);
+        self.judge(port).await;
         self.flight.set_window(self.suspicion.window(self.config.inflight.into()));
         port.status.send_modify(|status| status.acked += 1);
         self.report(port, UpstreamEvent::Acked { token: acked.token }).await;

@@ -402,6 +402,8 @@ pub(crate) struct Relay {
     flying: BTreeMap<u64, u64>,
     connected: bool,
     next_token: u64,
+    /// With more than one, row n belongs to lock n modulo this and goes to that lock's topic.
+    pub(crate) locks: u64,
     pub(crate) connects: u32,
     pub(crate) refused: BTreeSet<u64>,
 }
@@ -414,6 +416,7 @@ impl Relay {
             flying: BTreeMap::new(),
             connected: false,
             next_token: 0,
+            locks: 1,
             connects: 0,
             refused: BTreeSet::new(),
         }
@@ -429,7 +432,8 @@ impl Relay {
     fn send(&mut self, row: u64) {
         self.next_token += 1;
         self.flying.insert(self.next_token, row);
-        self.handle.publish(publish(self.next_token, "up", &row.to_string()));
+        let topic = if self.locks == 1 { "up".into() } else { format!("lock/{}/up", row % self.locks) };
+        self.handle.publish(publish(self.next_token, &topic, &row.to_string()));
     }
 
     pub(crate) fn pending(&self) -> usize {
