@@ -133,6 +133,12 @@ impl RelayLoop {
     pub(crate) async fn run(mut self, mut inputs: Inputs) -> Result<(), Ended> {
         let mut tick = tokio::time::interval(service::watchdog_interval().unwrap_or(Duration::from_secs(10)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Every part announces itself when it is first started. What an operator asks waits for that: a radio that is
+        // about to run would be called one that does not.
+        for _ in 0..=self.radios.len() {
+            let Some(part) = inputs.parts.recv().await else { break };
+            self.part(part);
+        }
         loop {
             match self.next(&mut inputs, &mut tick).await {
                 Happening::Stop => return self.goodbye(inputs, tick).await,
