@@ -321,19 +321,24 @@ async fn replayed_forged_tampered_and_crossed_commands_move_no_bolt() {
     let (lock, other) = (site.locks[0].id(), site.locks[1].id());
     let mut bolts = [site.locks[0].bolt(), site.locks[1].bolt()];
     bolts.iter_mut().for_each(|b| drop(b.borrow_and_update()));
+    let mut attacks = Vec::new();
     for down in &sealed {
-        let result = site.inject(&fresh(down.data.0.clone(), lock)).await;
-        assert_ne!(result.state, ResultState::Queued);
-        site.inject(&fresh(down.data.0.clone(), other)).await;
+        attacks.push((down.data.0.clone(), lock));
+        attacks.push((down.data.0.clone(), other));
         for at in [2, 3, down.data.0.len() - 1] {
             let mut tampered = down.data.0.clone();
             tampered[at] ^= 0x01;
-            site.inject(&fresh(tampered, lock)).await;
+            attacks.push((tampered, lock));
         }
     }
     let mut forged = vec![sealed[0].data.0[0]];
     forged.resize(40, 0x09);
-    site.inject(&fresh(forged, lock)).await;
+    attacks.push((forged, lock));
+    for (data, target) in attacks {
+        let result = site.inject(&fresh(data, target)).await;
+        // Each was at the lock, which gave its receipt; the gateway cannot tell it from a good one.
+        assert_eq!(result.state, ResultState::Delivered, "{result:?}");
+    }
     tokio::time::sleep(Duration::from_secs(2)).await;
     for (number, bolt) in bolts.iter().enumerate() {
         assert!(!bolt.has_changed().unwrap(), "lock {number} moved");
