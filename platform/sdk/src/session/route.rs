@@ -40,6 +40,27 @@ pub(super) struct Link {
     heard: u64,
 }
 
+/// The lowest number behind a hole that was repeated, and how often.
+///
+/// A rewind repeats every row behind the hole, so only the lowest tells how many there were.
+#[derive(Clone, Copy)]
+struct Stuck {
+    epoch: [u8; 8],
+    seq: u64,
+    repeats: u8,
+}
+
+impl Stuck {
+    /// After one more repeat of `seq`.
+    fn again(known: Option<Self>, epoch: [u8; 8], seq: u64) -> Self {
+        match known.filter(|stuck| stuck.epoch == epoch && stuck.seq <= seq) {
+            Some(stuck) if stuck.seq == seq => Self { repeats: stuck.repeats.saturating_add(1), ..stuck },
+            Some(lower) => lower,
+            None => Self { epoch, seq, repeats: 1 },
+        }
+    }
+}
+
 struct Gateway {
     topics: Topics,
     online: bool,
@@ -53,8 +74,8 @@ pub(super) struct Route {
     links: BTreeMap<LockId, BTreeMap<String, Link>>,
     /// `seen` to publish with this batch.
     dirty: BTreeSet<(String, LockId)>,
-    /// The frame behind a hole, and how often it was repeated.
-    stuck: BTreeMap<(String, LockId), (u64, u8)>,
+    /// The first frame behind a hole.
+    stuck: BTreeMap<(String, LockId), Stuck>,
 }
 
 impl Default for Route {
@@ -299,9 +320,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         if seq == before.saturating_add(1) {
             upto = seq;
         } else if seq > before && !self.state.seen_ahead(gateway, lock, epoch, seq, true)? {
-            let (behind, repeats) = self.route.stuck.get(&key).copied().unwrap_or((seq, 0));
-            let repeats = if behind == seq { repeats.saturating_add(1) } else { 1 };
-            if repeats >= PATIENCE {
+            let stuck = Stuck::again(self.route.stuck.get(&key).copied(), epoch, seq);
+            if stuck.seq == seq && stuck.repeats >= PATIENCE {
                 let frames = seq.saturating_sub(before).saturating_sub(1);
                 let detail = format!("{frames} frame(s) of {lock} did not arrive and are not kept any more");
                 self.event(PlatformEvent::Site {
@@ -312,7 +332,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 });
                 upto = seq;
             } else if self.route.stuck.len() < MAX_LINKS {
-                self.route.stuck.insert(key.clone(), (seq, repeats));
+                self.route.stuck.insert(key.clone(), stuck);
             }
         }
         if upto != before {
