@@ -33,15 +33,11 @@ pub enum Slot {
     Time,
     /// One PIN, below [`PIN_SLOTS`]: salted and hashed. Written when the platform sets or clears it.
     Pin(u8),
-    /// An owner reset under way, and what the lock gets for its next owner. Written and erased once for each.
-    Reset,
-    /// What a release code is checked against. Written at the factory, and with each owner reset.
-    Release,
 }
 
 impl Slot {
     /// Number of slots.
-    pub const COUNT: usize = 12 + LOG_SLOTS as usize + PIN_SLOTS as usize;
+    pub const COUNT: usize = 10 + LOG_SLOTS as usize + PIN_SLOTS as usize;
     /// Bytes of the largest record.
     pub const MAX_LEN: usize = 384;
 
@@ -56,10 +52,8 @@ impl Slot {
             Self::Ledger => 7,
             Self::LogMeta => 8,
             Self::Time => 9,
-            Self::Reset => 10,
-            Self::Release => 11,
-            Self::Log(n) => 12 + usize::from(n % LOG_SLOTS),
-            Self::Pin(n) => 12 + usize::from(LOG_SLOTS) + usize::from(n % PIN_SLOTS),
+            Self::Log(n) => 10 + usize::from(n % LOG_SLOTS),
+            Self::Pin(n) => 10 + usize::from(LOG_SLOTS) + usize::from(n % PIN_SLOTS),
         }
     }
 
@@ -76,8 +70,6 @@ impl Slot {
             Self::Log(_) => 32,
             Self::Time => 21,
             Self::Pin(_) => 30,
-            Self::Reset => 33,
-            Self::Release => 16,
         }
     }
 }
@@ -126,7 +118,7 @@ pub trait Clock {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ActuatorFault;
 
-/// Bolt and battery, door sensor and inside button.
+/// Bolt and battery.
 pub trait Actuator {
     /// Moves the bolt and returns where it is then. Called once per executed command, after the command is in NVM.
     ///
@@ -139,16 +131,6 @@ pub trait Actuator {
 
     /// Remaining charge, 0 to 100 percent.
     fn battery(&mut self) -> u8;
-
-    /// Whether the door stands open, by its sensor; `None` without one. An owner reset needs it.
-    fn door_open(&mut self) -> Option<bool> {
-        None
-    }
-
-    /// Whether the button on the inside is held. An owner reset needs it.
-    fn inside_button(&mut self) -> bool {
-        false
-    }
 }
 
 /// The types of one board, so that the agent has one type parameter. Implement it on an empty type.
@@ -192,7 +174,6 @@ mod tests {
     fn every_slot_has_its_own_index() {
         let mut slots =
             std::vec![Slot::Code, Slot::Identity, Slot::Owner, Slot::Ledger, Slot::LogMeta, Slot::Time];
-        slots.extend([Slot::Reset, Slot::Release]);
         slots.extend((0..PIN_SLOTS).map(Slot::Pin));
         slots.extend([Slot::Context(0), Slot::Context(1), Slot::Sequence(0), Slot::Sequence(1)]);
         slots.extend((0..LOG_SLOTS).map(Slot::Log));

@@ -1,5 +1,8 @@
 //! PIN slots and the pad: set, cleared, listed, entered, limited; duress that shows nowhere but in the sealed event.
 
+// Helpers fail by panicking, as tests do.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 mod common;
 
 use cardea_agent::{Agent, AgentEvent, Alarm, PinResult, REFUSAL_MS, Slot, WINDOW_MS};
