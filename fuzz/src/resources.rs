@@ -1,8 +1,8 @@
 //! Payloads inside OSCORE: an authentic peer may still be a wrong one.
 
 use cardea_resources::{
-    Battery, Command, CommandReply, Event, EventReply, LogEntry, LogPage, LogPageWriter, LogRequest, Status,
-    Time,
+    Battery, Command, CommandReply, Event, EventReply, LogEntry, LogPage, LogPageWriter, LogRequest,
+    PinChange, PinList, Status, Time,
 };
 
 /// Every decoder: what one accepts, it accepts again as its own encoder writes it, and as the same value.
@@ -21,11 +21,27 @@ pub fn resources_decode(data: &[u8]) {
 
     if let Ok(page) = LogPage::decode(data) {
         let mut out = vec![0; data.len()];
-        let Ok(mut writer) = LogPageWriter::new(&mut out, page.end) else { return };
+        let Ok(mut writer) = LogPageWriter::new(&mut out, page.end) else { return pins(data) };
         let written = page.entries().filter(|entry| writer.push(entry) == Ok(true)).count();
         assert_eq!(written, page.entries().len());
         let len = writer.finish();
         let again = LogPage::decode(out.get(..len).unwrap_or_default());
         assert!(again.is_ok_and(|again| again.end == page.end && again.entries().eq(page.entries())));
+    }
+    pins(data);
+}
+
+/// PINs have no `PartialEq`: the encoding is compared.
+fn pins(data: &[u8]) {
+    if let Ok(change) = PinChange::decode(data) {
+        let mut out = [0; PinChange::MAX_LEN];
+        let len = change.encode(&mut out).unwrap_or_default();
+        assert!(len > 0 && data.starts_with(out.get(..len).unwrap_or_default()));
+    }
+    if let Ok(list) = PinList::decode(data) {
+        let mut out = [0; PinList::MAX_LEN];
+        let len = PinList::encode(list.capacity, list.highest, list.entries(), &mut out).unwrap_or_default();
+        let again = PinList::decode(out.get(..len).unwrap_or_default());
+        assert!(again.is_ok_and(|again| again.entries().eq(list.entries())));
     }
 }

@@ -3,7 +3,7 @@
 use cardea_credentials::{LOCK_CWT_LEN, Random};
 use cardea_framing::{Datagram, Kind, LinkEvent, LockId, LockLink, restore};
 use cardea_oscore::coap::Message;
-use cardea_resources::{Bolt, CommandId, EventKind, Op, Outcome};
+use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage, StorageFault};
@@ -46,6 +46,8 @@ pub enum Output {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Alarm {
+    /// Five wrong PINs in five minutes: the PIN pad is refused for 90 s. Everything else goes on.
+    PinPadClosed,
     /// Five wrong handshakes in five minutes: EDHOC is refused for 90 s. Established contexts go on.
     TooManyWrong,
     /// A context was given up: too many failed tags, or its sequence numbers are used up.
@@ -65,7 +67,7 @@ pub enum AgentEvent {
     Connected,
     /// A handshake ended without one; the agent tries again by itself.
     HandshakeFailed(HandshakeFailure),
-    /// A command was carried out, or failed at the motor. Not told for answers from the cache.
+    /// A command was carried out, or failed at the motor. Not told for answers from the cache, nor for PINs.
     Command {
         /// The command's id.
         id: CommandId,
@@ -102,7 +104,11 @@ pub struct Agent<B: Board> {
     pub(crate) time: TrustedTime,
     pub(crate) log: Log,
     pub(crate) handshake: Handshake,
+    /// Limits handshakes.
     pub(crate) limiter: Limiter,
+    /// Limits the PIN pad.
+    pub(crate) pad: Limiter,
+    pub(crate) battery_low: bool,
     pub(crate) link: LockLink,
     pub(crate) outbox: Outbox,
     pub(crate) events: Events,
@@ -170,16 +176,6 @@ impl<B: Board> Agent<B> {
         } else if self.up && !self.events.has(EventKind::Touch) {
             let at = self.time.stamp(now);
             self.events.push(EventKind::Touch, None, None, at, now);
-        }
-        self.pump();
-    }
-
-    /// The bolt was moved by hand or key; logged and reported.
-    pub fn bolt_moved(&mut self) {
-        let now = self.parts.clock.millis();
-        let bolt: Bolt = self.parts.actuator.bolt();
-        if self.owner.is_some() {
-            self.log_event(now, EventKind::Bolt, Some(bolt.code().into()));
         }
         self.pump();
     }
@@ -266,7 +262,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Everything that time or a change of state makes due.
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         let now = self.parts.clock.millis();
         if !self.up {
             return;

@@ -5,6 +5,8 @@ use cardea_resources::{Bolt, Op};
 
 /// Log entries that fit into NVM.
 pub const LOG_SLOTS: u8 = 64;
+/// PIN slots.
+pub const PIN_SLOTS: u8 = 16;
 /// OSCORE contexts kept at once: the one in use, and the next until it is confirmed.
 pub const CONTEXTS: usize = 2;
 
@@ -29,11 +31,13 @@ pub enum Slot {
     Log(u8),
     /// The last platform time and the RTC at that moment.
     Time,
+    /// One PIN, below [`PIN_SLOTS`]: salted and hashed. Written when the platform sets or clears it.
+    Pin(u8),
 }
 
 impl Slot {
     /// Number of slots.
-    pub const COUNT: usize = 10 + LOG_SLOTS as usize;
+    pub const COUNT: usize = 10 + LOG_SLOTS as usize + PIN_SLOTS as usize;
     /// Bytes of the largest record.
     pub const MAX_LEN: usize = 384;
 
@@ -49,6 +53,7 @@ impl Slot {
             Self::LogMeta => 8,
             Self::Time => 9,
             Self::Log(n) => 10 + usize::from(n % LOG_SLOTS),
+            Self::Pin(n) => 10 + usize::from(LOG_SLOTS) + usize::from(n % PIN_SLOTS),
         }
     }
 
@@ -64,6 +69,7 @@ impl Slot {
             Self::LogMeta => 9,
             Self::Log(_) => 32,
             Self::Time => 21,
+            Self::Pin(_) => 30,
         }
     }
 }
@@ -168,6 +174,7 @@ mod tests {
     fn every_slot_has_its_own_index() {
         let mut slots =
             std::vec![Slot::Code, Slot::Identity, Slot::Owner, Slot::Ledger, Slot::LogMeta, Slot::Time];
+        slots.extend((0..PIN_SLOTS).map(Slot::Pin));
         slots.extend([Slot::Context(0), Slot::Context(1), Slot::Sequence(0), Slot::Sequence(1)]);
         slots.extend((0..LOG_SLOTS).map(Slot::Log));
         let indices: BTreeSet<_> = slots.iter().map(|slot| slot.index()).collect();

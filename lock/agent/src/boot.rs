@@ -60,6 +60,8 @@ impl<B: Board> Agent<B> {
             log,
             handshake: Handshake::default(),
             limiter: Limiter::default(),
+            pad: Limiter::default(),
+            battery_low: false,
             link,
             outbox: Outbox::default(),
             events: Events::default(),
@@ -71,6 +73,7 @@ impl<B: Board> Agent<B> {
             dropped: 0,
         };
         agent.load_contexts()?;
+        agent.pad = Limiter::restored(now, agent.ledger.wrong_pins);
         if agent.owner.is_some() {
             agent.settle_interrupted(now)?;
             agent.log_event(now, EventKind::Boot, Some(config.firmware.to_u32()));
@@ -133,9 +136,9 @@ impl<B: Board> Agent<B> {
             None => false,
         };
         if !logged {
-            self.log_command(now, entry.id, entry.op, outcome);
+            self.log_command(now, entry.by, entry.id, entry.op, outcome);
         }
-        self.ledger.finish(entry.id, outcome);
+        self.ledger.finish(entry.by, entry.id, outcome);
         self.ledger.save(&mut self.parts.storage)?;
         Ok(())
     }

@@ -32,6 +32,10 @@ pub struct Config {
     pub reassembly_ms: u32,
     /// Worst-case drift of the clock over temperature and age, in parts per million.
     pub drift_ppm: u32,
+    /// Below so many percent the battery is reported as low.
+    pub battery_low: u8,
+    /// From so many percent on it may be reported as low again. Above `battery_low`: a battery recovers when it rests.
+    pub battery_good: u8,
     /// Reported in status and boot events.
     pub firmware: Firmware,
 }
@@ -53,6 +57,8 @@ impl Config {
             link_attempts: 5,
             reassembly_ms: 60_000,
             drift_ppm: 50,
+            battery_low: 20,
+            battery_good: 30,
             firmware,
         }
     }

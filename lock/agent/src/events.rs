@@ -2,8 +2,10 @@
 
 use cardea_framing::Class;
 use cardea_oscore::Binding;
-use cardea_resources::EventKind;
+use cardea_resources::{Bolt, EventKind};
 use heapless::Vec;
+
+use crate::alarms::Door;
 
 /// Events that wait at once; the oldest gives way, and the log still has what was logged.
 const QUEUE: usize = 4;
@@ -40,8 +42,12 @@ pub(crate) struct Sent {
 impl Pending {
     /// How the gateway should queue it.
     pub(crate) fn class(&self) -> Class {
+        let stuck = self.value == Some(Bolt::Jammed.code().into());
         match self.kind {
-            EventKind::Boot | EventKind::Touch => Class::Interactive,
+            EventKind::Boot | EventKind::Touch | EventKind::Pin => Class::Interactive,
+            EventKind::Tamper | EventKind::PinLimit | EventKind::Battery => Class::Interactive,
+            EventKind::Door if self.value == Some(Door::Ajar as u32) => Class::Interactive,
+            EventKind::Bolt if stuck => Class::Interactive,
             EventKind::Heartbeat => Class::Telemetry,
             _ => Class::Log,
         }

@@ -9,13 +9,26 @@ use crate::bytes::{Reader, Writer};
 
 /// Commands whose outcome the lock remembers.
 pub const COMMAND_CACHE: usize = 8;
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 /// On flash only: carried out or not, nobody noted it. Wire codes of `Outcome` stay far below.
 const STARTED: u8 = 0xff;
+
+/// Whose command ids these are: two askers may choose the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct By(pub(crate) u8);
+
+impl By {
+    /// The platform, whatever its context.
+    pub(crate) const PLATFORM: Self = Self(0);
+    /// The PIN pad. Its entries are not kept after their outcome: nobody asks for them again, and whoever has a PIN
+    /// must not push the platform's commands out.
+    pub(crate) const PIN: Self = Self(1);
+}
 
 /// One command that reached, or may have reached, the actuator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Entry {
+    pub(crate) by: By,
     pub(crate) id: CommandId,
     pub(crate) op: Op,
     /// `None` between commit and effect.
@@ -36,7 +49,10 @@ pub(crate) struct Replay {
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) replay: [Replay; CONTEXTS],
-    commands: Deque<Entry, COMMAND_CACHE>,
+    /// Wrong PINs that still count.
+    pub(crate) wrong_pins: u8,
+    /// And one PIN that is being carried out.
+    commands: Deque<Entry, { COMMAND_CACHE + 1 }>,
 }
 
 impl Ledger {
@@ -59,7 +75,9 @@ impl Ledger {
             writer.bytes(&replay.window.to_bytes());
             writer.u32(replay.failures);
         }
+        writer.u8(self.wrong_pins);
         for entry in &self.commands {
+            writer.u8(entry.by.0);
             writer.bytes(&entry.id);
             writer.u8(entry.op as u8);
             writer.u8(entry.outcome.map_or(STARTED, Outcome::code));
@@ -79,7 +97,9 @@ impl Ledger {
             replay.window = Window::from_bytes(&reader.array()?).ok()?;
             replay.failures = reader.u32()?;
         }
+        ledger.wrong_pins = reader.u8()?;
         while !reader.end() {
+            let by = By(reader.u8()?);
             let id = reader.array()?;
             let op = match reader.u8()? {
                 0 => Op::Lock,
@@ -90,34 +110,37 @@ impl Ledger {
                 STARTED => None,
                 code => Some(Outcome::from_code(code)),
             };
-            ledger.commands.push_back(Entry { id, op, outcome }).ok()?;
+            ledger.commands.push_back(Entry { by, id, op, outcome }).ok()?;
         }
         Some(ledger)
     }
 
     /// The remembered command with this id.
-    pub(crate) fn command(&self, id: CommandId) -> Option<Entry> {
-        self.commands.iter().find(|entry| entry.id == id).copied()
+    pub(crate) fn command(&self, by: By, id: CommandId) -> Option<Entry> {
+        self.commands.iter().find(|entry| entry.by == by && entry.id == id).copied()
     }
 
     /// Notes that `op` is about to be carried out; the oldest command is forgotten for it.
-    pub(crate) fn begin(&mut self, id: CommandId, op: Op) {
-        if self.commands.is_full() {
+    pub(crate) fn begin(&mut self, by: By, id: CommandId, op: Op) {
+        if by != By::PIN && self.commands.len() >= COMMAND_CACHE {
             self.commands.pop_front();
         }
-        let _ = self.commands.push_back(Entry { id, op, outcome: None }); // room was made
+        let _ = self.commands.push_back(Entry { by, id, op, outcome: None }); // room was made
     }
 
     /// Forgets a command that [`Self::begin`] noted and whose commit failed: nothing was carried out.
-    pub(crate) fn take_back(&mut self, id: CommandId) {
-        if self.commands.back().is_some_and(|entry| entry.id == id && entry.outcome.is_none()) {
+    pub(crate) fn take_back(&mut self, by: By, id: CommandId) {
+        let noted = |entry: &Entry| entry.by == by && entry.id == id && entry.outcome.is_none();
+        if self.commands.back().is_some_and(noted) {
             self.commands.pop_back();
         }
     }
 
     /// Notes the outcome.
-    pub(crate) fn finish(&mut self, id: CommandId, outcome: Outcome) {
-        if let Some(entry) = self.commands.iter_mut().find(|entry| entry.id == id) {
+    pub(crate) fn finish(&mut self, by: By, id: CommandId, outcome: Outcome) {
+        if by == By::PIN {
+            self.take_back(by, id);
+        } else if let Some(entry) = self.commands.iter_mut().find(|entry| entry.by == by && entry.id == id) {
             entry.outcome = Some(outcome);
         }
     }
@@ -144,17 +167,35 @@ mod tests {
         let mut nvm = MemoryStorage::default();
         let mut ledger = Ledger::default();
         for n in 0..9 {
-            ledger.begin(id(n), Op::Unlock);
-            ledger.finish(id(n), Outcome::Done);
+            ledger.begin(By::PLATFORM, id(n), Op::Unlock);
+            ledger.finish(By::PLATFORM, id(n), Outcome::Done);
         }
-        ledger.begin(id(9), Op::Lock);
+        ledger.begin(By::PLATFORM, id(9), Op::Lock);
         ledger.save(&mut nvm).unwrap();
         let ledger = Ledger::load(&mut nvm).unwrap().unwrap();
-        assert_eq!(ledger.command(id(0)), None);
-        assert_eq!(ledger.command(id(1)), None);
-        let entry = Entry { id: id(2), op: Op::Unlock, outcome: Some(Outcome::Done) };
-        assert_eq!(ledger.command(id(2)), Some(entry));
-        assert_eq!(ledger.interrupted(), Some(Entry { id: id(9), op: Op::Lock, outcome: None }));
+        assert_eq!(ledger.command(By::PLATFORM, id(0)), None);
+        assert_eq!(ledger.command(By::PLATFORM, id(1)), None);
+        let entry = Entry { by: By::PLATFORM, id: id(2), op: Op::Unlock, outcome: Some(Outcome::Done) };
+        assert_eq!(ledger.command(By::PLATFORM, id(2)), Some(entry));
+        assert_eq!(
+            ledger.interrupted(),
+            Some(Entry { by: By::PLATFORM, id: id(9), op: Op::Lock, outcome: None })
+        );
+    }
+
+    #[test]
+    fn a_pin_pushes_no_command_out_and_is_forgotten_with_its_outcome() {
+        let mut ledger = Ledger::default();
+        for n in 0..8 {
+            ledger.begin(By::PLATFORM, id(n), Op::Unlock);
+            ledger.finish(By::PLATFORM, id(n), Outcome::Done);
+        }
+        ledger.begin(By::PIN, id(0), Op::Unlock);
+        assert_eq!(ledger.interrupted().map(|entry| entry.by), Some(By::PIN));
+        ledger.finish(By::PIN, id(0), Outcome::Done);
+        assert_eq!(ledger.interrupted(), None);
+        assert_eq!(ledger.command(By::PIN, id(0)), None);
+        assert!((0..8).all(|n| ledger.command(By::PLATFORM, id(n)).is_some()));
     }
 
     #[test]

@@ -9,14 +9,17 @@
 //! ([`Signer`](cardea_credentials::Signer) and [`Agreement`](cardea_credentials::Agreement)) and [`Actuator`], named
 //! together as a [`Board`]. What is in storage, and what is written when, is in `docs/lock-agent.md`.
 //!
-//! What it does not do: it opens no radio and no thread, and reads no clock but the board's. Phones, peers, grants
-//! and PINs have no session here; frames of those kinds are dropped and counted.
+//! What it does not do: it opens no radio and no thread, and reads no clock but the board's. Phones, peers and grants
+//! have no session here; frames of those kinds are dropped and counted.
 #![no_std]
 
 #[cfg(test)]
 extern crate std;
 
+mod access;
+mod act;
 mod agent;
+mod alarms;
 mod board;
 mod boot;
 mod bytes;
@@ -33,14 +36,18 @@ mod log;
 mod memory;
 mod outbox;
 mod owner;
+mod pins;
 mod polls;
+mod serve;
 mod server;
 mod session;
 mod time;
 
+pub use access::{Role, permits, permits_op, scope};
 pub use agent::{Agent, AgentEvent, Alarm, Output};
+pub use alarms::Door;
 pub use board::{
-    Actuator, ActuatorFault, Board, CONTEXTS, Clock, LOG_SLOTS, Parts, Slot, Storage, StorageFault,
+    Actuator, ActuatorFault, Board, CONTEXTS, Clock, LOG_SLOTS, PIN_SLOTS, Parts, Slot, Storage, StorageFault,
 };
 pub use config::Config;
 pub use error::Error;
@@ -49,5 +56,6 @@ pub use handshake::HandshakeFailure;
 pub use ledger::COMMAND_CACHE;
 pub use limits::{MAX_WRONG, REFUSAL_MS, WINDOW_MS};
 pub use owner::provision;
-pub use server::UNLOCK_HORIZON_S;
+pub use pins::PinResult;
+pub use serve::UNLOCK_HORIZON_S;
 pub use time::{Estimate, TRUSTED_MS};

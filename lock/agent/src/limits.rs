@@ -11,9 +11,9 @@ pub const REFUSAL_MS: u64 = 90 * 1000;
 
 /// Counts wrong attempts; at the fifth within five minutes it refuses for ninety seconds.
 ///
-/// Only EDHOC is throttled by it. OSCORE with an established context never is, so nobody can lock the owner
-/// out by flooding. The count lives in RAM: what it protects is battery, not a guessable secret (the owner
-/// code has 128 bits).
+/// Only what cannot name itself is throttled: EDHOC, and the PIN pad. OSCORE with an established context never is, so
+/// nobody can lock the owner out by flooding. EDHOC's count lives in RAM: what it protects is battery, not a guessable
+/// secret (the owner code has 128 bits). The pad's is in the ledger, because a PIN can be guessed and a battery pulled.
 #[derive(Default)]
 pub(crate) struct Limiter {
     wrong: Deque<u64, MAX_WRONG>,
@@ -33,6 +33,26 @@ impl Limiter {
             return true;
         }
         false
+    }
+
+    /// What a reset left of a count: so many wrong attempts, as if made just now, since nobody knows how long ago.
+    pub(crate) fn restored(now: u64, count: u8) -> Self {
+        let mut limiter = Self::default();
+        for _ in 0..usize::from(count).min(MAX_WRONG) {
+            limiter.wrong(now);
+        }
+        limiter
+    }
+
+    /// Wrong attempts that count now; [`MAX_WRONG`] while the path is closed.
+    pub(crate) fn count(&self, now: u64) -> u8 {
+        let closed = self.refused_until(now).map(|_| MAX_WRONG);
+        closed.unwrap_or_else(|| self.wrong.len()) as u8
+    }
+
+    /// The last attempt was right after all.
+    pub(crate) fn forgive(&mut self) {
+        *self = Self::default();
     }
 
     /// When the path opens again, if it is closed.
@@ -56,6 +76,16 @@ mod tests {
         assert_eq!(limiter.refused_until(5_000), Some(95_000));
         assert_eq!(limiter.refused_until(94_999), Some(95_000));
         assert_eq!(limiter.refused_until(95_000), None);
+    }
+
+    #[test]
+    fn a_reset_neither_forgets_nor_opens() {
+        let mut limiter = Limiter::restored(10, 4);
+        assert_eq!((limiter.count(10), limiter.refused_until(10)), (4, None));
+        assert!(limiter.wrong(11));
+        let limiter = Limiter::restored(5, limiter.count(11));
+        assert_eq!((limiter.count(5), limiter.refused_until(5)), (5, Some(5 + REFUSAL_MS)));
+        assert_eq!(limiter.count(5 + REFUSAL_MS), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cardea_framing::LockId;
-use cardea_resources::{Bolt, EventKind, Firmware, Refusal};
+use cardea_resources::{Bolt, EventKind, Firmware, PinUse, Refusal};
 use serde::{Serialize, Serializer};
 
 /// What can be asked of a lock.
@@ -232,7 +232,7 @@ pub enum PlatformEvent {
         lock: LockId,
         /// Through which gateway.
         gateway: String,
-        /// `boot`, `touch`, `bolt`, `battery`, `heartbeat`, `door`, `tamper`, `refused`, `command` or a number.
+        /// `boot`, `touch`, `bolt`, `battery`, `heartbeat`, `door`, `tamper`, `refused`, `command`, `pin`, `pin limit` or a number.
         kind: String,
         /// The value in words, where it has one.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -324,6 +324,8 @@ pub(crate) fn kind_name(kind: EventKind) -> String {
         EventKind::Tamper => "tamper".into(),
         EventKind::Refused => "refused".into(),
         EventKind::Command => "command".into(),
+        EventKind::Pin => "pin".into(),
+        EventKind::PinLimit => "pin limit".into(),
         EventKind::Other(code) => format!("kind {code}"),
     }
 }
@@ -340,6 +342,16 @@ pub(crate) fn value_words(kind: EventKind, value: Option<u32>) -> Option<String>
         (EventKind::Battery | EventKind::Heartbeat, _) => format!("{value} %"),
         (EventKind::Door, Some(0)) => "closed".into(),
         (EventKind::Door, Some(1)) => "open".into(),
+        (EventKind::Door, Some(2)) => "ajar".into(),
+        (EventKind::Pin, _) => match PinUse::from_u32(value) {
+            Some(used) => format!(
+                "slot {}{}{}",
+                used.slot,
+                if used.duress { " UNDER DURESS" } else { "" },
+                if used.failed { ", the bolt did not arrive" } else { "" }
+            ),
+            None => value.to_string(),
+        },
         (EventKind::Refused, Some(code)) => match cardea_resources::Outcome::from_code(code) {
             cardea_resources::Outcome::Refused(reason) => refusal_words(reason),
             _ => value.to_string(),

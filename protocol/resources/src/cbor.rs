@@ -51,6 +51,10 @@ impl<'b> MapReader<'b> {
         bytes(&mut self.decoder)?.try_into().map_err(|_| Error::OutOfRange(key))
     }
 
+    pub(crate) fn bytes(&mut self) -> Result<&'b [u8], Error> {
+        bytes(&mut self.decoder)
+    }
+
     /// The length of a definite array whose items the caller reads with [`Self::nested`].
     pub(crate) fn array_len(&mut self) -> Result<u64, Error> {
         definite(&mut self.decoder, Decoder::array)

@@ -17,7 +17,7 @@ pub enum EventKind {
     Battery,
     /// Nothing happened for the reporting interval. Value: battery in percent.
     Heartbeat,
-    /// The door moved. Value: 0 closed, 1 open.
+    /// The door moved, or stood open for too long. Value: 0 closed, 1 open, 2 ajar.
     Door,
     /// Somebody opened or forced the housing. No value.
     Tamper,
@@ -25,6 +25,10 @@ pub enum EventKind {
     Refused,
     /// A command was carried out. Value: [`Op`](crate::Op) as a number.
     Command,
+    /// A right PIN was entered. Value: [`PinUse::to_u32`](crate::PinUse::to_u32).
+    Pin,
+    /// The PIN pad was closed after too many wrong PINs. No value.
+    PinLimit,
     /// A kind that this build does not know; never one of the numbers above.
     Other(u8),
 }
@@ -42,6 +46,8 @@ impl EventKind {
             Self::Tamper => 6,
             Self::Refused => 7,
             Self::Command => 8,
+            Self::Pin => 9,
+            Self::PinLimit => 10,
             Self::Other(code) => code,
         }
     }
@@ -58,6 +64,8 @@ impl EventKind {
             6 => Self::Tamper,
             7 => Self::Refused,
             8 => Self::Command,
+            9 => Self::Pin,
+            10 => Self::PinLimit,
             other => Self::Other(other),
         }
     }

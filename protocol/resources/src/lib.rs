@@ -7,6 +7,7 @@
 //! | `b` | battery | GET | – | [`Battery`] |
 //! | `g` | log | GET, POST | – or [`LogRequest`] | [`LogPage`] |
 //! | `t` | time | POST | [`Time`] | – |
+//! | `p` | PIN slots | GET, POST | – or [`PinChange`] | [`PinList`] or – |
 //! | `e` | events (the lock is the client) | POST | [`Event`] | [`EventReply`] |
 //!
 //! Every payload is one CBOR map (RFC 8949) in core deterministic encoding (section 4.2.1), followed by any number of
@@ -26,6 +27,7 @@ mod event;
 mod log;
 mod padding;
 mod path;
+mod pin;
 mod state;
 
 pub use command::{Command, CommandId, CommandReply, Op, Outcome, Refusal};
@@ -34,4 +36,5 @@ pub use event::{Challenge, Event, EventKind, EventReply};
 pub use log::{LogEntries, LogEntry, LogPage, LogPageWriter, LogRequest};
 pub use padding::{Padder, pad};
 pub use path::Path;
+pub use pin::{Pin, PinChange, PinEntry, PinList, PinSetting, PinUse};
 pub use state::{Battery, Bolt, ClockState, Firmware, Status, Time};

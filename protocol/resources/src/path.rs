@@ -13,13 +13,16 @@ pub enum Path {
     Log,
     /// `t`
     Time,
+    /// `p`
+    Pins,
     /// `e`
     Events,
 }
 
 impl Path {
     /// Every path, in the order of the table in the crate's documentation.
-    pub const ALL: [Self; 6] = [Self::Status, Self::Bolt, Self::Battery, Self::Log, Self::Time, Self::Events];
+    pub const ALL: [Self; 7] =
+        [Self::Status, Self::Bolt, Self::Battery, Self::Log, Self::Time, Self::Pins, Self::Events];
 
     /// The `Uri-Path` segment.
     pub fn segment(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Path {
             Self::Battery => "b",
             Self::Log => "g",
             Self::Time => "t",
+            Self::Pins => "p",
             Self::Events => "e",
         }
     }
@@ -46,6 +50,7 @@ impl Path {
             Self::Battery => "oic.r.energy.battery",
             Self::Log => "x.cardea.r.log",
             Self::Time => "x.cardea.r.time",
+            Self::Pins => "x.cardea.r.pins",
             Self::Events => "x.cardea.r.event",
         }
     }

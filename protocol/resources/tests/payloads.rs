@@ -181,13 +181,96 @@ fn log_pages_refuse() {
 #[test]
 fn paths() {
     let segments: Vec<_> = Path::ALL.iter().map(|path| path.segment()).collect();
-    assert_eq!(segments, ["s", "l", "b", "g", "t", "e"]);
+    assert_eq!(segments, ["s", "l", "b", "g", "t", "p", "e"]);
     for path in Path::ALL {
         assert_eq!(Path::from_segment(path.segment().as_bytes()), Some(path));
         assert!(!path.resource_type().is_empty());
     }
     assert_eq!(Path::from_segment(b"ss"), None);
     assert_eq!(Path::from_segment(b""), None);
+}
+
+fn setting(digits: &[u8]) -> PinSetting {
+    PinSetting { pin: Pin::new(digits).unwrap(), duress: false, not_before: None, not_after: None }
+}
+
+fn encoded(change: &PinChange) -> String {
+    let mut out = [0; PinChange::MAX_LEN];
+    let len = change.encode(&mut out).unwrap();
+    hex::encode(&out[..len])
+}
+
+#[test]
+fn a_pin_is_four_to_ten_digits_and_keeps_its_leading_zeros() {
+    for wrong in [&b""[..], b"123", b"12345678901", b"12a4", b"12 4", b"1234\0"] {
+        assert!(matches!(Pin::new(wrong), Err(Error::OutOfRange(2))));
+    }
+    for right in [&b"0000"[..], b"0123456789"] {
+        assert_eq!(Pin::new(right).unwrap().digits(), right);
+    }
+}
+
+#[test]
+fn a_pin_change_has_one_length_whatever_the_pin_and_the_duress_flag() {
+    let short = PinChange { slot: 3, revision: 1, setting: Some(setting(b"0012")) };
+    assert_eq!(encoded(&short), "a400030101024a303031320000000000000300");
+    let long = setting(b"0123456789");
+    let long = PinChange { slot: 3, revision: 1, setting: Some(PinSetting { duress: true, ..long }) };
+    assert_eq!(encoded(&long), "a400030101024a303132333435363738390301");
+    let clear = PinChange { slot: 3, revision: 7, setting: None };
+    assert_eq!(encoded(&clear), "a200030107");
+    let limits = PinSetting { not_before: Some(1), not_after: Some(u32::MAX), ..setting(b"1234") };
+    let largest = PinChange { slot: 255, revision: u32::MAX, setting: Some(limits) };
+    let bytes = hex::decode(encoded(&largest)).unwrap();
+    let read = PinChange::decode(&bytes).unwrap();
+    let read_setting = read.setting.as_ref().unwrap();
+    assert_eq!((read.slot, read.revision, read_setting.duress), (255, u32::MAX, false));
+    assert_eq!((read_setting.not_before, read_setting.not_after), (Some(1), Some(u32::MAX)));
+    assert_eq!(read_setting.pin.digits(), b"1234");
+}
+
+#[test]
+fn pin_changes_refuse() {
+    let refused = |text: &str| PinChange::decode(&hex::decode(text).unwrap()).err();
+    assert_eq!(refused("a200030100"), Some(Error::MissingKey(1)), "revision 0");
+    assert_eq!(refused("a3000301010300"), Some(Error::MissingKey(2)));
+    assert_eq!(refused("a300030101024a30303132000000000000"), Some(Error::MissingKey(3)));
+    assert_eq!(refused("a400030101024a303031320000000000000302"), Some(Error::OutOfRange(3)));
+    // A digit behind the fill, a short string, a letter.
+    assert_eq!(refused("a400030101024a303031320000000000310300"), Some(Error::OutOfRange(2)));
+    assert_eq!(refused("a40003010102443031323303 00".replace(' ', "").as_str()), Some(Error::OutOfRange(2)));
+    assert_eq!(refused("a400030101024a416031320000000000000300"), Some(Error::OutOfRange(2)));
+}
+
+#[test]
+fn pin_lists() {
+    let entries = [PinEntry { slot: 0, revision: 2 }, PinEntry { slot: 9, revision: 0x0102_0304 }];
+    let mut out = [0; PinList::MAX_LEN];
+    let len = PinList::encode(16, 300, entries.into_iter(), &mut out).unwrap();
+    assert_eq!(hex::encode(&out[..len]), "a3001001 19012c 024a 0000000002 0901020304".replace(' ', ""));
+    let list = PinList::decode(&out[..len]).unwrap();
+    assert_eq!((list.capacity, list.highest), (16, 300));
+    assert!(list.entries().eq(entries));
+    let refused = |text: &str| PinList::decode(&hex::decode(text).unwrap()).err();
+    assert_eq!(refused("a30010010a024403000000"), Some(Error::OutOfRange(2)), "half an entry");
+    assert_eq!(refused("a30002010a02450300000001"), Some(Error::OutOfRange(2)), "beyond the capacity");
+    assert_eq!(refused("a30010010a024a03000000010300000002"), Some(Error::OutOfRange(2)), "twice");
+    let full = (0..32).map(|slot| PinEntry { slot, revision: u32::MAX });
+    assert!(PinList::encode(200, u32::MAX, full, &mut out).unwrap() <= PinList::MAX_LEN);
+}
+
+#[test]
+fn what_a_pin_did_has_one_length_with_duress_and_without() {
+    for slot in 0..32 {
+        for (duress, failed) in [(false, false), (true, false), (false, true), (true, true)] {
+            let used = PinUse { slot, duress, failed };
+            let value = used.to_u32();
+            assert!((0x80..0x100).contains(&value), "two bytes in CBOR");
+            assert_eq!(PinUse::from_u32(value), Some(used));
+        }
+    }
+    assert_eq!(PinUse::from_u32(3), None);
+    assert_eq!(PinUse::from_u32(0x180), None);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use cardea_agent::{Agent, AgentEvent, Config, Output, Parts, provision};
 use cardea_credentials::OwnerCode;
 use cardea_framing::{LinkConfig, LockLink};
 use cardea_oscore::coap::Code;
-use cardea_resources::{Command, CommandReply, Firmware, Op};
+use cardea_resources::{Command, CommandReply, Firmware, Op, Pin, PinChange, PinSetting};
 
 use board::{Board, PowerCut, TestActuator, TestClock, TestNvm, TestRandom, key};
 use platform::{Platform, Reply};
@@ -236,6 +236,15 @@ impl World {
         self.platform.events.last().expect("a touch event").challenge
     }
 
+    /// Sends a fresh `POST p` and returns the code of its answer.
+    pub fn set_pin(&mut self, payload: &[u8]) -> Code {
+        let mut reply = self.ask("p", Code::POST, payload, None);
+        if let Some(echo) = reply.echo.take() {
+            reply = self.ask("p", Code::POST, payload, Some(&echo));
+        }
+        reply.code
+    }
+
     /// The platform's clock.
     pub fn unix(&self) -> u32 {
         (self.clock.rtc_ms() / 1000) as u32
@@ -265,4 +274,17 @@ pub fn command(id: u8, op: Op, not_after: Option<u32>) -> Vec<u8> {
 pub fn outcome(reply: &Reply) -> CommandReply {
     assert_eq!(reply.code, Code::CHANGED, "{reply:?}");
     CommandReply::decode(&reply.payload).unwrap()
+}
+
+/// A `POST p` payload; no digits clear the slot.
+pub fn pin_change(slot: u8, revision: u32, digits: &[u8], duress: bool, until: Option<u32>) -> Vec<u8> {
+    let setting = (!digits.is_empty()).then(|| PinSetting {
+        pin: Pin::new(digits).unwrap(),
+        duress,
+        not_before: None,
+        not_after: until,
+    });
+    let mut out = [0; PinChange::MAX_LEN];
+    let len = PinChange { slot, revision, setting }.encode(&mut out).unwrap();
+    out[..len].to_vec()
 }

@@ -120,6 +120,8 @@ impl Code {
     pub const NOT_FOUND: Self = Self(0x84);
     /// 4.05 Method Not Allowed
     pub const METHOD_NOT_ALLOWED: Self = Self(0x85);
+    /// 4.09 (RFC 8132)
+    pub const CONFLICT: Self = Self(0x89);
     /// 5.00 Internal Server Error
     pub const INTERNAL_SERVER_ERROR: Self = Self(0xa0);
     /// 5.03 Service Unavailable

@@ -1,0 +1,260 @@
+//! What is asked, whoever asks: every resource of the lock behind the one table of `access`.
+
+use cardea_oscore::coap::{Code, Message};
+use cardea_resources::{
+    Battery, ClockState, Command, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome, Path,
+    PinChange, Refusal, Status, Time,
+};
+
+use crate::access::{Role, permits, permits_op};
+use crate::agent::{Agent, AgentEvent};
+use crate::board::{Actuator, Board, LOG_SLOTS, StorageFault};
+use crate::ledger::By;
+
+/// An unlock whose `not_after` lies further ahead than this many seconds is refused.
+pub const UNLOCK_HORIZON_S: u32 = 120;
+/// Most bytes of a reply's payload.
+pub(crate) const PAYLOAD_MAX: usize = 224;
+/// Most bytes of a log page: what one frame of a fast radio carries, and a few fragments of a slow one.
+const PAGE_MAX: usize = 180;
+/// Frame bytes around the payload of a reply, for sizing a log page.
+const PAGE_OVERHEAD: usize = 16;
+
+/// Who asks, as the session proved it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) role: Role,
+    /// See [`scope`](crate::scope).
+    pub(crate) scope: u16,
+    /// Whose command ids these are.
+    pub(crate) by: By,
+}
+
+impl Asker {
+    pub(crate) const PLATFORM: Self = Self { role: Role::Platform, scope: 0, by: By::PLATFORM };
+}
+
+/// Spends the challenge or Echo that the request carries: its age in milliseconds, `None` if there is no valid one.
+pub(crate) type Spend<'s, B> = &'s mut dyn FnMut(&mut Agent<B>) -> Option<u64>;
+
+/// What a handler decided.
+pub(crate) struct Answer {
+    pub(crate) code: Code,
+    payload: [u8; PAYLOAD_MAX],
+    len: usize,
+}
+
+impl Answer {
+    pub(crate) fn empty(code: Code) -> Self {
+        Self { code, payload: [0; PAYLOAD_MAX], len: 0 }
+    }
+
+    pub(crate) fn with<E>(code: Code, encode: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Self {
+        let mut answer = Self::empty(code);
+        match encode(&mut answer.payload) {
+            Ok(len) => answer.len = len,
+            Err(_) => answer.code = Code::INTERNAL_SERVER_ERROR,
+        }
+        answer
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.payload.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Whether a command may be carried out now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    CarryOut,
+    Refuse(Refusal),
+    AskEcho,
+}
+
+impl<B: Board> Agent<B> {
+    /// Answers an authentic, new request. `None`: it needs freshness and has none; ask for an Echo.
+    pub(crate) fn serve(
+        &mut self,
+        now: u64,
+        asker: Asker,
+        request: &Message<'_>,
+        spend: Spend<'_, B>,
+    ) -> Option<Answer> {
+        let mut path = request.path();
+        let path = match (path.next(), path.next()) {
+            (Some(segment), None) => Path::from_segment(segment),
+            _ => None,
+        };
+        let Some(path) = path.filter(|&path| path != Path::Events) else {
+            return Some(Answer::empty(Code::NOT_FOUND));
+        };
+        if !permits(asker.role, asker.scope, path, request.code()) {
+            // Whoever may do everything learns that nobody can do that; others learn nothing.
+            let code = if asker.role == Role::Platform { Code::METHOD_NOT_ALLOWED } else { Code::FORBIDDEN };
+            return Some(Answer::empty(code));
+        }
+        let bad = Some(Answer::empty(Code::BAD_REQUEST));
+        match (path, request.code()) {
+            (Path::Status, _) => Some(self.status(now)),
+            (Path::Battery, _) => Some(self.battery()),
+            (Path::Log, Code::GET) => Some(self.log_page(&LogRequest::default())),
+            (Path::Log, _) => Some(self.log_request(request.payload())),
+            (Path::Bolt, _) => match Command::decode(request.payload()) {
+                Ok(command) if !permits_op(asker.role, asker.scope, command.op) => {
+                    Some(Answer::empty(Code::FORBIDDEN))
+                }
+                Ok(command) => {
+                    let age = spend(self);
+                    self.command(now, asker, &command, age)
+                }
+                Err(_) => bad,
+            },
+            (Path::Time, _) => match Time::decode(request.payload()) {
+                Ok(time) => spend(self).map(|age| self.set_time(now, time, age)),
+                Err(_) => bad,
+            },
+            (Path::Pins, Code::GET) => Some(self.pin_list()),
+            (Path::Pins, _) => match PinChange::decode(request.payload()) {
+                Ok(change) => spend(self).map(|_| self.change_pin(&change)),
+                Err(_) => bad,
+            },
+            (Path::Events, _) => Some(Answer::empty(Code::NOT_FOUND)),
+        }
+    }
+
+    fn status(&mut self, now: u64) -> Answer {
+        let clock =
+            if self.time.trusted(now).is_some() { ClockState::Trusted } else { ClockState::Untrusted };
+        let actuator = &mut self.parts.actuator;
+        let status = Status {
+            bolt: actuator.bolt(),
+            battery: actuator.battery().min(100),
+            clock,
+            firmware: self.config.firmware,
+        };
+        Answer::with(Code::CONTENT, |out| status.encode(out))
+    }
+
+    fn battery(&mut self) -> Answer {
+        let battery = Battery { percent: self.parts.actuator.battery().min(100), millivolts: None };
+        Answer::with(Code::CONTENT, |out| battery.encode(out))
+    }
+
+    fn log_request(&mut self, payload: &[u8]) -> Answer {
+        let request = match payload {
+            [] => LogRequest::default(),
+            payload => match LogRequest::decode(payload) {
+                Ok(request) => request,
+                Err(_) => return Answer::empty(Code::BAD_REQUEST),
+            },
+        };
+        if let Some(cursor) = request.cursor {
+            let erased = self
+                .ledger
+                .save(&mut self.parts.storage)
+                .and_then(|()| self.log.erase_below(&mut self.parts.storage, cursor));
+            if erased.is_err() {
+                return self.storage_failed();
+            }
+            self.events.logged_below(cursor);
+        }
+        let mut answer = self.log_page(&request);
+        if answer.code == Code::CONTENT {
+            answer.code = Code::CHANGED;
+        }
+        answer
+    }
+
+    /// The oldest entries, as many as fit one frame where frames are long enough for one.
+    fn log_page(&mut self, request: &LogRequest) -> Answer {
+        let room = self.mtu.saturating_sub(PAGE_OVERHEAD).clamp(2 * LogEntry::MAX_LEN, PAGE_MAX);
+        let limit = request.limit.map_or(usize::MAX, usize::from);
+        let (start, end) = (self.log.start(), self.log.end());
+        let last = end.min(start.saturating_add(u32::from(LOG_SLOTS)));
+        let mut answer = Answer::empty(Code::CONTENT);
+        let (storage, log) = (&mut self.parts.storage, &self.log);
+        let written = (|| {
+            let out = answer.payload.get_mut(..room).ok_or(StorageFault)?;
+            let mut page = LogPageWriter::new(out, end).map_err(|_| StorageFault)?;
+            let mut count = 0;
+            for index in start..last {
+                if count == limit {
+                    break;
+                }
+                let Some(entry) = log.entry(storage, index)? else { continue };
+                if !page.push(&entry).map_err(|_| StorageFault)? {
+                    break;
+                }
+                count += 1;
+            }
+            Ok::<_, StorageFault>(page.finish())
+        })();
+        match written {
+            Ok(len) => {
+                answer.len = len;
+                answer
+            }
+            Err(StorageFault) => self.storage_failed(),
+        }
+    }
+
+    /// Only a request that brought a challenge back says when its time was spoken.
+    fn set_time(&mut self, now: u64, time: Time, age: u64) -> Answer {
+        if self.ledger.save(&mut self.parts.storage).is_err() {
+            return self.storage_failed();
+        }
+        self.learn_time(now, time.unix, age);
+        Answer::empty(Code::CHANGED)
+    }
+
+    /// `None` asks for an Echo.
+    fn command(&mut self, now: u64, asker: Asker, command: &Command, age: Option<u64>) -> Option<Answer> {
+        if let Some(known) = self.ledger.command(asker.by, command.id) {
+            // A retry: answered as it was, without a second effect, and needing no freshness for that.
+            return Some(match known.outcome {
+                _ if known.op != command.op => Answer::empty(Code::BAD_REQUEST),
+                Some(outcome) => self.command_reply(command, outcome),
+                None => self.command_reply(command, Outcome::Failed),
+            });
+        }
+        match self.judge(now, command, age.is_some()) {
+            Verdict::AskEcho => None,
+            Verdict::Refuse(refusal) => Some(self.command_reply(command, Outcome::Refused(refusal))),
+            Verdict::CarryOut => Some(match self.carry_out(asker.by, command.id, command.op) {
+                Ok(outcome) => self.command_reply(command, outcome),
+                Err(StorageFault) => self.storage_failed(),
+            }),
+        }
+    }
+
+    fn judge(&mut self, now: u64, command: &Command, challenged: bool) -> Verdict {
+        let present = self.time.trusted(now);
+        let limits = command.not_after.zip(present).map(|(not_after, present)| {
+            let not_after = u64::from(not_after) * 1000;
+            let earliest = present.unix_ms.saturating_sub(present.uncertainty_ms);
+            let latest = present.unix_ms.saturating_add(present.uncertainty_ms);
+            let horizon = earliest.saturating_add(u64::from(UNLOCK_HORIZON_S) * 1000);
+            (not_after, earliest, latest, horizon)
+        });
+        match limits {
+            Some((not_after, .., horizon)) if command.op == Op::Unlock && not_after > horizon => {
+                Verdict::Refuse(Refusal::TooFarAhead)
+            }
+            _ if challenged => Verdict::CarryOut,
+            Some((not_after, _, latest, _)) if latest <= not_after => Verdict::CarryOut,
+            Some((not_after, earliest, ..)) if earliest > not_after => Verdict::Refuse(Refusal::Expired),
+            // No `not_after`, no trusted time, or too close to tell.
+            _ => Verdict::AskEcho,
+        }
+    }
+
+    fn command_reply(&mut self, command: &Command, outcome: Outcome) -> Answer {
+        let reply = CommandReply { id: command.id, outcome, bolt: self.parts.actuator.bolt() };
+        Answer::with(Code::CHANGED, |out| reply.encode(out))
+    }
+
+    pub(crate) fn storage_failed(&mut self) -> Answer {
+        self.tell(AgentEvent::StorageFailed);
+        Answer::empty(Code::INTERNAL_SERVER_ERROR)
+    }
+}
