@@ -3,8 +3,8 @@
 
 use cardea_credentials::{Agreement, SoftAgreement, decode_ccs};
 use cardea_edhoc::{
-    ConnId, EphemeralKey, ErrorMessage, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE, Method, Responder,
-    ResponderConfig, Suite, correlation,
+    AuthKey, ConnId, EphemeralKey, ErrorMessage, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE, Method,
+    Responder, ResponderConfig, Suite, correlation,
 };
 
 /// A static or ephemeral scalar; all are fixed and public.
@@ -41,7 +41,16 @@ impl World {
         let len = initiator.message_1(&[], &mut out).ok()?;
         responder.handle_message_1(out.get(..len)?).ok()?;
         let cred = self.cred_r.0.get(..self.cred_r.1)?;
-        let len = responder.message_2(&IdCred::Kid(&[2]), cred, &self.key_r, &[], &mut out).ok()?;
+        let len = responder
+            .message_2(
+                ephemeral_y()?,
+                &IdCred::Kid(&[2]),
+                cred,
+                &AuthKey::Agreement(&self.key_r),
+                &[],
+                &mut out,
+            )
+            .ok()?;
         Some((initiator, responder, out.get(..len)?.to_vec()))
     }
 
@@ -59,7 +68,9 @@ impl World {
     fn message_3(&self, initiator: &mut Initiator) -> Option<Vec<u8>> {
         let mut out = [0; MAX_MESSAGE];
         let cred = self.cred_i.0.get(..self.cred_i.1)?;
-        let len = initiator.message_3(&IdCred::Kid(&[1]), cred, &self.key_i, &[], &mut out).ok()?;
+        let len = initiator
+            .message_3(&IdCred::Kid(&[1]), cred, &AuthKey::Agreement(&self.key_i), &[], &mut out)
+            .ok()?;
         Some(out.get(..len)?.to_vec())
     }
 }
@@ -72,7 +83,11 @@ fn initiator() -> Option<Initiator> {
         c_i: ConnId::new(&[3]).ok()?,
         known_eads: &[],
     };
-    Some(Initiator::new(config, EphemeralKey::from_bytes(&scalar(3)).ok()?))
+    Some(Initiator::new(config, EphemeralKey::from_bytes(Suite::S2, &scalar(3)).ok()?))
+}
+
+fn ephemeral_y() -> Option<EphemeralKey> {
+    EphemeralKey::from_bytes(Suite::S2, &scalar(4)).ok()
 }
 
 fn responder() -> Option<Responder> {
@@ -82,7 +97,7 @@ fn responder() -> Option<Responder> {
         c_r: ConnId::new(&[4]).ok()?,
         known_eads: &[],
     };
-    Some(Responder::new(config, EphemeralKey::from_bytes(&scalar(4)).ok()?))
+    Some(Responder::new(config))
 }
 
 /// message_1, with and without its prefix. What is taken can be answered.
@@ -93,7 +108,15 @@ pub fn edhoc_message_1(data: &[u8]) {
         let same = message_1.c_i == responder.c_r();
         let mut out = [0; MAX_MESSAGE];
         let cred = world.cred_r.0.get(..world.cred_r.1).unwrap_or_default();
-        let answer = responder.message_2(&IdCred::Kid(&[2]), cred, &world.key_r, &[], &mut out);
+        let Some(y) = ephemeral_y() else { unreachable!("fixed keys") };
+        let answer = responder.message_2(
+            y,
+            &IdCred::Kid(&[2]),
+            cred,
+            &AuthKey::Agreement(&world.key_r),
+            &[],
+            &mut out,
+        );
         assert_eq!(answer.is_err(), same);
     }
 }

@@ -6,8 +6,8 @@ use cardea_credentials::{
 };
 use cardea_edhoc::correlation::{Prefix, prepend, split};
 use cardea_edhoc::{
-    ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, Initiator, InitiatorConfig, Method,
-    Suite,
+    AuthKey, ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, Initiator,
+    InitiatorConfig, Method, Suite,
 };
 use cardea_framing::{Class, Header, Kind};
 use cardea_resources::EventKind;
@@ -189,7 +189,7 @@ impl<B: Board> Agent<B> {
         };
         self.handshake.last_started = Some(now);
         let c_i = self.choose_c_i().ok_or(HandshakeFailure::Internal)?;
-        let ephemeral = EphemeralKey::generate(&mut self.parts.random)?;
+        let ephemeral = EphemeralKey::generate(Suite::S2, &mut self.parts.random)?;
         let config = InitiatorConfig {
             suite: Suite::S2,
             refused_suites: &[],
@@ -289,7 +289,8 @@ impl<B: Board> Agent<B> {
             Mode::Known => {
                 let id_cred = IdCred::Kid(&self.lock_id.0);
                 datagram(Prefix::Session(peer.conn_id), |out| {
-                    running.initiator.message_3(&id_cred, &self.cwt, &self.parts.dh, &[], out)
+                    let key = AuthKey::Agreement(&self.parts.dh);
+                    running.initiator.message_3(&id_cred, &self.cwt, &key, &[], out)
                 })
             }
             Mode::Activation => {
@@ -301,7 +302,8 @@ impl<B: Board> Agent<B> {
                 let id_cred = IdCred::Kcwt(&self.cwt);
                 datagram(Prefix::Session(peer.conn_id), |out| {
                     let eads = [Ead::new(EAD_ACTIVATION_3, &mac)];
-                    running.initiator.message_3(&id_cred, &self.cwt, &self.parts.dh, &eads, out)
+                    let key = AuthKey::Agreement(&self.parts.dh);
+                    running.initiator.message_3(&id_cred, &self.cwt, &key, &eads, out)
                 })
             }
         }

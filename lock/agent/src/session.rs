@@ -39,7 +39,7 @@ impl Session {
         keys: &OscoreKeys,
     ) -> Result<Self, StorageFault> {
         let context =
-            derive(&keys.secret, &keys.salt, keys.sender_id.as_bytes(), keys.recipient_id.as_bytes())
+            derive(keys.secret(), &keys.salt, keys.sender_id.as_bytes(), keys.recipient_id.as_bytes())
                 .ok_or(StorageFault)?;
         let mut record = Zeroizing::new([0; Slot::Context(0).max_len()]);
         let mut writer = Writer::new(record.as_mut());
@@ -48,7 +48,7 @@ impl Session {
         writer.u8(context.algorithm().number());
         writer.counted(context.sender_id());
         writer.counted(context.recipient_id());
-        writer.bytes(&keys.secret);
+        writer.bytes(keys.secret());
         writer.bytes(&keys.salt);
         let len = writer.finish().ok_or(StorageFault)?;
         storage.write(Slot::Context(place), record.get(..len).unwrap_or_default())?;

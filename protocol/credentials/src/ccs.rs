@@ -43,6 +43,15 @@ pub fn encode_ccs(
 /// [`Error::Malformed`], [`Error::NonDeterministic`], [`Error::UnsupportedKey`] (a `cnf` by reference among them),
 /// [`Error::InvalidKey`].
 pub fn decode_ccs(bytes: &[u8]) -> Result<Ccs<'_>, Error> {
+    let (subject, cose_key) = read_claims(bytes, CoseKey::read)?;
+    Ok(Ccs { subject, cose_key })
+}
+
+/// Subject and key of a CCS, the key as `read_key` understands it.
+pub(crate) fn read_claims<'a, K>(
+    bytes: &'a [u8],
+    read_key: impl Fn(&mut Reader<'a>) -> Result<K, Error>,
+) -> Result<(Option<&'a str>, K), Error> {
     let mut reader = Reader::new(bytes);
     let (mut subject, mut cnf) = (None, None);
     let mut claims = [None; 16];
@@ -52,7 +61,7 @@ pub fn decode_ccs(bytes: &[u8]) -> Result<Ccs<'_>, Error> {
         *slot = Some(claim);
         match claim {
             SUB => once(&mut subject, reader.text()?)?,
-            CNF => once(&mut cnf, read_cnf(&mut reader)?)?,
+            CNF => once(&mut cnf, confirmed(&mut reader, &read_key)?)?,
             _ => {
                 reader.item()?;
             }
@@ -64,13 +73,20 @@ pub fn decode_ccs(bytes: &[u8]) -> Result<Ccs<'_>, Error> {
             return Err(Error::Malformed);
         }
     }
-    Ok(Ccs { subject, cose_key: cnf.ok_or(Error::Malformed)? })
+    Ok((subject, cnf.ok_or(Error::Malformed)?))
 }
 
 /// The value of a `cnf` claim (RFC 8747 §3.2): `{1: COSE_Key}`.
 pub(crate) fn read_cnf<'a>(reader: &mut Reader<'a>) -> Result<CoseKey<'a>, Error> {
+    confirmed(reader, CoseKey::read)
+}
+
+fn confirmed<'a, K>(
+    reader: &mut Reader<'a>,
+    read_key: impl Fn(&mut Reader<'a>) -> Result<K, Error>,
+) -> Result<K, Error> {
     if reader.map()? != 1 || reader.int()? != CNF_COSE_KEY {
         return Err(Error::UnsupportedKey);
     }
-    CoseKey::read(reader)
+    read_key(reader)
 }

@@ -9,11 +9,11 @@ use crate::Error;
 use crate::cbor::{Kind, Reader, Writer};
 
 // COSE_Key labels (RFC 9052 §7.1, RFC 9053 §7.1.1).
-const KTY: i64 = 1;
-const KID: i64 = 2;
-const ALG: i64 = 3;
-const CRV: i64 = -1;
-const X: i64 = -2;
+pub(crate) const KTY: i64 = 1;
+pub(crate) const KID: i64 = 2;
+pub(crate) const ALG: i64 = 3;
+pub(crate) const CRV: i64 = -1;
+pub(crate) const X: i64 = -2;
 const Y: i64 = -3;
 
 const KTY_EC2: i64 = 2;

@@ -15,6 +15,8 @@ pub mod cbor;
 mod ccs;
 mod cwt;
 mod key;
+#[cfg(feature = "okp")]
+pub mod okp;
 mod owner_code;
 mod sign1;
 mod signer;
@@ -31,7 +33,9 @@ pub use owner_code::{
     verify_activation_mac,
 };
 pub use sign1::{MAX_SIG_STRUCTURE, Sign1};
-pub use signer::{Agreement, SharedSecret, Signer, SoftAgreement, SoftSigner, verify};
+pub use signer::{
+    Agreement, MAX_GATHERED, SharedSecret, Signer, SoftAgreement, SoftSigner, verify, verify_parts,
+};
 pub use site::{
     AAD_ACTIVATION_STATUS, Activation, ActivationStatus, MAX_ACTIVATION_STATUS_LEN, MAX_AUDIENCE,
 };
@@ -57,8 +61,8 @@ pub enum Error {
     /// More than this profile allows for.
     #[error("credential too long")]
     TooLong,
-    /// Not a point on P-256, or not a scalar below its order.
-    #[error("invalid P-256 key")]
+    /// Not a point on the curve, or one of small order, or not a scalar below the group order.
+    #[error("invalid key")]
     InvalidKey,
     /// A COSE_Key or `cnf` of a type, curve or form that we do not use.
     #[error("unsupported key type")]

@@ -1,10 +1,11 @@
 //! The two things a private key does here, and software keys that do them. Keys in a secure element, TPM or
 //! PKCS#11 token implement the same traits elsewhere.
 
-use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::ecdsa::signature::{MultipartSigner as _, MultipartVerifier as _, Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::cbor::Writer;
 use crate::{Error, PublicKey, Random};
 
 /// A P-256 key that signs: ES256 (RFC 9053 §2.1).
@@ -17,7 +18,25 @@ pub trait Signer {
     /// # Errors
     /// [`Error::KeyUnavailable`] where the key's holder refuses or is gone.
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], Error>;
+
+    /// As [`Self::sign`], over the concatenation of `parts`. What EDHOC signs contains a certificate or a chain of
+    /// them, so a key that can take a message in parts, or its hash, does without the copy that is made here
+    /// ([`MAX_GATHERED`] bytes on the stack).
+    ///
+    /// # Errors
+    /// Those of [`Self::sign`]; [`Error::TooLong`] beyond [`MAX_GATHERED`] bytes.
+    fn sign_parts(&self, parts: &[&[u8]]) -> Result<[u8; 64], Error> {
+        let mut buffer = [0; MAX_GATHERED];
+        let mut writer = Writer::new(&mut buffer);
+        for part in parts {
+            writer.raw(part).map_err(|_| Error::TooLong)?;
+        }
+        self.sign(writer.as_slice())
+    }
 }
+
+/// The longest message in parts for a key that takes whole messages only.
+pub const MAX_GATHERED: usize = 1_536;
 
 /// A P-256 key that agrees: ECDH (RFC 9528 §3.7, method 3).
 pub trait Agreement {
@@ -86,6 +105,11 @@ impl Signer for SoftSigner {
         let signature: Signature = self.0.try_sign(message).map_err(|_| Error::KeyUnavailable)?;
         Ok(signature.to_bytes().into())
     }
+
+    fn sign_parts(&self, parts: &[&[u8]]) -> Result<[u8; 64], Error> {
+        let signature: Signature = self.0.try_multipart_sign(parts).map_err(|_| Error::KeyUnavailable)?;
+        Ok(signature.to_bytes().into())
+    }
 }
 
 /// A key agreement key in memory. Erased when dropped, no `Debug`.
@@ -133,6 +157,15 @@ impl Agreement for SoftAgreement {
 pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> Result<(), Error> {
     let signature = Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
     VerifyingKey::from(key.inner()).verify(message, &signature).map_err(|_| Error::BadSignature)
+}
+
+/// As [`verify`], over the concatenation of `parts`.
+///
+/// # Errors
+/// [`Error::BadSignature`].
+pub fn verify_parts(key: &PublicKey, parts: &[&[u8]], signature: &[u8; 64]) -> Result<(), Error> {
+    let signature = Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
+    VerifyingKey::from(key.inner()).multipart_verify(parts, &signature).map_err(|_| Error::BadSignature)
 }
 
 /// A random string is no scalar once in 2^32 times; eight in a row mean that the generator is broken.

@@ -13,6 +13,11 @@ pub const MAX_CONN_ID: usize = 7;
 const LABEL_KID: i64 = 4;
 const LABEL_KCWT: i64 = 13;
 const LABEL_KCCS: i64 = 14;
+const LABEL_X5CHAIN: i64 = 33;
+const LABEL_X5T: i64 = 34;
+/// Hash algorithms of `x5t` (RFC 9054): SHA-256 cut to 8 bytes, and whole.
+const SHA_256_64: i64 = -15;
+const SHA_256: i64 = -16;
 
 /// A connection identifier, 0 to 7 bytes; the OSCORE Recipient ID of the party that chose it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,15 +75,76 @@ pub enum IdCred<'a> {
     Kccs(&'a [u8]),
     /// The credential itself, an untagged CWT: these bytes are `CRED_x`.
     Kcwt(&'a [u8]),
+    /// The hash of an X.509 certificate (RFC 9360): the first 8 bytes of its SHA-256, or all 32.
+    X5t(&'a [u8]),
+    /// One certificate or a chain of them.
+    X5chain(X5chain<'a>),
+}
+
+/// An `x5chain` (COSE_X509, RFC 9360 §2): the end-entity certificate first. No certificate is looked into here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct X5chain<'a> {
+    encoded: &'a [u8],
+    end_entity: &'a [u8],
+}
+
+impl<'a> X5chain<'a> {
+    /// From its encoding: one certificate as a CBOR byte string, or an array of two or more.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for anything else, an array of one among it; [`Error::NonDeterministic`].
+    pub fn new(encoded: &'a [u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(encoded);
+        let chain = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(chain)
+    }
+
+    /// CRED_x: the end-entity certificate as a CBOR byte string.
+    #[must_use]
+    pub const fn end_entity(&self) -> &'a [u8] {
+        self.end_entity
+    }
+
+    /// The certificates in DER, end entity first.
+    pub fn certificates(&self) -> impl Iterator<Item = &'a [u8]> {
+        let mut reader = Reader::new(self.encoded);
+        if reader.peek() == Ok(Kind::Array) {
+            let _ = reader.array(); // checked when it was made, as are the items
+        }
+        core::iter::from_fn(move || reader.bytes().ok())
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let start = reader.rest();
+        let count = match reader.peek()? {
+            Kind::Array => match reader.array()? {
+                0 | 1 => return Err(Error::Malformed),
+                many => many,
+            },
+            _ => 1,
+        };
+        let mut end_entity = None;
+        for _ in 0..count {
+            if reader.peek()? != Kind::Bytes {
+                return Err(Error::Malformed);
+            }
+            let certificate = reader.item()?;
+            end_entity = end_entity.or(Some(certificate));
+        }
+        let encoded = start.get(..start.len() - reader.rest().len()).ok_or(Error::Malformed)?;
+        Ok(Self { encoded, end_entity: end_entity.ok_or(Error::Malformed)? })
+    }
 }
 
 impl<'a> IdCred<'a> {
-    /// The credential, where it came by value.
+    /// The credential, CRED_x, where it came by value.
     #[must_use]
     pub const fn by_value(&self) -> Option<&'a [u8]> {
         match self {
-            Self::Kid(_) => None,
+            Self::Kid(_) | Self::X5t(_) => None,
             Self::Kccs(cred) | Self::Kcwt(cred) => Some(cred),
+            Self::X5chain(chain) => Some(chain.end_entity),
         }
     }
 
@@ -94,7 +160,9 @@ impl<'a> IdCred<'a> {
             (LABEL_KID, _) => Err(Error::BadIdentifier), // RFC 9529 §4.1.6
             (LABEL_KCWT, Kind::Array) => Ok(Self::Kcwt(reader.item()?)),
             (LABEL_KCCS, Kind::Map) => Ok(Self::Kccs(reader.item()?)),
-            (LABEL_KCWT | LABEL_KCCS, _) => Err(Error::Malformed),
+            (LABEL_X5T, Kind::Array) => read_hash(reader),
+            (LABEL_X5CHAIN, Kind::Bytes | Kind::Array) => Ok(Self::X5chain(X5chain::read(reader)?)),
+            (LABEL_KCWT | LABEL_KCCS | LABEL_X5T | LABEL_X5CHAIN, _) => Err(Error::Malformed),
             _ => Err(Error::UnsupportedCredential),
         }
     }
@@ -103,8 +171,8 @@ impl<'a> IdCred<'a> {
     pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
         match self {
             Self::Kid(kid) => write_identifier(kid, writer),
-            Self::Kccs(cred) | Self::Kcwt(cred) => {
-                writer.raw(&self.head())?.raw(cred)?;
+            _ => {
+                writer.raw(&self.head())?.raw(self.body())?;
                 Ok(())
             }
         }
@@ -114,7 +182,7 @@ impl<'a> IdCred<'a> {
     pub(crate) fn encoded_len(&self) -> usize {
         match self {
             Self::Kid(kid) => identifier_len(kid),
-            Self::Kccs(cred) | Self::Kcwt(cred) => self.head().len() + cred.len(),
+            _ => self.head().len() + self.body().len(),
         }
     }
 
@@ -125,20 +193,48 @@ impl<'a> IdCred<'a> {
             Self::Kid(_) => LABEL_KID,
             Self::Kccs(_) => LABEL_KCCS,
             Self::Kcwt(_) => LABEL_KCWT,
+            Self::X5t(_) => LABEL_X5T,
+            Self::X5chain(_) => LABEL_X5CHAIN,
         };
-        // At most 1 + 1 + 9 bytes, so nothing is cut off.
+        // At most 1 + 1 + 9 bytes (1 + 2 + 1 + 1 + 2 for a hash), so nothing is cut off.
         let _ = head.push(0xa1);
         let _ = head.extend_from_slice(Head::int(label).as_slice());
-        if let Self::Kid(kid) = self {
-            let _ = head.extend_from_slice(Head::bytes(kid.len()).as_slice());
+        match self {
+            Self::Kid(kid) => {
+                let _ = head.extend_from_slice(Head::bytes(kid.len()).as_slice());
+            }
+            Self::X5t(hash) => {
+                let algorithm = if hash.len() == 8 { SHA_256_64 } else { SHA_256 };
+                let _ = head.push(0x82);
+                let _ = head.extend_from_slice(Head::int(algorithm).as_slice());
+                let _ = head.extend_from_slice(Head::bytes(hash.len()).as_slice());
+            }
+            _ => {}
         }
         head
     }
 
     pub(crate) const fn body(&self) -> &'a [u8] {
         match self {
-            Self::Kid(bytes) | Self::Kccs(bytes) | Self::Kcwt(bytes) => bytes,
+            Self::Kid(bytes) | Self::Kccs(bytes) | Self::Kcwt(bytes) | Self::X5t(bytes) => bytes,
+            Self::X5chain(chain) => chain.encoded,
         }
+    }
+}
+
+/// COSE_CertHash: `[algorithm, hash]`.
+fn read_hash<'a>(reader: &mut Reader<'a>) -> Result<IdCred<'a>, Error> {
+    if reader.array()? != 2 {
+        return Err(Error::Malformed);
+    }
+    if reader.peek()? != Kind::Int {
+        return Err(Error::UnsupportedCredential); // a private algorithm, by name
+    }
+    match (reader.int()?, reader.bytes()?) {
+        (SHA_256_64, hash) if hash.len() == 8 => Ok(IdCred::X5t(hash)),
+        (SHA_256, hash) if hash.len() == 32 => Ok(IdCred::X5t(hash)),
+        (SHA_256_64 | SHA_256, _) => Err(Error::Malformed),
+        _ => Err(Error::UnsupportedCredential),
     }
 }
 

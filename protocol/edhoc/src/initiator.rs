@@ -1,12 +1,12 @@
 //! The Initiator (RFC 9528 §5.2.2, §5.3.3, §5.4.2, §5.5.3).
 
 use cardea_credentials::cbor::{Reader, Writer};
-use cardea_credentials::{Agreement, PublicKey};
 
-use crate::messages::{EphemeralKey, Peer, Plaintext, begin_bytes, lone_bytes};
-use crate::schedule::{Aead, Transcript, chain, hash, kdf, label, th_2};
+use crate::auth::{AuthKey, EphemeralKey, PeerKey, Point};
+use crate::messages::{Peer, Plaintext, Proof, begin_bytes, lone_bytes};
+use crate::schedule::{Aead, Transcript, chain, hash, label, th_2, xor_keystream_2};
 use crate::session::{OscoreKeys, Session};
-use crate::suite::{Hash, Method, Prk, Suite};
+use crate::suite::{Hash, Method, Prk, Suite, extract};
 use crate::{ConnId, Ead, Eads, Error, IdCred};
 
 /// What an Initiator is made with.
@@ -25,6 +25,16 @@ pub struct InitiatorConfig {
     pub known_eads: &'static [u32],
 }
 
+impl InitiatorConfig {
+    const fn initiator(&self) -> Proof {
+        Proof { suite: self.suite, signs: self.method.initiator_signs() }
+    }
+
+    const fn responder(&self) -> Proof {
+        Proof { suite: self.suite, signs: self.method.responder_signs() }
+    }
+}
+
 /// The party that sends message_1. Calls in this order: [`message_1`](Self::message_1),
 /// [`parse_message_2`](Self::parse_message_2), [`verify_message_2`](Self::verify_message_2),
 /// [`message_3`](Self::message_3), [`handle_message_4`](Self::handle_message_4).
@@ -37,8 +47,8 @@ pub struct Initiator {
 pub(crate) enum State {
     Fresh,
     Sent1 { h_message_1: Hash },
-    Parsed2 { g_y: PublicKey, c_r: ConnId, th_2: Hash, prk_2e: Prk, transcript: Transcript },
-    Verified2 { g_y: PublicKey, c_r: ConnId, th_3: Hash, prk_3e2m: Prk },
+    Parsed2 { g_y: Point, c_r: ConnId, th_2: Hash, prk_2e: Prk, transcript: Transcript },
+    Verified2 { g_y: Point, c_r: ConnId, th_3: Hash, prk_3e2m: Prk },
     Sent3 { c_r: ConnId, session: Session },
     Confirmed { c_r: ConnId, session: Session },
     Over,
@@ -60,11 +70,15 @@ impl Initiator {
     /// Writes message_1 and returns its length.
     ///
     /// # Errors
-    /// [`Error::WrongOrder`], [`Error::BufferTooSmall`].
+    /// [`Error::WrongOrder`], [`Error::BufferTooSmall`]; [`Error::WrongKey`] for an ephemeral key of another suite's
+    /// curve.
     pub fn message_1(&mut self, eads: &[Ead<'_>], out: &mut [u8]) -> Result<usize, Error> {
         let (State::Fresh, Some(ephemeral)) = (&self.state, &self.ephemeral) else {
             return Err(Error::WrongOrder);
         };
+        if !ephemeral.fits(self.config.suite) {
+            return Err(Error::WrongKey);
+        }
         let mut writer = Writer::new(out);
         writer.int(i64::from(self.config.method.number()))?;
         if !self.config.refused_suites.is_empty() {
@@ -102,8 +116,8 @@ impl Initiator {
         Ok(peer)
     }
 
-    /// Checks that the peer holds the key of `cred_r`, the whole CRED_R (CCS or untagged CWT), whose static
-    /// Diffie-Hellman key is `key_r`.
+    /// Checks that the peer holds `key_r`, the key of `cred_r`, which is the whole CRED_R: CCS, untagged CWT, or an
+    /// X.509 certificate as a CBOR byte string.
     ///
     /// # Errors
     /// [`Error::WrongOrder`]; [`Error::Authentication`] ends the session. Where `ID_CRED_R` was a `kid` with several
@@ -112,7 +126,7 @@ impl Initiator {
         &mut self,
         peer: &Peer<'_>,
         cred_r: &[u8],
-        key_r: &PublicKey,
+        key_r: impl Into<PeerKey>,
     ) -> Result<(), Error> {
         let result = self.try_message_2(peer, cred_r, key_r);
         self.settle(result)
@@ -122,16 +136,29 @@ impl Initiator {
     ///
     /// # Errors
     /// [`Error::WrongOrder`], [`Error::Authentication`].
-    pub fn try_message_2(&mut self, peer: &Peer<'_>, cred_r: &[u8], key_r: &PublicKey) -> Result<(), Error> {
+    pub fn try_message_2(
+        &mut self,
+        peer: &Peer<'_>,
+        cred_r: &[u8],
+        key_r: impl Into<PeerKey>,
+    ) -> Result<(), Error> {
+        let key_r = key_r.into();
         let (State::Parsed2 { g_y, c_r, th_2, prk_2e, transcript }, Some(ephemeral)) =
             (&self.state, &self.ephemeral)
         else {
             return Err(Error::WrongOrder);
         };
-        let suite = self.config.suite;
-        let g_rx = ephemeral.agree(key_r)?;
-        let prk_3e2m = chain(suite, prk_2e, label::SALT_3E2M, th_2, g_rx.as_bytes())?;
-        peer.verify(suite, &prk_3e2m, label::MAC_2, Some(*c_r), th_2, cred_r)?;
+        let proof = self.config.responder();
+        let prk_3e2m = if proof.signs {
+            prk_2e.clone()
+        } else {
+            if !key_r.is_on(proof.suite) {
+                return Err(Error::Authentication);
+            }
+            let g_rx = ephemeral.agree(&key_r.point()?)?;
+            chain(prk_2e, label::SALT_3E2M, th_2, g_rx.as_bytes())?
+        };
+        peer.verify(proof, &prk_3e2m, label::MAC_2, Some(*c_r), th_2, cred_r, &key_r)?;
         let th_3 = transcript.clone().finish(cred_r);
         self.state = State::Verified2 { g_y: *g_y, c_r: *c_r, th_3, prk_3e2m };
         self.ephemeral = None;
@@ -149,16 +176,16 @@ impl Initiator {
         }
     }
 
-    /// Writes message_3 and returns its length. `cred_i` is the whole CRED_I whose static Diffie-Hellman key `key`
-    /// is.
+    /// Writes message_3 and returns its length. `cred_i` is the whole CRED_I, and `key` its private key.
     ///
     /// # Errors
-    /// [`Error::WrongOrder`], [`Error::BufferTooSmall`], [`Error::KeyUnavailable`], [`Error::TooLong`].
+    /// [`Error::WrongOrder`], [`Error::BufferTooSmall`], [`Error::KeyUnavailable`], [`Error::TooLong`];
+    /// [`Error::WrongKey`] where `key` does not do what METHOD and suite ask of it.
     pub fn message_3(
         &mut self,
         id_cred_i: &IdCred<'_>,
         cred_i: &[u8],
-        key: &dyn Agreement,
+        key: &AuthKey<'_>,
         eads: &[Ead<'_>],
         out: &mut [u8],
     ) -> Result<usize, Error> {
@@ -166,13 +193,17 @@ impl Initiator {
             return Err(Error::WrongOrder);
         };
         let suite = self.config.suite;
-        let g_iy = key.agree(g_y)?;
-        let prk_4e3m = chain(suite, prk_3e2m, label::SALT_4E3M, th_3, g_iy.as_bytes())?;
-        let text = Plaintext { suite, c_r: None, id_cred: id_cred_i, eads };
+        let proof = self.config.initiator();
+        let prk_4e3m = if proof.signs {
+            prk_3e2m.clone()
+        } else {
+            chain(prk_3e2m, label::SALT_4E3M, th_3, key.agree(g_y)?.as_bytes())?
+        };
+        let text = Plaintext { proof, c_r: None, id_cred: id_cred_i, eads };
         let text_len = text.len();
         let (head, body) = begin_bytes(out, text_len + suite.tag_len())?;
         let (plaintext, _) = body.split_at_mut_checked(text_len).ok_or(Error::BufferTooSmall)?;
-        text.write(&prk_4e3m, label::MAC_3, th_3, cred_i, plaintext)?;
+        text.write(&prk_4e3m, label::MAC_3, th_3, cred_i, key, plaintext)?;
         let th_4 = Transcript::new(th_3, plaintext).finish(cred_i);
         Aead::new(suite, prk_3e2m, label::K_3, label::IV_3, th_3)?.seal(body)?;
         let len = head + body.len();
@@ -274,15 +305,15 @@ fn decrypt_2<'b>(
     let suite = config.suite;
     let (g_y, ciphertext) = lone_bytes(message)?.split_first_chunk::<32>().ok_or(Error::Malformed)?;
     let th_2 = th_2(g_y, h_message_1);
-    let g_y = PublicKey::from_x(g_y)?;
-    let prk_2e = suite.extract(&th_2, ephemeral.agree(&g_y)?.as_bytes());
+    let g_y = Point::read(suite, g_y)?;
+    let prk_2e = extract(&th_2, ephemeral.agree(&g_y)?.as_bytes());
     let text = plaintext.get_mut(..ciphertext.len()).ok_or(Error::TooLong)?;
-    kdf(suite, &prk_2e, label::KEYSTREAM_2, &[&th_2], text)?;
-    text.iter_mut().zip(ciphertext).for_each(|(key, cipher)| *key ^= cipher);
+    text.copy_from_slice(ciphertext);
+    xor_keystream_2(&prk_2e, &th_2, text)?;
     let text: &'b [u8] = text;
     let mut reader = Reader::new(text);
     let c_r = ConnId::read(&mut reader)?;
-    let peer = Peer::read(c_r, reader, suite, config.known_eads)?;
+    let peer = Peer::read(c_r, reader, config.responder(), config.known_eads)?;
     if c_r == config.c_i {
         return Err(Error::SameIdentifier);
     }

@@ -1,9 +1,12 @@
 //! EDHOC (RFC 9528): two parties who know each other's credentials, or carry them along, agree on keys in three
 //! messages and confirm them in a fourth. [`Initiator`] and [`Responder`] are the two ends.
 //!
-//! Built in: cipher suite 2, method 3 (static Diffie-Hellman on both sides), credentials by `kid`, CCS and CWT,
-//! message_4, EAD with critical items, error messages, EDHOC_Exporter, EDHOC_KeyUpdate, and the connection
-//! identifiers' prefixes of RFC 9528 A.2 ([`correlation`]).
+//! Always there: cipher suite 2, method 3 (static Diffie-Hellman on both sides), credentials by `kid`, CCS, CWT and
+//! X.509 (`x5t`, `x5chain`), message_4, EAD with critical items, error messages, EDHOC_Exporter, EDHOC_KeyUpdate,
+//! the connection identifiers' prefixes of RFC 9528 A.2 ([`correlation`]), and a limit on new handshakes
+//! ([`Admission`]). By feature, so that a lock pays flash for what it uses: `signatures` (methods 0 to 2), `suite4`,
+//! `suite5`. Suites 0, 1 and 3 exist only under `vector-suites`, for other people's vectors; no product of ours
+//! offers them. The private-use and FIPS suites (24, 25, 6) are left out.
 //!
 //! What it does not do: no input or output, no clock, no random numbers (an ephemeral key is passed in), no
 //! retransmission and no lookup of credentials. The caller finds the credential that a peer names and decides
@@ -18,6 +21,8 @@
 #[cfg(test)]
 extern crate std;
 
+mod admission;
+mod auth;
 pub mod correlation;
 mod ead;
 mod error_message;
@@ -31,18 +36,21 @@ mod suite;
 #[cfg(test)]
 mod tests;
 
+pub use admission::{Admission, AdmissionConfig, Refused};
+pub use auth::{AuthKey, EphemeralKey, PeerKey};
 pub use ead::{EAD_PADDING, Ead, Eads, MAX_EADS};
 pub use error_message::ErrorMessage;
-pub use ident::{ConnId, IdCred, MAX_CONN_ID};
+pub use ident::{ConnId, IdCred, MAX_CONN_ID, X5chain};
 pub use initiator::{Initiator, InitiatorConfig};
-pub use messages::{EphemeralKey, Peer};
+pub use messages::Peer;
 pub use responder::{Message1, Responder, ResponderConfig};
 pub use session::OscoreKeys;
 pub use suite::{Method, Suite};
 
-/// A buffer of this size holds every message and every plaintext of our profile: the longest is a message_3 with a
-/// CWT by value and EAD items of 200 bytes.
-pub const MAX_MESSAGE: usize = 512;
+/// A buffer of this size holds every message and every plaintext that a host meets: the longest is a message with a
+/// chain of two X.509 certificates, a signature and EAD items. Buffers are the callers'; a lock that speaks `kid` and
+/// CWT needs 300 bytes.
+pub const MAX_MESSAGE: usize = 1_536;
 
 /// Everything that can go wrong here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +103,10 @@ pub enum Error {
     /// The caller's output buffer is too small.
     #[error("output buffer too small")]
     BufferTooSmall,
-    /// The holder of the static key refused or is gone.
+    /// The caller's own key does not do what METHOD and suite ask of it: sign or agree, on that curve.
+    #[error("own key does not fit method or suite")]
+    WrongKey,
+    /// The holder of the authentication key refused or is gone.
     #[error("private key unavailable")]
     KeyUnavailable,
     /// The source of random bytes failed.
@@ -109,7 +120,11 @@ impl Error {
     pub const fn ends_session(&self) -> bool {
         !matches!(
             self,
-            Self::WrongOrder | Self::BufferTooSmall | Self::KeyUnavailable | Self::RandomUnavailable
+            Self::WrongOrder
+                | Self::BufferTooSmall
+                | Self::WrongKey
+                | Self::KeyUnavailable
+                | Self::RandomUnavailable
         )
     }
 }

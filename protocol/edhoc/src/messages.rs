@@ -1,43 +1,33 @@
-//! What both ends share: the ephemeral key, and the plaintexts of messages 2 and 3.
+//! What both ends share: the plaintexts of messages 2 and 3 and the proof in them.
 
 use cardea_credentials::cbor::{Head, Kind, Reader, Writer};
-use cardea_credentials::{Agreement as _, PublicKey, Random, SharedSecret, SoftAgreement};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::auth::{AuthKey, PeerKey, SIGNATURE_LEN};
 use crate::schedule::MacContext;
 use crate::suite::{Hash, Suite};
 use crate::{ConnId, Ead, Eads, Error, ErrorMessage, IdCred};
 
-/// The longest MAC of any suite and method with static Diffie-Hellman.
-const MAX_MAC: usize = 16;
+/// The longest MAC: the one that a signature covers.
+const MAX_MAC: usize = 32;
 
-/// A key pair for one handshake. A session takes it by value, so none is used twice.
-pub struct EphemeralKey(SoftAgreement);
+/// How one side authenticates: its suite, and whether METHOD lets it sign.
+#[derive(Clone, Copy)]
+pub(crate) struct Proof {
+    pub(crate) suite: Suite,
+    pub(crate) signs: bool,
+}
 
-impl EphemeralKey {
-    /// A fresh pair.
-    ///
-    /// # Errors
-    /// [`Error::RandomUnavailable`].
-    pub fn generate(random: &mut dyn Random) -> Result<Self, Error> {
-        Ok(Self(SoftAgreement::generate(random)?))
+impl Proof {
+    /// Length of MAC_x.
+    const fn mac_len(self) -> usize {
+        if self.signs { MAX_MAC } else { self.suite.mac_len() }
     }
 
-    /// From a big-endian scalar: for test vectors, and for hardware that draws its own.
-    ///
-    /// # Errors
-    /// [`Error::InvalidKey`] for zero or a value not below the group order.
-    pub fn from_bytes(scalar: &[u8; 32]) -> Result<Self, Error> {
-        Ok(Self(SoftAgreement::from_bytes(scalar)?))
-    }
-
-    pub(crate) fn public_x(&self) -> [u8; 32] {
-        self.0.public().x()
-    }
-
-    pub(crate) fn agree(&self, peer: &PublicKey) -> Result<SharedSecret, Error> {
-        Ok(self.0.agree(peer)?)
+    /// Length of Signature_or_MAC_x.
+    pub(crate) const fn len(self) -> usize {
+        if self.signs { SIGNATURE_LEN } else { self.suite.mac_len() }
     }
 }
 
@@ -51,7 +41,7 @@ pub struct Peer<'b> {
     pub id_cred: IdCred<'b>,
     /// Its EAD items. Act on them only after the verification.
     pub eads: Eads<'b>,
-    mac: &'b [u8],
+    signature_or_mac: &'b [u8],
 }
 
 impl<'b> Peer<'b> {
@@ -59,39 +49,48 @@ impl<'b> Peer<'b> {
     pub(crate) fn read(
         conn_id: ConnId,
         mut reader: Reader<'b>,
-        suite: Suite,
+        proof: Proof,
         known_eads: &[u32],
     ) -> Result<Self, Error> {
         let id_cred = IdCred::read(&mut reader)?;
-        let mac = reader.bytes()?;
+        let signature_or_mac = reader.bytes()?;
         let eads = Eads::read(&mut reader, known_eads)?;
-        if mac.len() != suite.mac_len() {
+        if signature_or_mac.len() != proof.len() {
             return Err(Error::Authentication);
         }
-        Ok(Self { conn_id, id_cred, eads, mac })
+        Ok(Self { conn_id, id_cred, eads, signature_or_mac })
     }
 
-    /// Compares MAC_2 or MAC_3 with what it has to be, in constant time.
+    /// Checks Signature_or_MAC_2 or _3; a MAC in constant time.
+    #[allow(clippy::too_many_arguments)] // the inputs that RFC 9528 §5.3.2 names
     pub(crate) fn verify(
         &self,
-        suite: Suite,
+        proof: Proof,
         prk: &Hash,
         label: u32,
         c_r: Option<ConnId>,
         th: &Hash,
         cred: &[u8],
+        key: &PeerKey,
     ) -> Result<(), Error> {
-        let mut expected = Zeroizing::new([0; MAX_MAC]);
-        let expected = expected.get_mut(..suite.mac_len()).ok_or(Error::Authentication)?;
-        MacContext { c_r, id_cred: self.id_cred, th, cred, eads: self.eads.raw() }
-            .mac(suite, prk, label, expected)?;
-        if bool::from(expected.ct_eq(self.mac)) { Ok(()) } else { Err(Error::Authentication) }
+        if !key.is_on(proof.suite) {
+            return Err(Error::Authentication);
+        }
+        let mut mac = Zeroizing::new([0; MAX_MAC]);
+        let mac = mac.get_mut(..proof.mac_len()).ok_or(Error::Authentication)?;
+        let context = MacContext { c_r, id_cred: self.id_cred, th, cred, eads: self.eads.raw() };
+        context.mac(prk, label, mac)?;
+        #[cfg(feature = "signatures")]
+        if proof.signs {
+            return context.with_sig_structure(mac, |parts| key.verify(parts, self.signature_or_mac));
+        }
+        if bool::from(mac.ct_eq(self.signature_or_mac)) { Ok(()) } else { Err(Error::Authentication) }
     }
 }
 
 /// PLAINTEXT_2 or PLAINTEXT_3 about to be written.
 pub(crate) struct Plaintext<'a> {
-    pub(crate) suite: Suite,
+    pub(crate) proof: Proof,
     /// C_R in message_2, nothing in message_3.
     pub(crate) c_r: Option<ConnId>,
     pub(crate) id_cred: &'a IdCred<'a>,
@@ -101,34 +100,42 @@ pub(crate) struct Plaintext<'a> {
 impl Plaintext<'_> {
     pub(crate) fn len(&self) -> usize {
         let c_r = self.c_r.map_or(0, |id| id.encoded_len());
-        let mac = Head::bytes(self.suite.mac_len()).as_slice().len() + self.suite.mac_len();
-        c_r + self.id_cred.encoded_len() + mac + Eads::encoded_len(self.eads)
+        let proof = Head::bytes(self.proof.len()).as_slice().len() + self.proof.len();
+        c_r + self.id_cred.encoded_len() + proof + Eads::encoded_len(self.eads)
     }
 
-    /// Fills `out`, of exactly [`Self::len`] bytes, with the MAC computed over the rest.
+    /// Fills `out`, of exactly [`Self::len`] bytes, with signature or MAC made over the rest.
     pub(crate) fn write(
         &self,
         prk: &Hash,
         label: u32,
         th: &Hash,
         cred: &[u8],
+        key: &AuthKey<'_>,
         out: &mut [u8],
     ) -> Result<(), Error> {
-        let mac_len = self.suite.mac_len();
-        let mut mac = Zeroizing::new([0; MAX_MAC]);
-        let mac = mac.get_mut(..mac_len).ok_or(Error::TooLong)?;
+        let room = self.proof.len();
         let mut writer = Writer::new(out);
         if let Some(c_r) = &self.c_r {
             c_r.write(&mut writer)?;
         }
         self.id_cred.write(&mut writer)?;
-        writer.bytes(mac)?;
-        let mac_end = writer.len();
+        writer.bytes([0; SIGNATURE_LEN].get(..room).ok_or(Error::TooLong)?)?;
+        let end = writer.len();
         Eads::write(self.eads, &mut writer)?;
-        let eads = writer.as_slice().get(mac_end..).unwrap_or(&[]);
-        MacContext { c_r: self.c_r, id_cred: *self.id_cred, th, cred, eads }
-            .mac(self.suite, prk, label, mac)?;
-        out.get_mut(mac_end - mac_len..mac_end).ok_or(Error::BufferTooSmall)?.copy_from_slice(mac);
+        let eads = writer.as_slice().get(end..).unwrap_or(&[]);
+        let context = MacContext { c_r: self.c_r, id_cred: *self.id_cred, th, cred, eads };
+        let mut mac = Zeroizing::new([0; MAX_MAC]);
+        let mac = mac.get_mut(..self.proof.mac_len()).ok_or(Error::TooLong)?;
+        context.mac(prk, label, mac)?;
+        #[cfg(feature = "signatures")]
+        if self.proof.signs {
+            let signature = context.with_sig_structure(mac, |parts| key.sign(self.proof.suite, parts))?;
+            out.get_mut(end - room..end).ok_or(Error::BufferTooSmall)?.copy_from_slice(&signature);
+            return Ok(());
+        }
+        let _ = key; // a static Diffie-Hellman key is in `prk` already
+        out.get_mut(end - room..end).ok_or(Error::BufferTooSmall)?.copy_from_slice(mac);
         Ok(())
     }
 }

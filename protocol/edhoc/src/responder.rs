@@ -1,12 +1,12 @@
 //! The Responder (RFC 9528 §5.2.3, §5.3.2, §5.4.3, §5.5.2).
 
 use cardea_credentials::cbor::{Kind, Reader};
-use cardea_credentials::{Agreement, PublicKey};
 
-use crate::messages::{EphemeralKey, Peer, Plaintext, begin_bytes, lone_bytes};
-use crate::schedule::{Aead, Transcript, chain, hash, kdf, label, th_2};
+use crate::auth::{AuthKey, EphemeralKey, PeerKey, Point};
+use crate::messages::{Peer, Plaintext, Proof, begin_bytes, lone_bytes};
+use crate::schedule::{Aead, Transcript, chain, hash, label, th_2, xor_keystream_2};
 use crate::session::{OscoreKeys, Session};
-use crate::suite::{Hash, Method, Prk, Suite};
+use crate::suite::{Hash, Method, Prk, Suite, extract};
 use crate::{ConnId, Ead, Eads, Error, IdCred};
 
 /// What a Responder is made with.
@@ -46,19 +46,19 @@ pub struct Responder {
 
 pub(crate) enum State {
     Fresh,
-    Received1 { suite: Suite, c_i: ConnId, g_x: PublicKey, h_message_1: Hash },
-    Sent2 { suite: Suite, c_i: ConnId, th_3: Hash, prk_3e2m: Prk },
-    Parsed3 { suite: Suite, c_i: ConnId, th_3: Hash, prk_3e2m: Prk, transcript: Transcript },
+    Received1 { suite: Suite, method: Method, c_i: ConnId, g_x: Point, h_message_1: Hash },
+    Sent2 { proof: Proof, c_i: ConnId, th_3: Hash, prk_3e2m: Prk },
+    Parsed3 { proof: Proof, c_i: ConnId, th_3: Hash, prk_3e2m: Prk, transcript: Transcript },
     Verified3 { c_i: ConnId, session: Session },
     Sent4 { c_i: ConnId, session: Session },
     Over,
 }
 
 impl Responder {
-    /// Starts a session with a fresh ephemeral key.
+    /// Starts a session. Its ephemeral key is made after message_1, which says on what curve and whether at all.
     #[must_use]
-    pub const fn new(config: ResponderConfig, ephemeral: EphemeralKey) -> Self {
-        Self { config, ephemeral: Some(ephemeral), state: State::Fresh }
+    pub const fn new(config: ResponderConfig) -> Self {
+        Self { config, ephemeral: None, state: State::Fresh }
     }
 
     /// Our connection identifier, C_R.
@@ -93,47 +93,59 @@ impl Responder {
         }
         let result = read_message_1(&self.config, message);
         let (message_1, g_x) = self.settle(result)?;
-        self.state =
-            State::Received1 { suite: message_1.suite, c_i: message_1.c_i, g_x, h_message_1: hash(message) };
+        let Message1 { suite, method, c_i, .. } = message_1;
+        self.state = State::Received1 { suite, method, c_i, g_x, h_message_1: hash(message) };
         Ok(message_1)
     }
 
-    /// Writes message_2 and returns its length. `cred_r` is the whole CRED_R (CCS or untagged CWT) whose static
-    /// Diffie-Hellman key `key` is.
+    /// Writes message_2 and returns its length. `ephemeral` is a fresh key of the suite that message_1 selected,
+    /// `cred_r` is the whole CRED_R (CCS, untagged CWT, or X.509 certificate as a CBOR byte string), and `key` its
+    /// private key. Two scalar multiplications, or three with a static Diffie-Hellman key: ask
+    /// [`Admission`](crate::Admission) first.
     ///
     /// # Errors
+    /// [`Error::WrongKey`] where a key does not do what METHOD and suite ask of it;
     /// [`Error::SameIdentifier`] where C_I equals our C_R ([`Self::set_c_r`] helps), [`Error::WrongOrder`],
     /// [`Error::BufferTooSmall`], [`Error::KeyUnavailable`], [`Error::TooLong`].
     pub fn message_2(
         &mut self,
+        ephemeral: EphemeralKey,
         id_cred_r: &IdCred<'_>,
         cred_r: &[u8],
-        key: &dyn Agreement,
+        key: &AuthKey<'_>,
         eads: &[Ead<'_>],
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let (State::Received1 { suite, c_i, g_x, h_message_1 }, Some(ephemeral)) =
-            (&self.state, &self.ephemeral)
-        else {
+        let State::Received1 { suite, method, c_i, g_x, h_message_1 } = &self.state else {
             return Err(Error::WrongOrder);
         };
         let (suite, c_r) = (*suite, self.config.c_r);
         if *c_i == c_r {
             return Err(Error::SameIdentifier);
         }
+        if !ephemeral.fits(suite) {
+            return Err(Error::WrongKey);
+        }
+        let proof = Proof { suite, signs: method.responder_signs() };
         let g_y = ephemeral.public_x();
         let th_2 = th_2(&g_y, h_message_1);
-        let prk_2e = suite.extract(&th_2, ephemeral.agree(g_x)?.as_bytes());
-        let prk_3e2m = chain(suite, &prk_2e, label::SALT_3E2M, &th_2, key.agree(g_x)?.as_bytes())?;
-        let text = Plaintext { suite, c_r: Some(c_r), id_cred: id_cred_r, eads };
+        let prk_2e = extract(&th_2, ephemeral.agree(g_x)?.as_bytes());
+        let prk_3e2m = if proof.signs {
+            prk_2e.clone()
+        } else {
+            chain(&prk_2e, label::SALT_3E2M, &th_2, key.agree(g_x)?.as_bytes())?
+        };
+        let text = Plaintext { proof, c_r: Some(c_r), id_cred: id_cred_r, eads };
         let (head, body) = begin_bytes(out, g_y.len() + text.len())?;
         let (start, plaintext) = body.split_at_mut_checked(g_y.len()).ok_or(Error::BufferTooSmall)?;
         start.copy_from_slice(&g_y);
-        text.write(&prk_3e2m, label::MAC_2, &th_2, cred_r, plaintext)?;
+        text.write(&prk_3e2m, label::MAC_2, &th_2, cred_r, key, plaintext)?;
         let th_3 = Transcript::new(&th_2, plaintext).finish(cred_r);
-        xor_keystream(suite, &prk_2e, &th_2, plaintext)?;
+        xor_keystream_2(&prk_2e, &th_2, plaintext)?;
         let len = head + body.len();
-        self.state = State::Sent2 { suite, c_i: *c_i, th_3, prk_3e2m };
+        let proof = Proof { suite, signs: method.initiator_signs() };
+        self.state = State::Sent2 { proof, c_i: *c_i, th_3, prk_3e2m };
+        self.ephemeral = Some(ephemeral);
         Ok(len)
     }
 
@@ -150,14 +162,14 @@ impl Responder {
         message: &[u8],
         plaintext: &'b mut [u8],
     ) -> Result<Peer<'b>, Error> {
-        let State::Sent2 { suite, c_i, th_3, prk_3e2m } = &self.state else { return Err(Error::WrongOrder) };
-        let (suite, c_i, th_3, prk_3e2m) = (*suite, *c_i, *th_3, prk_3e2m.clone());
+        let State::Sent2 { proof, c_i, th_3, prk_3e2m } = &self.state else { return Err(Error::WrongOrder) };
+        let (proof, c_i, th_3, prk_3e2m) = (*proof, *c_i, *th_3, prk_3e2m.clone());
         let known = self.config.known_eads;
-        let result = Aead::new(suite, &prk_3e2m, label::K_3, label::IV_3, &th_3)
+        let result = Aead::new(proof.suite, &prk_3e2m, label::K_3, label::IV_3, &th_3)
             .and_then(|aead| aead.open(lone_bytes(message)?, plaintext))
-            .and_then(|text| Ok((text, Peer::read(c_i, Reader::new(text), suite, known)?)));
+            .and_then(|text| Ok((text, Peer::read(c_i, Reader::new(text), proof, known)?)));
         let (text, peer) = self.settle(result)?;
-        self.state = State::Parsed3 { suite, c_i, th_3, prk_3e2m, transcript: Transcript::new(&th_3, text) };
+        self.state = State::Parsed3 { proof, c_i, th_3, prk_3e2m, transcript: Transcript::new(&th_3, text) };
         Ok(peer)
     }
 
@@ -172,8 +184,8 @@ impl Responder {
         }
     }
 
-    /// Checks that the peer holds the key of `cred_i`, the whole CRED_I (CCS or untagged CWT), whose static
-    /// Diffie-Hellman key is `key_i`.
+    /// Checks that the peer holds `key_i`, the key of `cred_i`, which is the whole CRED_I: CCS, untagged CWT, or an
+    /// X.509 certificate as a CBOR byte string.
     ///
     /// # Errors
     /// [`Error::WrongOrder`]; [`Error::Authentication`] ends the session. Where `ID_CRED_I` was a `kid` with several
@@ -182,7 +194,7 @@ impl Responder {
         &mut self,
         peer: &Peer<'_>,
         cred_i: &[u8],
-        key_i: &PublicKey,
+        key_i: impl Into<PeerKey>,
     ) -> Result<(), Error> {
         let result = self.try_message_3(peer, cred_i, key_i);
         self.settle(result)
@@ -192,17 +204,30 @@ impl Responder {
     ///
     /// # Errors
     /// [`Error::WrongOrder`], [`Error::Authentication`].
-    pub fn try_message_3(&mut self, peer: &Peer<'_>, cred_i: &[u8], key_i: &PublicKey) -> Result<(), Error> {
-        let (State::Parsed3 { suite, c_i, th_3, prk_3e2m, transcript }, Some(ephemeral)) =
+    pub fn try_message_3(
+        &mut self,
+        peer: &Peer<'_>,
+        cred_i: &[u8],
+        key_i: impl Into<PeerKey>,
+    ) -> Result<(), Error> {
+        let key_i = key_i.into();
+        let (State::Parsed3 { proof, c_i, th_3, prk_3e2m, transcript }, Some(ephemeral)) =
             (&self.state, &self.ephemeral)
         else {
             return Err(Error::WrongOrder);
         };
-        let g_iy = ephemeral.agree(key_i)?;
-        let prk_4e3m = chain(*suite, prk_3e2m, label::SALT_4E3M, th_3, g_iy.as_bytes())?;
-        peer.verify(*suite, &prk_4e3m, label::MAC_3, None, th_3, cred_i)?;
+        let prk_4e3m = if proof.signs {
+            prk_3e2m.clone()
+        } else {
+            if !key_i.is_on(proof.suite) {
+                return Err(Error::Authentication);
+            }
+            let g_iy = ephemeral.agree(&key_i.point()?)?;
+            chain(prk_3e2m, label::SALT_4E3M, th_3, g_iy.as_bytes())?
+        };
+        peer.verify(*proof, &prk_4e3m, label::MAC_3, None, th_3, cred_i, &key_i)?;
         let th_4 = transcript.clone().finish(cred_i);
-        let session = Session::new(*suite, prk_4e3m, th_4)?;
+        let session = Session::new(proof.suite, prk_4e3m, th_4)?;
         self.state = State::Verified3 { c_i: *c_i, session };
         self.ephemeral = None;
         Ok(())
@@ -276,10 +301,7 @@ impl Responder {
     }
 }
 
-fn read_message_1<'m>(
-    config: &ResponderConfig,
-    message: &'m [u8],
-) -> Result<(Message1<'m>, PublicKey), Error> {
+fn read_message_1<'m>(config: &ResponderConfig, message: &'m [u8]) -> Result<(Message1<'m>, Point), Error> {
     let mut reader = Reader::new(message);
     // CDDL allows any int; nobody registers one beyond 32 bits, and none may wrap to a small one.
     let method = i32::try_from(reader.int()?).map_err(|_| Error::Malformed)?;
@@ -288,7 +310,7 @@ fn read_message_1<'m>(
         .filter(|method| config.methods.contains(method))
         .ok_or(Error::UnsupportedMethod)?;
     let g_x =
-        reader.bytes()?.try_into().map_err(|_| Error::InvalidKey).and_then(|x| Ok(PublicKey::from_x(x)?))?;
+        reader.bytes()?.try_into().map_err(|_| Error::InvalidKey).and_then(|x| Point::read(suite, x))?;
     let c_i = ConnId::read(&mut reader)?;
     let eads = Eads::read(&mut reader, config.known_eads)?;
     Ok((Message1 { suite, method, c_i, eads }, g_x))
@@ -314,13 +336,4 @@ fn read_suites(config: &ResponderConfig, reader: &mut Reader<'_>) -> Result<Suit
         Some((index, suite)) if index == count => Ok(suite),
         _ => Err(Error::WrongSuite),
     }
-}
-
-/// Encrypts PLAINTEXT_2 in place (§5.3.2).
-fn xor_keystream(suite: Suite, prk_2e: &Hash, th_2: &Hash, text: &mut [u8]) -> Result<(), Error> {
-    let mut keystream = zeroize::Zeroizing::new([0; crate::MAX_MESSAGE]);
-    let keystream = keystream.get_mut(..text.len()).ok_or(Error::TooLong)?;
-    kdf(suite, prk_2e, label::KEYSTREAM_2, &[th_2], keystream)?;
-    text.iter_mut().zip(keystream.iter()).for_each(|(byte, key)| *byte ^= key);
-    Ok(())
 }

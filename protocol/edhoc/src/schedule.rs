@@ -4,7 +4,7 @@ use cardea_credentials::cbor::{Head, Writer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::suite::{Hash, Prk, Suite};
+use crate::suite::{Hash, Prk, Suite, expand, expand_xor, extract};
 use crate::{ConnId, Error, IdCred};
 
 /// Labels of EDHOC_KDF (RFC 9528 Figure 6).
@@ -59,15 +59,16 @@ impl Transcript {
 }
 
 /// `EDHOC_KDF(prk, label, context, out.len())` with the context in parts.
-pub(crate) fn kdf(
-    suite: Suite,
-    prk: &Hash,
-    label: u32,
-    context: &[&[u8]],
-    out: &mut [u8],
-) -> Result<(), Error> {
+pub(crate) fn kdf(prk: &Hash, label: u32, context: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
     let heads = InfoHeads::new(label, context, out.len());
-    suite.expand(prk, &heads.info(context)?, out)
+    expand(prk, &heads.info(context)?, out)
+}
+
+/// Encrypts or decrypts PLAINTEXT_2 in place with KEYSTREAM_2 (§5.3.2).
+pub(crate) fn xor_keystream_2(prk_2e: &Hash, th_2: &Hash, text: &mut [u8]) -> Result<(), Error> {
+    let context: &[&[u8]] = &[th_2];
+    let heads = InfoHeads::new(label::KEYSTREAM_2, context, text.len());
+    expand_xor(prk_2e, &heads.info(context)?, text)
 }
 
 /// `info = (label: int, context: bstr, length: uint)`, with what surrounds the context encoded here.
@@ -100,22 +101,17 @@ impl InfoHeads {
 }
 
 /// A derived hash-length key.
-pub(crate) fn derive(suite: Suite, prk: &Hash, label: u32, context: &[u8]) -> Result<Prk, Error> {
+pub(crate) fn derive(prk: &Hash, label: u32, context: &[u8]) -> Result<Prk, Error> {
     let mut out = Zeroizing::new([0; 32]);
-    kdf(suite, prk, label, &[context], out.as_mut())?;
+    kdf(prk, label, &[context], out.as_mut())?;
     Ok(out)
 }
 
-/// `PRK_3e2m` from `PRK_2e`, TH_2 and G_RX, or `PRK_4e3m` from `PRK_3e2m`, TH_3 and G_IY.
-pub(crate) fn chain(
-    suite: Suite,
-    prk: &Hash,
-    label: u32,
-    th: &Hash,
-    secret: &[u8; 32],
-) -> Result<Prk, Error> {
-    let salt = derive(suite, prk, label, th)?;
-    Ok(suite.extract(&salt, secret))
+/// `PRK_3e2m` from `PRK_2e`, TH_2 and G_RX, or `PRK_4e3m` from `PRK_3e2m`, TH_3 and G_IY. Where the side in question
+/// signs, the key stays what it was.
+pub(crate) fn chain(prk: &Hash, label: u32, th: &Hash, secret: &[u8; 32]) -> Result<Prk, Error> {
+    let salt = derive(prk, label, th)?;
+    Ok(extract(&salt, secret))
 }
 
 /// What MAC_2 and MAC_3 cover.
@@ -130,8 +126,33 @@ pub(crate) struct MacContext<'a> {
 
 impl MacContext<'_> {
     /// `context_2 = << C_R, ID_CRED_R, TH_2, CRED_R, ? EAD_2 >>`, `context_3` the same without C_R.
-    pub(crate) fn mac(&self, suite: Suite, prk: &Hash, label: u32, out: &mut [u8]) -> Result<(), Error> {
-        self.with_parts(|parts| kdf(suite, prk, label, parts, out))
+    pub(crate) fn mac(&self, prk: &Hash, label: u32, out: &mut [u8]) -> Result<(), Error> {
+        self.with_parts(|parts| kdf(prk, label, parts, out))
+    }
+
+    /// The `Sig_structure` that a side which signs puts its name to (§5.3.2):
+    /// `["Signature1", << ID_CRED_x >>, << TH, CRED_x, ? EAD_x >>, MAC_x]`.
+    #[cfg(feature = "signatures")]
+    pub(crate) fn with_sig_structure<T>(
+        &self,
+        mac: &[u8],
+        then: impl FnOnce(&[&[u8]]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (id_head, id_body) = (self.id_cred.head(), self.id_cred.body());
+        let external = HASH_HEAD.len() + self.th.len() + self.cred.len() + self.eads.len();
+        then(&[
+            b"\x84\x6aSignature1",
+            Head::bytes(id_head.len() + id_body.len()).as_slice(),
+            &id_head,
+            id_body,
+            Head::bytes(external).as_slice(),
+            &HASH_HEAD,
+            self.th,
+            self.cred,
+            self.eads,
+            Head::bytes(mac.len()).as_slice(),
+            mac,
+        ])
     }
 
     pub(crate) fn with_parts<T>(&self, then: impl FnOnce(&[&[u8]]) -> Result<T, Error>) -> Result<T, Error> {
@@ -163,8 +184,8 @@ pub(crate) struct Aead {
 impl Aead {
     pub(crate) fn new(suite: Suite, prk: &Hash, key: u32, iv: u32, th: &Hash) -> Result<Self, Error> {
         let mut aead = Self { suite, key: Zeroizing::new([0; 32]), iv: [0; 16], aad: [0; 45] };
-        kdf(suite, prk, key, &[th], aead.key.get_mut(..suite.key_len()).ok_or(Error::TooLong)?)?;
-        kdf(suite, prk, iv, &[th], aead.iv.get_mut(..suite.iv_len()).ok_or(Error::TooLong)?)?;
+        kdf(prk, key, &[th], aead.key.get_mut(..suite.key_len()).ok_or(Error::TooLong)?)?;
+        kdf(prk, iv, &[th], aead.iv.get_mut(..suite.iv_len()).ok_or(Error::TooLong)?)?;
         // A_3 = A_4 = ["Encrypt0", h'', TH]
         Writer::new(&mut aead.aad).array(3)?.text("Encrypt0")?.bytes(&[])?.bytes(th)?;
         Ok(aead)

@@ -13,8 +13,8 @@ const EXPORT_OSCORE_SALT: u32 = 1;
 /// Input for an OSCORE security context. Erased when dropped, no `Debug`.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct OscoreKeys {
-    /// The Master Secret.
-    pub secret: [u8; 16],
+    /// The Master Secret, of which [`Self::secret`] gives as much as the suite makes.
+    secret: [u8; 32],
     /// The Master Salt.
     pub salt: [u8; 8],
     /// Our Sender ID: the identifier that the peer chose.
@@ -23,6 +23,22 @@ pub struct OscoreKeys {
     /// Our Recipient ID: the identifier that we chose.
     #[zeroize(skip)]
     pub recipient_id: ConnId,
+    #[zeroize(skip)]
+    suite: Suite,
+}
+
+impl OscoreKeys {
+    /// The Master Secret: 16 bytes for AES-CCM-16-64-128, 32 for ChaCha20/Poly1305.
+    #[must_use]
+    pub fn secret(&self) -> &[u8] {
+        self.secret.get(..self.suite.application_key_len()).unwrap_or(&[])
+    }
+
+    /// The AEAD algorithm of the context by its COSE number; see [`Suite::application_aead`].
+    #[must_use]
+    pub const fn aead(&self) -> u8 {
+        self.suite.application_aead()
+    }
 }
 
 pub(crate) struct Session {
@@ -35,8 +51,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(suite: Suite, prk_4e3m: Prk, th_4: Hash) -> Result<Self, Error> {
-        let prk_out = derive(suite, &prk_4e3m, label::PRK_OUT, &th_4)?;
-        let prk_exporter = derive(suite, &prk_out, label::PRK_EXPORTER, &[])?;
+        let prk_out = derive(&prk_4e3m, label::PRK_OUT, &th_4)?;
+        let prk_exporter = derive(&prk_out, label::PRK_EXPORTER, &[])?;
         Ok(Self { suite, prk_4e3m, th_4, prk_out, prk_exporter })
     }
 
@@ -45,20 +61,22 @@ impl Session {
     }
 
     pub(crate) fn export(&self, label: u32, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
-        kdf(self.suite, &self.prk_exporter, label, &[context], out)
+        kdf(&self.prk_exporter, label, &[context], out)
     }
 
     pub(crate) fn oscore(&self, sender_id: ConnId, recipient_id: ConnId) -> Result<OscoreKeys, Error> {
-        let mut keys = OscoreKeys { secret: [0; 16], salt: [0; 8], sender_id, recipient_id };
-        self.export(EXPORT_OSCORE_SECRET, &[], &mut keys.secret)?;
+        let suite = self.suite;
+        let mut keys = OscoreKeys { secret: [0; 32], salt: [0; 8], sender_id, recipient_id, suite };
+        let secret = keys.secret.get_mut(..suite.application_key_len()).ok_or(Error::TooLong)?;
+        self.export(EXPORT_OSCORE_SECRET, &[], secret)?;
         self.export(EXPORT_OSCORE_SALT, &[], &mut keys.salt)?;
         Ok(keys)
     }
 
     pub(crate) fn key_update(&mut self, context: &[u8]) -> Result<(), Error> {
         let mut prk_out = Zeroizing::new([0; 32]);
-        kdf(self.suite, &self.prk_out, label::KEY_UPDATE, &[context], prk_out.as_mut())?;
-        self.prk_exporter = derive(self.suite, &prk_out, label::PRK_EXPORTER, &[])?;
+        kdf(&self.prk_out, label::KEY_UPDATE, &[context], prk_out.as_mut())?;
+        self.prk_exporter = derive(&prk_out, label::PRK_EXPORTER, &[])?;
         self.prk_out = prk_out;
         Ok(())
     }

@@ -1,16 +1,19 @@
-//! Cipher suites (RFC 9528 §3.6) and methods (§3.2): everything that differs from one suite to the next stands here,
-//! so that a further suite is a variant and its arms.
+//! Cipher suites (RFC 9528 §3.6) and methods (§3.2): everything that differs from one suite to the next stands here.
+//! All of them hash with SHA-256.
 
 use aes::Aes128;
 use ccm::aead::{AeadInOut, KeyInit};
 use ccm::consts::{U8, U13};
 use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::Error;
 
 type AesCcm16_64_128 = ccm::Ccm<Aes128, U8, U13>;
+#[cfg(feature = "vector-suites")]
+type AesCcm16_128_128 = ccm::Ccm<Aes128, ccm::consts::U16, U13>;
 
 /// Output of the suite's hash, and of HKDF-Extract with it.
 pub(crate) type Hash = [u8; 32];
@@ -21,18 +24,63 @@ pub(crate) type Prk = Zeroizing<Hash>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub enum Suite {
+    /// AES-CCM-16-64-128, SHA-256, MAC of 8 bytes, X25519, EdDSA; the same two for the application.
+    #[cfg(feature = "vector-suites")]
+    S0 = 0,
+    /// AES-CCM-16-128-128, SHA-256, MAC of 16 bytes, X25519, EdDSA; AES-CCM-16-64-128 for the application.
+    #[cfg(feature = "vector-suites")]
+    S1 = 1,
     /// AES-CCM-16-64-128, SHA-256, MAC of 8 bytes, P-256, ES256; the same two for the application.
     S2 = 2,
+    /// AES-CCM-16-128-128, SHA-256, MAC of 16 bytes, P-256, ES256; AES-CCM-16-64-128 for the application.
+    #[cfg(feature = "vector-suites")]
+    S3 = 3,
+    /// ChaCha20/Poly1305, SHA-256, MAC of 16 bytes, X25519, EdDSA; the same two for the application.
+    #[cfg(feature = "suite4")]
+    S4 = 4,
+    /// ChaCha20/Poly1305, SHA-256, MAC of 16 bytes, P-256, ES256; the same two for the application.
+    #[cfg(feature = "suite5")]
+    S5 = 5,
+}
+
+/// The group of the ephemeral keys and of static Diffie-Hellman keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Curve {
+    P256,
+    #[cfg(feature = "okp")]
+    X25519,
+}
+
+/// The EDHOC AEAD.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cipher {
+    Ccm8,
+    #[cfg(feature = "vector-suites")]
+    Ccm16,
+    #[cfg(feature = "chacha")]
+    ChaCha20Poly1305,
 }
 
 impl Suite {
+    /// Every suite that is built in, in the order of the registry.
+    pub const ALL: &'static [Self] = &[
+        #[cfg(feature = "vector-suites")]
+        Self::S0,
+        #[cfg(feature = "vector-suites")]
+        Self::S1,
+        Self::S2,
+        #[cfg(feature = "vector-suites")]
+        Self::S3,
+        #[cfg(feature = "suite4")]
+        Self::S4,
+        #[cfg(feature = "suite5")]
+        Self::S5,
+    ];
+
     /// The suite with this number, if it is built in.
     #[must_use]
-    pub const fn from_number(number: i64) -> Option<Self> {
-        match number {
-            2 => Some(Self::S2),
-            _ => None,
-        }
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|suite| i64::from(suite.number()) == number)
     }
 
     /// Its number in the IANA registry.
@@ -41,110 +89,209 @@ impl Suite {
         self as i8
     }
 
-    /// Length of MAC_2 and MAC_3 with static Diffie-Hellman authentication.
-    pub(crate) const fn mac_len(self) -> usize {
-        match self {
-            Self::S2 => 8,
+    /// The application AEAD algorithm by its COSE number: 10, AES-CCM-16-64-128, or 24, ChaCha20/Poly1305.
+    #[must_use]
+    pub const fn application_aead(self) -> u8 {
+        match self.cipher() {
+            #[cfg(feature = "chacha")]
+            Cipher::ChaCha20Poly1305 => 24,
+            _ => 10,
         }
     }
 
-    /// Length of the tag of the EDHOC AEAD.
-    pub(crate) const fn tag_len(self) -> usize {
+    /// Key length of the application AEAD, in bytes.
+    pub(crate) const fn application_key_len(self) -> usize {
+        if self.application_aead() == 24 { 32 } else { 16 }
+    }
+
+    pub(crate) const fn curve(self) -> Curve {
         match self {
-            Self::S2 => 8,
+            #[cfg(feature = "vector-suites")]
+            Self::S0 | Self::S1 => Curve::X25519,
+            #[cfg(feature = "suite4")]
+            Self::S4 => Curve::X25519,
+            _ => Curve::P256,
+        }
+    }
+
+    const fn cipher(self) -> Cipher {
+        match self {
+            #[cfg(feature = "vector-suites")]
+            Self::S1 | Self::S3 => Cipher::Ccm16,
+            #[cfg(feature = "suite4")]
+            Self::S4 => Cipher::ChaCha20Poly1305,
+            #[cfg(feature = "suite5")]
+            Self::S5 => Cipher::ChaCha20Poly1305,
+            _ => Cipher::Ccm8,
+        }
+    }
+
+    /// Length of MAC_2 and MAC_3 with static Diffie-Hellman authentication. With a signature the MAC is as long as a
+    /// hash (§5.3.2).
+    pub(crate) const fn mac_len(self) -> usize {
+        self.tag_len()
+    }
+
+    /// Length of the tag of the EDHOC AEAD, which is that of the MAC in every suite built in.
+    pub(crate) const fn tag_len(self) -> usize {
+        match self.cipher() {
+            Cipher::Ccm8 => 8,
+            #[allow(unreachable_patterns)] // where suite 2 is alone
+            _ => 16,
         }
     }
 
     /// Key length of the EDHOC AEAD.
     pub(crate) const fn key_len(self) -> usize {
-        match self {
-            Self::S2 => 16,
+        match self.cipher() {
+            #[cfg(feature = "chacha")]
+            Cipher::ChaCha20Poly1305 => 32,
+            _ => 16,
         }
     }
 
     /// Nonce length of the EDHOC AEAD.
     pub(crate) const fn iv_len(self) -> usize {
-        match self {
-            Self::S2 => 13,
-        }
-    }
-
-    /// EDHOC_Extract (RFC 9528 §4.1.1.1).
-    pub(crate) fn extract(self, salt: &Hash, ikm: &[u8; 32]) -> Prk {
-        match self {
-            Self::S2 => {
-                let (mut prk, _) = Hkdf::<Sha256>::extract(Some(salt), ikm);
-                let copy = Zeroizing::new(prk.into());
-                prk.as_mut_slice().zeroize();
-                copy
-            }
-        }
-    }
-
-    /// EDHOC_Expand (RFC 9528 §4.1.1.2) over `info` in parts.
-    pub(crate) fn expand(self, prk: &Hash, info: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
-        match self {
-            Self::S2 => Hkdf::<Sha256>::from_prk(prk)
-                .map_err(|_| Error::TooLong)?
-                .expand_multi_info(info, out)
-                .map_err(|_| Error::TooLong),
+        match self.cipher() {
+            #[cfg(feature = "chacha")]
+            Cipher::ChaCha20Poly1305 => 12,
+            _ => 13,
         }
     }
 
     /// Encrypts `buffer`, whose last [`Self::tag_len`] bytes are room for the tag.
     pub(crate) fn seal(self, key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-        match self {
-            Self::S2 => {
-                let split = buffer.len().checked_sub(self.tag_len()).ok_or(Error::BufferTooSmall)?;
-                let (text, room) = buffer.split_at_mut_checked(split).ok_or(Error::BufferTooSmall)?;
-                let cipher = AesCcm16_64_128::new_from_slice(key).map_err(|_| Error::TooLong)?;
-                let iv = iv.try_into().map_err(|_| Error::TooLong)?;
-                let tag = cipher.encrypt_inout_detached(iv, aad, text.into()).map_err(|_| Error::TooLong)?;
-                room.copy_from_slice(&tag);
-                Ok(())
-            }
+        match self.cipher() {
+            Cipher::Ccm8 => seal::<AesCcm16_64_128>(key, iv, aad, buffer),
+            #[cfg(feature = "vector-suites")]
+            Cipher::Ccm16 => seal::<AesCcm16_128_128>(key, iv, aad, buffer),
+            #[cfg(feature = "chacha")]
+            Cipher::ChaCha20Poly1305 => seal::<chacha20poly1305::ChaCha20Poly1305>(key, iv, aad, buffer),
         }
     }
 
     /// Decrypts `buffer`, ciphertext and tag, in place; the first `buffer.len() - tag_len` bytes are the plaintext.
     pub(crate) fn open(self, key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-        match self {
-            Self::S2 => {
-                let split = buffer.len().checked_sub(self.tag_len()).ok_or(Error::Decryption)?;
-                let (text, tag) = buffer.split_at_mut_checked(split).ok_or(Error::Decryption)?;
-                let cipher = AesCcm16_64_128::new_from_slice(key).map_err(|_| Error::Decryption)?;
-                let iv = iv.try_into().map_err(|_| Error::Decryption)?;
-                let tag = (&*tag).try_into().map_err(|_| Error::Decryption)?;
-                cipher.decrypt_inout_detached(iv, aad, (&mut *text).into(), tag).map_err(|_| {
-                    text.zeroize(); // what did not authenticate is nobody's to see
-                    Error::Decryption
-                })
-            }
+        match self.cipher() {
+            Cipher::Ccm8 => open::<AesCcm16_64_128>(key, iv, aad, buffer),
+            #[cfg(feature = "vector-suites")]
+            Cipher::Ccm16 => open::<AesCcm16_128_128>(key, iv, aad, buffer),
+            #[cfg(feature = "chacha")]
+            Cipher::ChaCha20Poly1305 => open::<chacha20poly1305::ChaCha20Poly1305>(key, iv, aad, buffer),
         }
     }
 }
 
-/// How the parties authenticate.
+fn seal<C: AeadInOut + KeyInit>(key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
+    let cipher = C::new_from_slice(key).map_err(|_| Error::TooLong)?;
+    let split = buffer.len().checked_sub(tag_len::<C>()).ok_or(Error::BufferTooSmall)?;
+    let (text, room) = buffer.split_at_mut_checked(split).ok_or(Error::BufferTooSmall)?;
+    let iv = iv.try_into().map_err(|_| Error::TooLong)?;
+    let tag = cipher.encrypt_inout_detached(iv, aad, text.into()).map_err(|_| Error::TooLong)?;
+    room.copy_from_slice(&tag);
+    Ok(())
+}
+
+fn open<C: AeadInOut + KeyInit>(key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
+    let cipher = C::new_from_slice(key).map_err(|_| Error::Decryption)?;
+    let split = buffer.len().checked_sub(tag_len::<C>()).ok_or(Error::Decryption)?;
+    let (text, tag) = buffer.split_at_mut_checked(split).ok_or(Error::Decryption)?;
+    let iv = iv.try_into().map_err(|_| Error::Decryption)?;
+    let tag = (&*tag).try_into().map_err(|_| Error::Decryption)?;
+    cipher.decrypt_inout_detached(iv, aad, (&mut *text).into(), tag).map_err(|_| {
+        text.zeroize(); // what did not authenticate is nobody's to see
+        Error::Decryption
+    })
+}
+
+const fn tag_len<C: AeadInOut>() -> usize {
+    <C::TagSize as ccm::aead::array::typenum::Unsigned>::USIZE
+}
+
+/// EDHOC_Extract (RFC 9528 §4.1.1.1).
+pub(crate) fn extract(salt: &Hash, ikm: &[u8; 32]) -> Prk {
+    let (mut prk, _) = Hkdf::<Sha256>::extract(Some(salt), ikm);
+    let copy = Zeroizing::new(prk.into());
+    prk.as_mut_slice().zeroize();
+    copy
+}
+
+/// EDHOC_Expand (RFC 9528 §4.1.1.2) over `info` in parts.
+pub(crate) fn expand(prk: &Hash, info: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
+    Hkdf::<Sha256>::from_prk(prk)
+        .map_err(|_| Error::TooLong)?
+        .expand_multi_info(info, out)
+        .map_err(|_| Error::TooLong)
+}
+
+/// EDHOC_Expand, added to `text` by exclusive or: a message_2 may hold a chain of certificates, and nobody needs a
+/// second buffer of that size for its keystream (RFC 5869 §2.3).
+pub(crate) fn expand_xor(prk: &Hash, info: &[&[u8]], text: &mut [u8]) -> Result<(), Error> {
+    let mut block = Zeroizing::new([0; 32]);
+    for (index, chunk) in text.chunks_mut(32).enumerate() {
+        let counter = u8::try_from(index + 1).map_err(|_| Error::TooLong)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(prk).map_err(|_| Error::TooLong)?;
+        if index > 0 {
+            mac.update(block.as_ref());
+        }
+        info.iter().for_each(|part| mac.update(part));
+        mac.update(&[counter]);
+        *block = mac.finalize().into_bytes().into();
+        chunk.iter_mut().zip(block.iter()).for_each(|(byte, key)| *byte ^= key);
+    }
+    Ok(())
+}
+
+/// How the parties authenticate (RFC 9528 Table 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Method {
+    /// Both sign.
+    #[cfg(feature = "signatures")]
+    Signatures = 0,
+    /// The Initiator signs, the Responder has a static Diffie-Hellman key.
+    #[cfg(feature = "signatures")]
+    SignatureStaticDh = 1,
+    /// The Initiator has a static Diffie-Hellman key, the Responder signs.
+    #[cfg(feature = "signatures")]
+    StaticDhSignature = 2,
     /// Both by a static Diffie-Hellman key.
     StaticDh = 3,
 }
 
 impl Method {
+    /// Every method that is built in, in the order of the registry.
+    pub const ALL: &'static [Self] = &[
+        #[cfg(feature = "signatures")]
+        Self::Signatures,
+        #[cfg(feature = "signatures")]
+        Self::SignatureStaticDh,
+        #[cfg(feature = "signatures")]
+        Self::StaticDhSignature,
+        Self::StaticDh,
+    ];
+
     /// The method with this number, if it is built in.
     #[must_use]
-    pub const fn from_number(number: i64) -> Option<Self> {
-        match number {
-            3 => Some(Self::StaticDh),
-            _ => None,
-        }
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|method| i64::from(method.number()) == number)
     }
 
     /// Its number in the IANA registry.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// Whether the Initiator signs; else it has a static Diffie-Hellman key.
+    #[must_use]
+    pub const fn initiator_signs(self) -> bool {
+        self.number() < 2
+    }
+
+    /// Whether the Responder signs; else it has a static Diffie-Hellman key.
+    #[must_use]
+    pub const fn responder_signs(self) -> bool {
+        matches!(self.number(), 0 | 2)
     }
 }

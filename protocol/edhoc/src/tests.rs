@@ -7,11 +7,13 @@ use std::vec::Vec;
 use cardea_credentials::{Agreement, PublicKey, SoftAgreement, decode_ccs};
 use serde_json::Value;
 
+use crate::auth::Point;
+use crate::messages::Proof;
 use crate::schedule::{Aead, InfoHeads, MacContext, Transcript, chain, derive, hash, kdf, label};
-use crate::suite::Hash;
+use crate::suite::{Hash, extract};
 use crate::{
-    ConnId, EphemeralKey, Error, ErrorMessage, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE, Method,
-    Responder, ResponderConfig, Suite, initiator, responder,
+    AuthKey, ConnId, EphemeralKey, Error, ErrorMessage, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE,
+    Method, Responder, ResponderConfig, Suite, initiator, responder,
 };
 
 const VECTORS: &str =
@@ -46,7 +48,7 @@ fn info(label: u32, context: &[&[u8]], length: usize) -> Vec<u8> {
 
 fn derived(prk: &Hash, label: u32, context: &[u8], length: usize) -> Vec<u8> {
     let mut out = std::vec![0; length];
-    kdf(S2, prk, label, &[context], &mut out).unwrap();
+    kdf(prk, label, &[context], &mut out).unwrap();
     out
 }
 
@@ -59,17 +61,14 @@ fn ends(trace: &Trace) -> (Initiator, Responder) {
             c_i: ConnId::new(&trace.bytes("c_i")).unwrap(),
             known_eads: &[],
         },
-        EphemeralKey::from_bytes(&trace.array("x")).unwrap(),
+        EphemeralKey::from_bytes(S2, &trace.array("x")).unwrap(),
     );
-    let responder = Responder::new(
-        ResponderConfig {
-            suites: &[S2],
-            methods: &[Method::StaticDh],
-            c_r: ConnId::new(&trace.bytes("c_r")).unwrap(),
-            known_eads: &[],
-        },
-        EphemeralKey::from_bytes(&trace.array("y")).unwrap(),
-    );
+    let responder = Responder::new(ResponderConfig {
+        suites: &[S2],
+        methods: &[Method::StaticDh],
+        c_r: ConnId::new(&trace.bytes("c_r")).unwrap(),
+        known_eads: &[],
+    });
     (initiator, responder)
 }
 
@@ -95,7 +94,9 @@ fn rfc_9529_chapter_3_to_the_byte() {
     trace.check("pk_r_x", &key_r.public().x());
     trace.check("pk_r_y", &key_r.public().y());
     assert_eq!(decode_ccs(&cred_r).unwrap().cose_key.key, key_r.public());
-    let len = responder.message_2(&id_cred_r, &cred_r, &key_r, &[], &mut out).unwrap();
+    let y = EphemeralKey::from_bytes(S2, &trace.array("y")).unwrap();
+    let len =
+        responder.message_2(y, &id_cred_r, &cred_r, &AuthKey::Agreement(&key_r), &[], &mut out).unwrap();
     trace.check("message_2", &out[..len]);
     trace.check("g_y", &out[2..34]);
     trace.check("ciphertext_2", &out[34..len]);
@@ -109,19 +110,19 @@ fn rfc_9529_chapter_3_to_the_byte() {
     trace.check("th_2", th_2);
     trace.check("th_2", &hash(&trace.bytes("th_2_input")));
     trace.check("prk_2e", &prk_2e[..]);
-    let ephemeral_x = EphemeralKey::from_bytes(&trace.array("x")).unwrap();
-    let ephemeral_y = EphemeralKey::from_bytes(&trace.array("y")).unwrap();
+    let ephemeral_x = EphemeralKey::from_bytes(S2, &trace.array("x")).unwrap();
+    let ephemeral_y = EphemeralKey::from_bytes(S2, &trace.array("y")).unwrap();
     let g_x = PublicKey::from_x(&trace.array("g_x")).unwrap();
     let g_y = PublicKey::from_x(&trace.array("g_y")).unwrap();
     trace.check("g_x", &ephemeral_x.public_x());
-    trace.check("g_xy", ephemeral_x.agree(&g_y).unwrap().as_bytes());
-    trace.check("g_xy", ephemeral_y.agree(&g_x).unwrap().as_bytes());
-    trace.check("prk_2e", &S2.extract(th_2, &trace.array("g_xy"))[..]);
+    trace.check("g_xy", ephemeral_x.agree(&Point::P256(g_y)).unwrap().as_bytes());
+    trace.check("g_xy", ephemeral_y.agree(&Point::P256(g_x)).unwrap().as_bytes());
+    trace.check("prk_2e", &extract(th_2, &trace.array("g_xy"))[..]);
     trace.check("info_salt_3e2m", &info(label::SALT_3E2M, &[th_2], 32));
-    trace.check("salt_3e2m", &derive(S2, prk_2e, label::SALT_3E2M, th_2).unwrap()[..]);
+    trace.check("salt_3e2m", &derive(prk_2e, label::SALT_3E2M, th_2).unwrap()[..]);
     trace.check("g_rx", key_r.agree(&g_x).unwrap().as_bytes());
-    trace.check("g_rx", ephemeral_x.agree(&key_r.public()).unwrap().as_bytes());
-    let prk_3e2m = chain(S2, prk_2e, label::SALT_3E2M, th_2, &trace.array("g_rx")).unwrap();
+    trace.check("g_rx", ephemeral_x.agree(&Point::P256(key_r.public())).unwrap().as_bytes());
+    let prk_3e2m = chain(prk_2e, label::SALT_3E2M, th_2, &trace.array("g_rx")).unwrap();
     trace.check("prk_3e2m", &prk_3e2m[..]);
     trace.check("id_cred_r", &[&id_cred_r.head()[..], id_cred_r.body()].concat());
     let context_2 = MacContext {
@@ -139,7 +140,7 @@ fn rfc_9529_chapter_3_to_the_byte() {
         })
         .unwrap();
     let mut mac = [0; 8];
-    context_2.mac(S2, &prk_3e2m, label::MAC_2, &mut mac).unwrap();
+    context_2.mac(&prk_3e2m, label::MAC_2, &mut mac).unwrap();
     trace.check("mac_2", &mac);
     trace.check("info_keystream_2", &info(label::KEYSTREAM_2, &[th_2], 11));
     trace.check("keystream_2", &derived(prk_2e, label::KEYSTREAM_2, th_2, 11));
@@ -158,13 +159,13 @@ fn rfc_9529_chapter_3_to_the_byte() {
     let key_i = SoftAgreement::from_bytes(&trace.array("sk_i")).unwrap();
     trace.check("pk_i_x", &key_i.public().x());
     trace.check("pk_i_y", &key_i.public().y());
-    let len = initiator.message_3(&id_cred_i, &cred_i, &key_i, &[], &mut out).unwrap();
+    let len = initiator.message_3(&id_cred_i, &cred_i, &AuthKey::Agreement(&key_i), &[], &mut out).unwrap();
     trace.check("message_3", &out[..len]);
     trace.check("ciphertext_3", &out[1..len]);
     trace.check("info_salt_4e3m", &info(label::SALT_4E3M, &[&th_3], 32));
-    trace.check("salt_4e3m", &derive(S2, &prk_3e2m, label::SALT_4E3M, &th_3).unwrap()[..]);
+    trace.check("salt_4e3m", &derive(&prk_3e2m, label::SALT_4E3M, &th_3).unwrap()[..]);
     trace.check("g_iy", key_i.agree(&g_y).unwrap().as_bytes());
-    let prk_4e3m = chain(S2, &prk_3e2m, label::SALT_4E3M, &th_3, &trace.array("g_iy")).unwrap();
+    let prk_4e3m = chain(&prk_3e2m, label::SALT_4E3M, &th_3, &trace.array("g_iy")).unwrap();
     trace.check("prk_4e3m", &prk_4e3m[..]);
     trace.check("id_cred_i", &[&id_cred_i.head()[..], id_cred_i.body()].concat());
     let context_3 = MacContext { c_r: None, id_cred: id_cred_i, th: &th_3, cred: &cred_i, eads: &[] };
@@ -175,7 +176,7 @@ fn rfc_9529_chapter_3_to_the_byte() {
             Ok(())
         })
         .unwrap();
-    context_3.mac(S2, &prk_4e3m, label::MAC_3, &mut mac).unwrap();
+    context_3.mac(&prk_4e3m, label::MAC_3, &mut mac).unwrap();
     trace.check("mac_3", &mac);
     trace.check("info_k_3", &info(label::K_3, &[&th_3], 16));
     trace.check("info_iv_3", &info(label::IV_3, &[&th_3], 13));
@@ -221,7 +222,7 @@ fn rfc_9529_chapter_3_to_the_byte() {
         trace.check("prk_exporter", prk_exporter);
     }
     for keys in [initiator.oscore().unwrap(), responder.oscore().unwrap()] {
-        trace.check("oscore_master_secret", &keys.secret);
+        trace.check("oscore_master_secret", keys.secret());
         trace.check("oscore_master_salt", &keys.salt);
     }
     trace.check("oscore_client_sender_id", initiator.oscore().unwrap().sender_id.as_bytes());
@@ -237,7 +238,7 @@ fn rfc_9529_chapter_3_to_the_byte() {
         trace.check("key_update_prk_exporter", prk_exporter);
     }
     let keys = responder.oscore().unwrap();
-    trace.check("key_update_oscore_master_secret", &keys.secret);
+    trace.check("key_update_oscore_master_secret", keys.secret());
     trace.check("key_update_oscore_master_salt", &keys.salt);
 }
 
@@ -273,7 +274,7 @@ fn rfc_9529_chapter_4_is_refused() {
             "plaintext_2" => {
                 let mut reader = cardea_credentials::cbor::Reader::new(&input);
                 let c_r = ConnId::read(&mut reader).unwrap();
-                crate::Peer::read(c_r, reader, S2, &[]).map(drop).unwrap_err()
+                crate::Peer::read(c_r, reader, Proof { suite: S2, signs: false }, &[]).map(drop).unwrap_err()
             }
             other => panic!("{other}"),
         };

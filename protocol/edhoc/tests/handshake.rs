@@ -8,8 +8,8 @@ use cardea_credentials::{
     verify_activation_mac, verify_lock_identity, verify_platform,
 };
 use cardea_edhoc::{
-    ConnId, Ead, EphemeralKey, Error, ErrorMessage, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE, Method,
-    Responder, ResponderConfig, Suite,
+    AuthKey, ConnId, Ead, EphemeralKey, Error, ErrorMessage, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE,
+    Method, Responder, ResponderConfig, Suite,
     correlation::{self, Prefix},
 };
 use proptest::prelude::*;
@@ -26,6 +26,10 @@ impl Random for Counter {
         out.fill(self.0);
         Ok(())
     }
+}
+
+fn ephemeral(random: &mut Counter) -> EphemeralKey {
+    EphemeralKey::generate(Suite::S2, random).unwrap()
 }
 
 struct World {
@@ -71,7 +75,7 @@ impl World {
             c_i: ConnId::new(&[1]).unwrap(),
             known_eads: ACTIVATION,
         };
-        Initiator::new(config, EphemeralKey::generate(&mut self.random).unwrap())
+        Initiator::new(config, ephemeral(&mut self.random))
     }
 
     fn responder(&mut self) -> Responder {
@@ -81,7 +85,7 @@ impl World {
             c_r: ConnId::new(&[2]).unwrap(),
             known_eads: ACTIVATION,
         };
-        Responder::new(config, EphemeralKey::generate(&mut self.random).unwrap())
+        Responder::new(config)
     }
 }
 
@@ -96,7 +100,16 @@ fn activation_by_value_proves_the_owner_code_both_ways() {
     let len_1 = lock.message_1(&[], &mut air).unwrap();
     platform.handle_message_1(&air[..len_1]).unwrap();
     let id_cred = IdCred::Kcwt(&platform_cwt);
-    let len_2 = platform.message_2(&id_cred, &platform_cwt, &world.platform_dh, &[], &mut air).unwrap();
+    let len_2 = platform
+        .message_2(
+            ephemeral(&mut world.random),
+            &id_cred,
+            &platform_cwt,
+            &AuthKey::Agreement(&world.platform_dh),
+            &[],
+            &mut air,
+        )
+        .unwrap();
 
     // The lock learns the root, but trusts it only after message_4.
     let peer = lock.parse_message_2(&air[..len_2], &mut text).unwrap();
@@ -108,7 +121,8 @@ fn activation_by_value_proves_the_owner_code_both_ways() {
     let proof = activation_mac(&code, EAD_ACTIVATION_3, &lock.th_3().unwrap(), &lock_cwt);
     let eads = [Ead::new(EAD_ACTIVATION_3, &proof)];
     let id_cred = IdCred::Kcwt(&lock_cwt);
-    let len_3 = lock.message_3(&id_cred, &lock_cwt, &world.lock_dh, &eads, &mut air).unwrap();
+    let len_3 =
+        lock.message_3(&id_cred, &lock_cwt, &AuthKey::Agreement(&world.lock_dh), &eads, &mut air).unwrap();
 
     let th_3 = platform.th_3().unwrap();
     let peer = platform.parse_message_3(&air[..len_3], &mut text).unwrap();
@@ -127,7 +141,7 @@ fn activation_by_value_proves_the_owner_code_both_ways() {
     assert_eq!(verify_activation_mac(&code, EAD_ACTIVATION_4, &th_4, &cred_r, proof), Ok(()));
 
     let (ours, theirs) = (lock.oscore().unwrap(), platform.oscore().unwrap());
-    assert_eq!((ours.secret, ours.salt), (theirs.secret, theirs.salt));
+    assert_eq!((ours.secret(), ours.salt), (theirs.secret(), theirs.salt));
     assert_eq!((ours.sender_id, ours.recipient_id), (theirs.recipient_id, theirs.sender_id));
 
     // What activation costs on air, before framing: the fixed costs are stated so that growth is noticed.
@@ -147,10 +161,25 @@ fn calls_out_of_order_change_nothing() {
     let wrong = Error::WrongOrder;
 
     assert_eq!(lock.parse_message_2(&[0x40], &mut text).unwrap_err(), wrong);
-    assert_eq!(lock.message_3(&kid, ccs, &world.lock_dh, &[], &mut air).unwrap_err(), wrong);
+    assert_eq!(
+        lock.message_3(&kid, ccs, &AuthKey::Agreement(&world.lock_dh), &[], &mut air).unwrap_err(),
+        wrong
+    );
     assert_eq!(lock.handle_message_4(&[0x40], &mut text).unwrap_err(), wrong);
     assert_eq!(lock.oscore().map(drop).unwrap_err(), wrong);
-    assert_eq!(platform.message_2(&kid, ccs, &world.platform_dh, &[], &mut air).unwrap_err(), wrong);
+    assert_eq!(
+        platform
+            .message_2(
+                ephemeral(&mut world.random),
+                &kid,
+                ccs,
+                &AuthKey::Agreement(&world.platform_dh),
+                &[],
+                &mut air
+            )
+            .unwrap_err(),
+        wrong
+    );
     assert_eq!(platform.parse_message_3(&[0x40], &mut text).unwrap_err(), wrong);
     assert_eq!(platform.message_4(&[], &mut air).unwrap_err(), wrong);
 
@@ -159,9 +188,25 @@ fn calls_out_of_order_change_nothing() {
     assert_eq!(lock.message_1(&[], &mut text).unwrap_err(), wrong);
     platform.handle_message_1(&air[..len]).unwrap();
     assert_eq!(platform.handle_message_1(&air[..len]).map(drop).unwrap_err(), wrong);
-    let short = platform.message_2(&kid, ccs, &world.platform_dh, &[], &mut air[..44]);
+    let short = platform.message_2(
+        ephemeral(&mut world.random),
+        &kid,
+        ccs,
+        &AuthKey::Agreement(&world.platform_dh),
+        &[],
+        &mut air[..44],
+    );
     assert_eq!(short.unwrap_err(), Error::BufferTooSmall);
-    let len = platform.message_2(&kid, ccs, &world.platform_dh, &[], &mut air).unwrap();
+    let len = platform
+        .message_2(
+            ephemeral(&mut world.random),
+            &kid,
+            ccs,
+            &AuthKey::Agreement(&world.platform_dh),
+            &[],
+            &mut air,
+        )
+        .unwrap();
     assert_eq!(len, 45);
 
     let peer = lock.parse_message_2(&air[..len], &mut text).unwrap();
@@ -173,8 +218,11 @@ fn calls_out_of_order_change_nothing() {
     assert_eq!(miss.unwrap_err(), Error::Authentication);
     lock.verify_message_2(&peer, ccs, &world.platform_dh.public()).unwrap();
     assert_eq!(lock.verify_message_2(&peer, ccs, &world.platform_dh.public()).unwrap_err(), wrong);
-    let len = lock.message_3(&kid, ccs, &world.lock_dh, &[], &mut air).unwrap();
-    assert_eq!(lock.message_3(&kid, ccs, &world.lock_dh, &[], &mut text).unwrap_err(), wrong);
+    let len = lock.message_3(&kid, ccs, &AuthKey::Agreement(&world.lock_dh), &[], &mut air).unwrap();
+    assert_eq!(
+        lock.message_3(&kid, ccs, &AuthKey::Agreement(&world.lock_dh), &[], &mut text).unwrap_err(),
+        wrong
+    );
 
     let peer = platform.parse_message_3(&air[..len], &mut text).unwrap();
     platform.verify_message_3(&peer, ccs, &world.lock_dh.public()).unwrap();
@@ -209,10 +257,20 @@ fn a_bad_ending_leaves_no_keys() {
     let (mut lock, mut platform) = (world.initiator(), world.responder());
     let len = lock.message_1(&[], &mut air).unwrap();
     platform.handle_message_1(&air[..len]).unwrap();
-    let len = platform.message_2(&platform_id, &platform_cwt, &world.platform_dh, &[], &mut air).unwrap();
+    let len = platform
+        .message_2(
+            ephemeral(&mut world.random),
+            &platform_id,
+            &platform_cwt,
+            &AuthKey::Agreement(&world.platform_dh),
+            &[],
+            &mut air,
+        )
+        .unwrap();
     let peer = lock.parse_message_2(&air[..len], &mut text).unwrap();
     lock.verify_message_2(&peer, &platform_cwt, &world.platform_dh.public()).unwrap();
-    let len = lock.message_3(&lock_id, &lock_cwt, &world.lock_dh, &[], &mut air).unwrap();
+    let len =
+        lock.message_3(&lock_id, &lock_cwt, &AuthKey::Agreement(&world.lock_dh), &[], &mut air).unwrap();
     lock.oscore().unwrap();
     let mut text_4 = [0; MAX_MESSAGE];
     assert_eq!(lock.handle_message_4(&[0x48; 9], &mut text_4).unwrap_err(), Error::Decryption);
@@ -235,10 +293,26 @@ fn both_sides_may_not_choose_the_same_identifier() {
     platform.set_c_r(ConnId::new(&[1]).unwrap()).unwrap();
     platform.handle_message_1(&air[..len]).unwrap();
     let id_cred = IdCred::Kcwt(&cred);
-    let same = platform.message_2(&id_cred, &cred, &world.platform_dh, &[], &mut air);
+    let same = platform.message_2(
+        ephemeral(&mut world.random),
+        &id_cred,
+        &cred,
+        &AuthKey::Agreement(&world.platform_dh),
+        &[],
+        &mut air,
+    );
     assert_eq!(same.unwrap_err(), Error::SameIdentifier);
     platform.set_c_r(ConnId::new(&[3]).unwrap()).unwrap();
-    platform.message_2(&id_cred, &cred, &world.platform_dh, &[], &mut air).unwrap();
+    platform
+        .message_2(
+            ephemeral(&mut world.random),
+            &id_cred,
+            &cred,
+            &AuthKey::Agreement(&world.platform_dh),
+            &[],
+            &mut air,
+        )
+        .unwrap();
 }
 
 #[test]
@@ -310,11 +384,11 @@ proptest! {
         let result = (|| {
             let len = lock.message_1(&[], &mut air)?;
             platform.handle_message_1(&air[..len])?;
-            let len = platform.message_2(&IdCred::Kcwt(&platform_cwt), &platform_cwt, &world.platform_dh, &[], &mut air)?;
+            let len = platform.message_2(ephemeral(&mut world.random), &IdCred::Kcwt(&platform_cwt), &platform_cwt, &AuthKey::Agreement(&world.platform_dh), &[], &mut air)?;
             flip(2, &mut air[..len]);
             let peer = lock.parse_message_2(&air[..len], &mut text)?;
             lock.verify_message_2(&peer, &platform_cwt, &world.platform_dh.public())?;
-            let len = lock.message_3(&IdCred::Kcwt(&lock_cwt), &lock_cwt, &world.lock_dh, &[], &mut air)?;
+            let len = lock.message_3(&IdCred::Kcwt(&lock_cwt), &lock_cwt, &AuthKey::Agreement(&world.lock_dh), &[], &mut air)?;
             flip(3, &mut air[..len]);
             let peer = platform.parse_message_3(&air[..len], &mut text)?;
             platform.verify_message_3(&peer, &lock_cwt, &world.lock_dh.public())?;

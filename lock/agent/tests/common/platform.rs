@@ -6,8 +6,8 @@ use cardea_credentials::{
 };
 use cardea_edhoc::correlation::{Prefix, prepend, split};
 use cardea_edhoc::{
-    ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, Method, Responder, ResponderConfig,
-    Suite,
+    AuthKey, ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, Method, Responder,
+    ResponderConfig, Suite,
 };
 use cardea_framing::{Class, Datagram, Kind, elide, restore};
 use cardea_oscore::coap::{Builder, Code, Message, Type, option};
@@ -169,7 +169,7 @@ impl Platform {
             c_r: ConnId::new(&[self.next_id]).unwrap(),
             known_eads: const { &[EAD_ACTIVATION_3.unsigned_abs()] },
         };
-        let mut responder = Responder::new(config, EphemeralKey::generate(&mut self.random).unwrap());
+        let mut responder = Responder::new(config);
         let c_i = responder.handle_message_1(message).unwrap().c_i;
         // Until the lock's first OSCORE message it may not have the platform's credential.
         let by_value = self.by_value || !self.confirmed;
@@ -182,7 +182,9 @@ impl Platform {
         }
         let dh = key_of(&self.dh);
         let mut message_2 = [0; 512];
-        let len = responder.message_2(&id_cred, &broken, &dh, &[], &mut message_2).unwrap();
+        let ephemeral = EphemeralKey::generate(Suite::S2, &mut self.random).unwrap();
+        let key = AuthKey::Agreement(&dh);
+        let len = responder.message_2(ephemeral, &id_cred, &broken, &key, &[], &mut message_2).unwrap();
         self.send_edhoc(c_i, |out| {
             out[..len].copy_from_slice(&message_2[..len]);
             len
@@ -200,7 +202,7 @@ impl Platform {
         let cwt = match peer.id_cred {
             IdCred::Kcwt(cwt) => cwt.to_vec(),
             IdCred::Kid(_) => self.lock.clone().ok_or_else(|| fail(EdhocError::UnknownCredential))?,
-            IdCred::Kccs(_) => return Err(fail(EdhocError::UnsupportedCredential)),
+            _ => return Err(fail(EdhocError::UnsupportedCredential)),
         };
         let identity = verify_lock_identity(&cwt).unwrap();
         let th_3 = responder.th_3().unwrap();
@@ -228,7 +230,7 @@ impl Platform {
         let keys = responder.oscore().unwrap();
         let context = Context::derive(
             Algorithm::AesCcm16_64_128,
-            &keys.secret,
+            keys.secret(),
             &keys.salt,
             None,
             keys.sender_id.as_bytes(),

@@ -5,12 +5,11 @@ use cardea_credentials::{
     MAX_ACTIVATION_STATUS_LEN, OwnerCode, activation_mac, verify_activation_mac, verify_lock_identity,
 };
 use cardea_edhoc::{
-    ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, MAX_MESSAGE, Method, OscoreKeys,
-    Responder, ResponderConfig, Suite, correlation, correlation::Prefix,
+    AuthKey, ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, MAX_MESSAGE, Method,
+    OscoreKeys, Responder, ResponderConfig, Suite, correlation, correlation::Prefix,
 };
 use cardea_envelope::MessageId;
 use cardea_framing::{Class, Kind, LockId};
-use cardea_oscore::Algorithm;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -107,13 +106,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 return Ok(());
             }
         }
-        let ephemeral = EphemeralKey::generate(&mut *self.random).map_err(|_| Error::Random)?;
         // C_R is decided once C_I is known; any value will do until then.
         let config =
             ResponderConfig { suites: SUITES, methods: METHODS, c_r: conn_id(0)?, known_eads: KNOWN_EADS };
-        let mut responder = Responder::new(config, ephemeral);
-        let c_i = match responder.handle_message_1(message) {
-            Ok(first) => first.c_i,
+        let mut responder = Responder::new(config);
+        let (c_i, suite) = match responder.handle_message_1(message) {
+            Ok(first) => (first.c_i, first.suite),
             Err(error) => {
                 // C_I is not known, so there is nobody to whom an error could be addressed.
                 tracing::debug!(lock = %id, %error, "message_1 refused");
@@ -130,8 +128,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let mut reply = vec![0; MAX_MESSAGE];
         let head = correlation::prepend(&Prefix::Session(c_i), &mut reply).map_err(edhoc)?;
         let rest = reply.get_mut(head..).unwrap_or_default();
-        let length =
-            responder.message_2(&id_cred, certificate, self.keys.agreement(), &[], rest).map_err(edhoc)?;
+        let ephemeral = EphemeralKey::generate(suite, &mut *self.random).map_err(|_| Error::Random)?;
+        let key = AuthKey::Agreement(self.keys.agreement());
+        let length = responder.message_2(ephemeral, &id_cred, certificate, &key, &[], rest).map_err(edhoc)?;
         reply.truncate(head.saturating_add(length));
         self.send_edhoc(now, gateway, id, &reply)?;
         if let Some(lock) = self.locks.get_mut(&id) {
@@ -208,7 +207,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             // One credential is pinned under this lock; whatever the kid, it is the only one that can fit.
             IdCred::Kid(_) => (None, record.credential.clone().ok_or(EdhocError::UnknownCredential)?),
-            IdCred::Kccs(_) => return Err(Refusal::Failed(EdhocError::UnsupportedCredential)),
+            _ => return Err(Refusal::Failed(EdhocError::UnsupportedCredential)),
         };
         let dh = match &identity {
             Some(named) => named.dh,
@@ -292,8 +291,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let mut record = ContextRecord {
             id: 0,
             lock: id,
-            algorithm: Algorithm::AesCcm16_64_128.number().into(),
-            secret: Zeroizing::new(keys.secret.to_vec()),
+            algorithm: keys.aead().into(),
+            secret: Zeroizing::new(keys.secret().to_vec()),
             salt: keys.salt.to_vec(),
             own_id: keys.sender_id.as_bytes().to_vec(),
             peer_id: keys.recipient_id.as_bytes().to_vec(),

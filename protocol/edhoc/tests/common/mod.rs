@@ -1,10 +1,11 @@
 //! Vectors of other implementations, read and replayed through the public interface.
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test binary uses its part
 
-use cardea_credentials::{Agreement, PublicKey, SoftAgreement, decode_ccs};
+use cardea_credentials::okp::{self, Ed25519Signer, OkpKey, SoftEd25519, SoftX25519, X25519Agreement};
+use cardea_credentials::{Agreement, Signer, SoftAgreement, SoftSigner, decode_ccs};
 use cardea_edhoc::{
-    ConnId, Ead, Eads, EphemeralKey, Error, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE, Method, Peer,
-    Responder, ResponderConfig, Suite,
+    AuthKey, ConnId, Ead, Eads, EphemeralKey, Error, IdCred, Initiator, InitiatorConfig, MAX_MESSAGE, Method,
+    Peer, PeerKey, Responder, ResponderConfig, Suite, X5chain,
 };
 use serde_json::Value;
 
@@ -18,31 +19,91 @@ pub fn bytes(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
 }
 
+/// A private key of any kind.
+pub enum Key {
+    Agreement(SoftAgreement),
+    Signer(SoftSigner),
+    X25519(SoftX25519),
+    Ed25519(SoftEd25519),
+}
+
+impl Key {
+    pub fn auth(&self) -> AuthKey<'_> {
+        match self {
+            Self::Agreement(key) => AuthKey::Agreement(key),
+            Self::Signer(key) => AuthKey::Signer(key),
+            Self::X25519(key) => AuthKey::X25519(key),
+            Self::Ed25519(key) => AuthKey::Ed25519(key),
+        }
+    }
+
+    pub fn public(&self) -> PeerKey {
+        match self {
+            Self::Agreement(key) => PeerKey::P256(key.public()),
+            Self::Signer(key) => PeerKey::P256(key.public()),
+            Self::X25519(key) => PeerKey::X25519(key.public()),
+            Self::Ed25519(key) => PeerKey::Ed25519(key.public()),
+        }
+    }
+}
+
 pub struct Party {
-    pub key: SoftAgreement,
+    pub key: Key,
     pub cred: Vec<u8>,
-    pub kid: Vec<u8>,
+    /// ID_CRED_x, the whole map.
+    id: Vec<u8>,
 }
 
 impl Party {
     fn load(value: &Value) -> Self {
-        let key = SoftAgreement::from_bytes(&bytes(&value["sk"]).try_into().unwrap()).unwrap();
-        assert_eq!(key.public().x().to_vec(), bytes(&value["public_key_x"]));
-        let id_cred = bytes(&value["id_cred"]);
-        let mut reader = cardea_credentials::cbor::Reader::new(&id_cred);
-        assert_eq!((reader.map(), reader.int()), (Ok(1), Ok(4)));
+        let sk = bytes(&value["sk"]).try_into().unwrap();
+        let signs = value["auth"] == "signature";
         let cred = bytes(&value["cred"]);
-        let read = decode_ccs(&cred).unwrap();
-        assert_eq!(read.cose_key.key.x(), key.public().x());
-        assert!(read.cose_key.x_only || read.cose_key.key == key.public());
-        Self { key, kid: reader.bytes().unwrap().to_vec(), cred }
+        let by_key = value["credential_type"] == "kid_ccs";
+        let key = match (value["type"].as_str().unwrap(), signs) {
+            ("P-256", false) => Key::Agreement(SoftAgreement::from_bytes(&sk).unwrap()),
+            ("P-256", true) => Key::Signer(SoftSigner::from_bytes(&sk).unwrap()),
+            ("X25519", false) => Key::X25519(SoftX25519::from_bytes(&sk)),
+            ("Ed25519", true) => Key::Ed25519(SoftEd25519::from_bytes(&sk)),
+            other => panic!("{other:?}"),
+        };
+        // The credential is read as the product reads it, and holds this key.
+        match key.public() {
+            PeerKey::P256(public) => {
+                assert_eq!(public.x().to_vec(), bytes(&value["public_key_x"]));
+                if by_key {
+                    let read = decode_ccs(&cred).unwrap();
+                    assert_eq!(read.cose_key.key.x(), public.x());
+                    assert!(read.cose_key.x_only || read.cose_key.key == public);
+                }
+            }
+            PeerKey::X25519(public) if by_key => {
+                assert_eq!(okp::decode_ccs(&cred).unwrap().key, OkpKey::X25519(public));
+            }
+            PeerKey::Ed25519(public) if by_key => {
+                assert_eq!(okp::decode_ccs(&cred).unwrap().key, OkpKey::Ed25519(public));
+            }
+            _ => {}
+        }
+        Self { key, cred, id: bytes(&value["id_cred"]) }
     }
 
+    /// ID_CRED_x as a sender states it.
     pub fn id_cred(&self) -> IdCred<'_> {
-        IdCred::Kid(&self.kid)
+        let mut reader = cardea_credentials::cbor::Reader::new(&self.id);
+        assert_eq!(reader.map(), Ok(1));
+        match reader.int().unwrap() {
+            4 => IdCred::Kid(reader.bytes().unwrap()),
+            34 => {
+                assert_eq!((reader.array(), reader.int()), (Ok(2), Ok(-15)));
+                IdCred::X5t(reader.bytes().unwrap())
+            }
+            33 => IdCred::X5chain(X5chain::new(reader.rest()).unwrap()),
+            other => panic!("{other}"),
+        }
     }
 
-    pub fn public(&self) -> PublicKey {
+    pub fn public(&self) -> PeerKey {
         self.key.public()
     }
 }
@@ -54,13 +115,12 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// The transcripts of suite 2, method 3 with credentials by `kid`.
+    /// Every transcript there is.
     pub fn all() -> Vec<Self> {
         let all: Value = serde_json::from_str(TRANSCRIPTS).unwrap();
         ["transcripts_libedhoc", "transcripts_pyca"]
             .iter()
             .flat_map(|list| all[list].as_array().unwrap())
-            .filter(|t| t["suite"] == 2 && t["method"] == 3 && t["initiator"]["credential_type"] == "kid_ccs")
             .map(|value| Self {
                 value: value.clone(),
                 initiator: Party::load(&value["initiator"]),
@@ -94,6 +154,18 @@ impl Transcript {
         self.value[format!("ead_{number}")].as_array().unwrap().iter().map(read).collect()
     }
 
+    pub fn suite(&self) -> Suite {
+        Suite::from_number(self.value["suite"].as_i64().unwrap()).unwrap()
+    }
+
+    pub fn method(&self) -> Method {
+        Method::from_number(self.value["method"].as_i64().unwrap()).unwrap()
+    }
+
+    pub fn ephemeral(&self, name: &str) -> EphemeralKey {
+        EphemeralKey::from_bytes(self.suite(), &self.bytes(name).try_into().unwrap()).unwrap()
+    }
+
     pub fn new_initiator(&self) -> Initiator {
         let suites = self.bytes("suites_i_cbor");
         let refused: Vec<i8> = match suites.as_slice() {
@@ -103,26 +175,23 @@ impl Transcript {
         };
         Initiator::new(
             InitiatorConfig {
-                suite: Suite::S2,
+                suite: self.suite(),
                 refused_suites: refused.leak(),
-                method: Method::StaticDh,
+                method: self.method(),
                 c_i: ConnId::new(&self.bytes("c_i")).unwrap(),
                 known_eads: KNOWN_EADS,
             },
-            EphemeralKey::from_bytes(&self.bytes("x").try_into().unwrap()).unwrap(),
+            self.ephemeral("x"),
         )
     }
 
     pub fn new_responder(&self) -> Responder {
-        Responder::new(
-            ResponderConfig {
-                suites: &[Suite::S2],
-                methods: &[Method::StaticDh],
-                c_r: ConnId::new(&self.bytes("c_r")).unwrap(),
-                known_eads: KNOWN_EADS,
-            },
-            EphemeralKey::from_bytes(&self.bytes("y").try_into().unwrap()).unwrap(),
-        )
+        Responder::new(ResponderConfig {
+            suites: vec![self.suite()].leak(),
+            methods: vec![self.method()].leak(),
+            c_r: ConnId::new(&self.bytes("c_r")).unwrap(),
+            known_eads: KNOWN_EADS,
+        })
     }
 
     /// An Initiator that has sent message_1.
@@ -143,7 +212,14 @@ impl Transcript {
         same_eads(&read.eads, &self.eads(1));
         let Party { key, cred, .. } = &self.responder;
         let len = with_eads(&self.eads(2), |eads| {
-            responder.message_2(&self.responder.id_cred(), cred, key, eads, &mut out)
+            responder.message_2(
+                self.ephemeral("y"),
+                &self.responder.id_cred(),
+                cred,
+                &key.auth(),
+                eads,
+                &mut out,
+            )
         })
         .unwrap();
         assert_eq!(hex::encode(&out[..len]), hex::encode(self.message(2)), "{}", self.name());
@@ -155,7 +231,7 @@ impl Transcript {
         let mut plaintext = [0; MAX_MESSAGE];
         let peer = initiator.parse_message_2(message, &mut plaintext)?;
         let known = known(&peer, &self.responder)?;
-        initiator.verify_message_2(&peer, &known.cred, &known.public())
+        initiator.verify_message_2(&peer, &known.cred, known.public())
     }
 
     /// An Initiator that has sent message_3.
@@ -165,7 +241,7 @@ impl Transcript {
         let mut out = [0; MAX_MESSAGE];
         let Party { key, cred, .. } = &self.initiator;
         let len = with_eads(&self.eads(3), |eads| {
-            initiator.message_3(&self.initiator.id_cred(), cred, key, eads, &mut out)
+            initiator.message_3(&self.initiator.id_cred(), cred, &key.auth(), eads, &mut out)
         })
         .unwrap();
         assert_eq!(hex::encode(&out[..len]), hex::encode(self.message(3)), "{}", self.name());
@@ -177,7 +253,7 @@ impl Transcript {
         let mut plaintext = [0; MAX_MESSAGE];
         let peer = responder.parse_message_3(message, &mut plaintext)?;
         let known = known(&peer, &self.initiator)?;
-        responder.verify_message_3(&peer, &known.cred, &known.public())
+        responder.verify_message_3(&peer, &known.cred, known.public())
     }
 }
 
