@@ -14,9 +14,12 @@ extern crate std;
 pub mod cbor;
 mod ccs;
 mod cwt;
+mod grant;
 mod key;
 mod owner_code;
+mod scope;
 mod sign1;
+mod signed;
 mod signer;
 mod site;
 
@@ -25,12 +28,18 @@ pub use cwt::{
     CLAIM_PLATFORM_SIGNING, CLAIM_PLATFORM_VERSION, LOCK_CWT_LEN, LockIdentity, MAX_PLATFORM_CWT_LEN,
     PlatformIdentity, issue_lock_identity, issue_platform, verify_lock_identity, verify_platform,
 };
+pub use grant::{
+    AAD_DELEGATED_GRANT, AAD_GRANT, CLAIM_DELEGATE, Grant, MAX_DELEGABLE_GRANT_LEN, MAX_GRANT_CHAIN,
+    MAX_GRANT_LEN, Permit, Terms, delegate_grant, issue_grant, narrow, verify_delegated_grant, verify_grant,
+};
 pub use key::{CoseKey, PublicKey, YForm};
 pub use owner_code::{
     ACTIVATION_MAC_LEN, EAD_ACTIVATION_3, EAD_ACTIVATION_4, OwnerCode, RevealedCode, activation_mac,
     verify_activation_mac,
 };
+pub use scope::{Moment, Scope, Weekly};
 pub use sign1::{MAX_SIG_STRUCTURE, Sign1};
+pub use signed::Thumbprint;
 pub use signer::{Agreement, SharedSecret, Signer, SoftAgreement, SoftSigner, verify};
 pub use site::{
     AAD_ACTIVATION_STATUS, Activation, ActivationStatus, MAX_ACTIVATION_STATUS_LEN, MAX_AUDIENCE,
@@ -78,6 +87,30 @@ pub enum Error {
     /// A platform certified by another root than the pinned one.
     #[error("certified by another root")]
     UntrustedRoot,
+    /// A delegated grant that says more than the one above it.
+    #[error("grant exceeds the one it rests on")]
+    Widens,
+    /// A grant for another key than the one that was proved.
+    #[error("grant for another holder")]
+    WrongHolder,
+    /// A grant that does not include the right that is needed.
+    #[error("right not granted")]
+    OutOfScope,
+    /// A grant whose time has not surely begun.
+    #[error("not valid yet")]
+    NotYetValid,
+    /// A grant or membership whose time is perhaps over.
+    #[error("expired")]
+    Expired,
+    /// A grant that holds at other hours.
+    #[error("outside the hours of the grant")]
+    OutsideHours,
+    /// A key that a revocation list names.
+    #[error("revoked")]
+    Revoked,
+    /// The caller does not know the time well enough to decide.
+    #[error("time not known")]
+    TimeUnknown,
     /// The activation MAC does not fit the owner code.
     #[error("wrong owner code")]
     WrongCode,
