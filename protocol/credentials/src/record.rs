@@ -10,9 +10,9 @@ pub const AAD_ACTIVATION_RECORD: &str = "cardea/activation-record";
 /// First item of the external_aad of a release record; the lock's thumbprint is the second.
 pub const AAD_RELEASE_RECORD: &str = "cardea/release-record";
 /// The greatest length of an activation record.
-pub const MAX_ACTIVATION_RECORD_LEN: usize = 187;
+pub const MAX_ACTIVATION_RECORD_LEN: usize = 186;
 /// The greatest length of a release record.
-pub const MAX_RELEASE_RECORD_LEN: usize = 200;
+pub const MAX_RELEASE_RECORD_LEN: usize = 198;
 
 const LOCK: i64 = 1;
 const ROOT: i64 = 2;

@@ -13,7 +13,7 @@ pub const AAD_VERB: &str = "cardea/verb";
 /// The longest verb.
 pub const MAX_VERB: usize = 32;
 /// The greatest length of a signed verb.
-pub const MAX_VERB_LEN: usize = 168;
+pub const MAX_VERB_LEN: usize = 169;
 /// How far ahead `not_after` may be, in seconds.
 pub const MAX_VERB_AHEAD_S: u32 = 600;
 /// How many verbs a gateway takes within that time.
