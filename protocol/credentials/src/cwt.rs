@@ -117,7 +117,7 @@ pub fn verify_platform(cwt: &[u8], pinned_root: Option<&PublicKey>) -> Result<Pl
     }
 }
 
-fn write_cnf(writer: &mut Writer<'_>, key: &PublicKey) -> Result<(), Error> {
+pub(crate) fn write_cnf(writer: &mut Writer<'_>, key: &PublicKey) -> Result<(), Error> {
     writer.int(CNF)?.map(1)?.int(CNF_COSE_KEY)?;
     CoseKey::write(key, None, YForm::Sign, writer)
 }
@@ -133,6 +133,6 @@ fn signed_by_named_key(cwt: &[u8]) -> Result<(Sign1<'_>, PublicKey), Error> {
 }
 
 /// A certified key has a thumbprint, so it needs its y.
-const fn full_key(cose_key: &CoseKey<'_>) -> Result<PublicKey, Error> {
+pub(crate) const fn full_key(cose_key: &CoseKey<'_>) -> Result<PublicKey, Error> {
     if cose_key.x_only { Err(Error::InvalidKey) } else { Ok(cose_key.key) }
 }

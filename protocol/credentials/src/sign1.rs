@@ -75,10 +75,24 @@ impl<'a> Sign1<'a> {
     /// # Errors
     /// [`Error::BadSignature`]; [`Error::TooLong`] beyond [`MAX_SIG_STRUCTURE`].
     pub fn verify(&self, key: &PublicKey, external_aad: &[u8]) -> Result<&'a [u8], Error> {
-        let mut buffer = [0; MAX_SIG_STRUCTURE];
-        let message = sig_structure(self.protected, external_aad, self.payload, &mut buffer)?;
+        self.verify_in(&mut [0; MAX_SIG_STRUCTURE], key, external_aad)
+    }
+
+    /// As [`Self::verify`], with room for a `Sig_structure` of the caller's size.
+    pub(crate) fn verify_in(
+        &self,
+        scratch: &mut [u8],
+        key: &PublicKey,
+        external_aad: &[u8],
+    ) -> Result<&'a [u8], Error> {
+        let message = sig_structure(self.protected, external_aad, self.payload, scratch)?;
         signer::verify(key, message, &self.signature)?;
         Ok(self.payload)
+    }
+
+    /// The payload before any verification: for cheap checks that can only refuse.
+    pub(crate) const fn unverified_payload(&self) -> &'a [u8] {
+        self.payload
     }
 
     /// Signs `payload` and writes an untagged COSE_Sign1. With `kid`, the signer's name stands in the protected
@@ -93,14 +107,25 @@ impl<'a> Sign1<'a> {
         payload: &[u8],
         out: &mut [u8],
     ) -> Result<usize, Error> {
+        Self::encode_in(&mut [0; MAX_SIG_STRUCTURE], signer, kid, external_aad, payload, out)
+    }
+
+    /// As [`Self::encode`], with room for a `Sig_structure` of the caller's size.
+    pub(crate) fn encode_in(
+        scratch: &mut [u8],
+        signer: &dyn Signer,
+        kid: Option<&[u8]>,
+        external_aad: &[u8],
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
         let mut header = [0; 80];
         let mut protected = Writer::new(&mut header);
         protected.map(1 + usize::from(kid.is_some()))?.int(ALG)?.int(ES256)?;
         if let Some(kid) = kid {
             protected.int(KID)?.bytes(kid)?;
         }
-        let mut buffer = [0; MAX_SIG_STRUCTURE];
-        let message = sig_structure(protected.as_slice(), external_aad, payload, &mut buffer)?;
+        let message = sig_structure(protected.as_slice(), external_aad, payload, scratch)?;
         let signature = signer.sign(message)?;
         let mut writer = Writer::new(out);
         writer.array(4)?.bytes(protected.as_slice())?.map(0)?.bytes(payload)?.bytes(&signature)?;
@@ -112,7 +137,7 @@ fn sig_structure<'b>(
     protected: &[u8],
     external_aad: &[u8],
     payload: &[u8],
-    buffer: &'b mut [u8; MAX_SIG_STRUCTURE],
+    buffer: &'b mut [u8],
 ) -> Result<&'b [u8], Error> {
     let mut writer = Writer::new(buffer);
     writer

@@ -4,6 +4,7 @@
 use crate::cbor::{Reader, Writer};
 use crate::key::once;
 use crate::sign1::Sign1;
+use crate::signed::Bound;
 use crate::{Error, PublicKey, Signer};
 
 /// First item of the external_aad of an activation status; the audience is the second.
@@ -64,8 +65,8 @@ impl ActivationStatus {
         let mut payload = Writer::new(&mut buffer);
         payload.map(4)?.int(THUMBPRINT)?.bytes(&self.lock)?.int(NONCE)?.bytes(&self.nonce)?;
         payload.int(OUTCOME)?.int(self.outcome as i64)?.int(AT)?.int(i64::from(self.at))?;
-        let mut aad = [0; AAD_LEN];
-        Sign1::encode(platform, None, external_aad(audience, &mut aad)?, payload.as_slice(), out)
+        let aad = Bound::to_name(AAD_ACTIVATION_STATUS, audience)?;
+        Sign1::encode(platform, None, aad.as_slice(), payload.as_slice(), out)
     }
 
     /// Verifies with the platform's signing key, which the gateway pinned when it was enrolled.
@@ -73,9 +74,8 @@ impl ActivationStatus {
     /// # Errors
     /// [`Error::BadSignature`], also for another audience or type of message; the decoders' errors.
     pub fn verify(message: &[u8], audience: &str, platform: &PublicKey) -> Result<Self, Error> {
-        let mut aad = [0; AAD_LEN];
-        let aad = external_aad(audience, &mut aad)?;
-        let mut payload = Reader::new(Sign1::decode(message)?.verify(platform, aad)?);
+        let aad = Bound::to_name(AAD_ACTIVATION_STATUS, audience)?;
+        let mut payload = Reader::new(Sign1::decode(message)?.verify(platform, aad.as_slice())?);
         let (mut lock, mut nonce, mut outcome, mut at) = (None, None, None, None);
         for _ in 0..payload.map()? {
             match payload.int()? {
@@ -100,17 +100,4 @@ impl ActivationStatus {
             _ => Err(Error::Malformed),
         }
     }
-}
-
-const AAD_LEN: usize = 1 + 2 + AAD_ACTIVATION_STATUS.len() + 2 + MAX_AUDIENCE;
-
-/// `[AAD_ACTIVATION_STATUS, audience]`
-fn external_aad<'b>(audience: &str, buffer: &'b mut [u8; AAD_LEN]) -> Result<&'b [u8], Error> {
-    if audience.len() > MAX_AUDIENCE {
-        return Err(Error::TooLong);
-    }
-    let mut writer = Writer::new(buffer);
-    writer.array(2)?.text(AAD_ACTIVATION_STATUS)?.text(audience)?;
-    let len = writer.len();
-    buffer.get(..len).ok_or(Error::TooLong)
 }
