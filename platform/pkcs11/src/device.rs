@@ -86,7 +86,10 @@ impl PlatformKeys {
         let expected = peer.agree(&named.dh).map_err(|_| mismatch(&labels.agreement, ""))?;
         // Both are fresh and end here; how long comparing takes helps nobody.
         if self.agree(&peer.public())?.as_bytes() != expected.as_bytes() {
-            return Err(mismatch(&labels.agreement, ", or the token's CKD_NULL is not the plain x coordinate"));
+            return Err(mismatch(
+                &labels.agreement,
+                ", or the token's CKD_NULL is not the plain x coordinate",
+            ));
         }
         Ok(())
     }

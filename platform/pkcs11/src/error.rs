@@ -18,7 +18,9 @@ pub enum Error {
         why: String,
     },
     /// The module shows no token of this label.
-    #[error("no token with {wanted} is present (the module shows: {found}); plug it in, or correct its label")]
+    #[error(
+        "no token with {wanted} is present (the module shows: {found}); plug it in, or correct its label"
+    )]
     TokenAbsent {
         /// Label and serial number.
         wanted: String,
@@ -41,7 +43,9 @@ pub enum Error {
         marker: PathBuf,
     },
     /// The PIN is locked.
-    #[error("the token's PIN is locked after too many wrong attempts; unlock it with its SO PIN (`pkcs11-tool --init-pin`)")]
+    #[error(
+        "the token's PIN is locked after too many wrong attempts; unlock it with its SO PIN (`pkcs11-tool --init-pin`)"
+    )]
     PinLocked,
     /// One more wrong PIN would lock the token, and this program will not be the one.
     #[error(
@@ -50,7 +54,9 @@ pub enum Error {
     )]
     PinLastTry,
     /// A key that `platform.cwt` needs is not in the token.
-    #[error("token `{token}` holds no private key labelled `{label}`; it is another token, or the key was deleted")]
+    #[error(
+        "token `{token}` holds no private key labelled `{label}`; it is another token, or the key was deleted"
+    )]
     KeyMissing {
         /// Its label.
         label: String,
@@ -58,13 +64,19 @@ pub enum Error {
         token: String,
     },
     /// Two keys have one label.
-    #[error("the token holds more than one private key labelled `{0}`; rename or delete the one that is not ours")]
+    #[error(
+        "the token holds more than one private key labelled `{0}`; rename or delete the one that is not ours"
+    )]
     KeyAmbiguous(String),
     /// A new key would have the label of an old one.
-    #[error("the token already holds a key labelled `{0}`; choose another key_prefix, or delete what is no longer needed")]
+    #[error(
+        "the token already holds a key labelled `{0}`; choose another key_prefix, or delete what is no longer needed"
+    )]
     KeyExists(String),
     /// The key could be, or once could have been, copied out of the token; or it is of no use here.
-    #[error("key `{label}`: {why}; it is not used. Make keys that never left a token: `cardea-platform init` does")]
+    #[error(
+        "key `{label}`: {why}; it is not used. Make keys that never left a token: `cardea-platform init` does"
+    )]
     KeyPolicy {
         /// Its label.
         label: String,

@@ -151,7 +151,10 @@ impl Token {
         };
         let rules = [
             (is(AttributeType::Extractable) == Some(false), "it can be copied out (CKA_EXTRACTABLE)"),
-            (is(AttributeType::Sensitive) == Some(true), "it can be read in the clear (CKA_SENSITIVE is false)"),
+            (
+                is(AttributeType::Sensitive) == Some(true),
+                "it can be read in the clear (CKA_SENSITIVE is false)",
+            ),
             (
                 is(AttributeType::NeverExtractable) == Some(true),
                 "it was imported or could once be copied out (CKA_NEVER_EXTRACTABLE is false)",
@@ -178,9 +181,7 @@ impl Token {
             .session
             .sign(&Mechanism::Ecdsa, key, digest)
             .map_err(|e| unsupported("sign with CKM_ECDSA", e))?;
-        signature
-            .try_into()
-            .map_err(|_| Error::Token("a signature that is not 64 bytes long".into()))
+        signature.try_into().map_err(|_| Error::Token("a signature that is not 64 bytes long".into()))
     }
 
     /// `CKM_ECDH1_DERIVE` with `CKD_NULL`: the x coordinate. The derived object lives as long as this call.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cardea_credentials::{Agreement as _, Signer as _, SoftAgreement, verify, verify_platform};
+use cardea_credentials::{Agreement as _, SoftAgreement, verify, verify_platform};
 use cardea_pkcs11::{Error, TokenKeys, TokenSettings};
 use cardea_sdk::{Ask, Bolt, KeyStore, Outcome};
 use common::{World, listening};
@@ -197,8 +197,7 @@ fn the_owner_root_can_live_in_another_token() {
 fn an_init_that_fails_leaves_no_keys_behind() {
     alone("an_init_that_fails_leaves_no_keys_behind", |dir| {
         let doors = token(dir, "doors", PIN);
-        let made =
-            pkcs11_tool(&["--keypairgen", "--key-type", "EC:secp256r1", "--label", PRIVATE_KEYS[2]]);
+        let made = pkcs11_tool(&["--keypairgen", "--key-type", "EC:secp256r1", "--label", PRIVATE_KEYS[2]]);
         assert!(made.status.success(), "{}", text(&made));
         let state = dir.join("state");
         let error = TokenKeys::init(&state, &doors, None).unwrap_err();
@@ -216,7 +215,10 @@ fn a_wrong_pin_is_tried_once_even_across_restarts() {
         let path = pin_file(dir, "doors", "wrong");
         let error = refusal(&state, None);
         assert!(matches!(error, Error::PinWrong { .. }), "{error}");
-        assert!(error.to_string().contains("pin-refused") && !error.to_string().contains("wrong\n"), "{error}");
+        assert!(
+            error.to_string().contains("pin-refused") && !error.to_string().contains("wrong\n"),
+            "{error}"
+        );
         // Even the right PIN is not sent now: only the refusal itself is asked, and no token.
         fs::write(&path, PIN).unwrap();
         let marker = state.join("pin-refused");
@@ -278,7 +280,13 @@ fn a_key_that_was_outside_is_refused_as_is_one_that_is_not_certified() {
 
         // Another key of that label, as good as ours.
         let made = pkcs11_tool(&[
-            "--keypairgen", "--key-type", "EC:secp256r1", "--usage-sign", "--sensitive", "--label", label,
+            "--keypairgen",
+            "--key-type",
+            "EC:secp256r1",
+            "--usage-sign",
+            "--sensitive",
+            "--label",
+            label,
         ]);
         assert!(made.status.success(), "{}", text(&made));
         let error = refusal(&state, None);
@@ -296,7 +304,14 @@ fn a_key_that_was_outside_is_refused_as_is_one_that_is_not_certified() {
         assert!(made.status.success(), "{}", text(&made));
         let outside = outside.to_str().unwrap();
         let wrote = pkcs11_tool(&[
-            "--write-object", outside, "--type", "privkey", "--usage-sign", "--sensitive", "--label", label,
+            "--write-object",
+            outside,
+            "--type",
+            "privkey",
+            "--usage-sign",
+            "--sensitive",
+            "--label",
+            label,
         ]);
         assert!(wrote.status.success(), "{}", text(&wrote));
         let error = refusal(&state, None);

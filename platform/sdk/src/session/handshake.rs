@@ -407,9 +407,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
             at: u32::try_from(now.unix / 1000).unwrap_or(u32::MAX),
         };
         let mut body = [0; MAX_ACTIVATION_STATUS_LEN];
-        let length = status
-            .sign(gateway, self.keys.signer(), &mut body)
-            .map_err(|_| Error::KeyUnavailable)?;
+        let length =
+            status.sign(gateway, self.keys.signer(), &mut body).map_err(|_| Error::KeyUnavailable)?;
         let not_after = now.unix.saturating_add(self.config.sleepy_downlink_ms);
         let body = body.get(..length).unwrap_or_default().to_vec();
         self.send_down(gateway, id, Kind::Site, Class::Interactive, &body, not_after).map(drop)
