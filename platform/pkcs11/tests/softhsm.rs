@@ -16,7 +16,7 @@ use std::{
 
 use cardea_credentials::{Agreement as _, SoftAgreement, verify, verify_platform};
 use cardea_pkcs11::{Error, TokenKeys, TokenSettings};
-use cardea_sdk::{Ask, Bolt, KeyStore, Outcome};
+use cardea_sdk::{Ask, Bolt, KeyStore, Outcome, Stage};
 use common::{World, listening};
 use cryptoki::{
     context::Pkcs11,
@@ -145,7 +145,9 @@ fn a_platform_whose_keys_are_in_a_token_activates_and_unlocks_a_lock() {
 #[test]
 fn private_keys_can_be_neither_read_nor_made_readable() {
     alone("private_keys_can_be_neither_read_nor_made_readable", |dir| {
-        platform(dir);
+        let (state, _) = platform(dir);
+        let store = TokenKeys::open(&state, None).unwrap();
+        store.agreement().agree(&store.signer().public()).unwrap();
         let listed = text(&pkcs11_tool(&["--list-objects", "--type", "privkey"]));
         let told = "Access:     sensitive, always sensitive, never extractable, local";
         assert_eq!(listed.matches(told).count(), PRIVATE_KEYS.len(), "{listed}");
@@ -173,7 +175,8 @@ fn private_keys_can_be_neither_read_nor_made_readable() {
         let (_, key) = session.generate_key_pair(&Mechanism::EccKeyPairGen, &p256, &open).unwrap();
         assert_eq!(session.get_attributes(key, &[AttributeType::Value]).unwrap().len(), 1);
         let secrets = session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY)]).unwrap();
-        assert_eq!(secrets.len(), 0, "no shared secret stays behind");
+        assert_eq!(secrets.len(), 0, "no shared secret stays behind in the session that is still open");
+        drop(store);
     });
 }
 
@@ -363,11 +366,21 @@ fn without_its_token_a_platform_commands_its_locks_and_only_new_handshakes_wait(
         let keys = TokenKeys::open(&state, None).unwrap();
         let mut old = world(&keys);
         old.activate();
+        // This one has message_2 when the token goes: its message_3 cannot be answered by a signed status.
+        let mut half = world(&keys);
+        half.enroll(&common::CODE);
+        half.boot();
+        half.run_until_downs(1);
         let (tokens, away) = (dir.join("tokens"), dir.join("away"));
         fs::rename(&tokens, &away).unwrap();
         Pkcs11::new(MODULE).unwrap().finalize().unwrap();
         assert!(!works(&keys));
         assert!(unlocks(&mut old), "session keys are in the state, not in the token");
+
+        half.run();
+        assert_eq!(half.agent().owner(), None);
+        let stage = half.core.as_ref().unwrap().summaries().remove(0).stage;
+        assert_eq!(stage, Stage::Enrolled, "neither side believes in half an activation");
 
         let mut new = world(&keys);
         new.enroll(&common::CODE);
@@ -378,6 +391,8 @@ fn without_its_token_a_platform_commands_its_locks_and_only_new_handshakes_wait(
 
         fs::rename(&away, &tokens).unwrap();
         wait_for("the token is found again", || works(&keys));
+        half.live(600_000);
+        assert!(unlocks(&mut half));
         new.live(600_000);
         assert_eq!(new.agent().owner(), Some(keys.root().thumbprint()), "the lock tried again by itself");
         assert!(unlocks(&mut new));
