@@ -30,6 +30,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The holder of the platform's keys refused or is gone; what needed them was let go, not the platform.
+    #[error("the platform's keys do not answer; the key store's own log line says why")]
+    KeyUnavailable,
     /// Key material, an owner code or a credential was refused by the cryptography.
     #[error("cryptography: {0}")]
     Crypto(&'static str),

@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -13,11 +12,18 @@ use cardea_credentials::{
 };
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{
+    Error,
+    key_dir::{self, CERTIFICATE},
+};
 
 /// The keys a running platform needs: its Diffie-Hellman key, its signing key, and the owner root's certificate
-/// over both. The owner root itself is not among them; it may stay in a safe. PKCS#11 fits behind the same two
-/// traits of `cardea-credentials`.
+/// over both. The owner root itself is not among them; it may stay in a safe.
+///
+/// Nothing here asks for a private key, and each key does one thing: a token that only signs can hold one of them and
+/// a token that only agrees the other (`cardea-pkcs11` is such a store). Both may fail at any time with
+/// `KeyUnavailable`; the handshake that needed them is then let go and the lock starts another. They are called on the
+/// platform's only thread, so a store bounds how long it waits.
 pub trait KeyStore: Send {
     /// The static Diffie-Hellman key of EDHOC method 3.
     fn agreement(&self) -> &dyn Agreement;
@@ -27,6 +33,24 @@ pub trait KeyStore: Send {
     fn certificate(&self) -> &[u8];
     /// The owner root's public key.
     fn root(&self) -> PublicKey;
+}
+
+impl<K: KeyStore + ?Sized> KeyStore for Box<K> {
+    fn agreement(&self) -> &dyn Agreement {
+        (**self).agreement()
+    }
+
+    fn signer(&self) -> &dyn Signer {
+        (**self).signer()
+    }
+
+    fn certificate(&self) -> &[u8] {
+        (**self).certificate()
+    }
+
+    fn root(&self) -> PublicKey {
+        (**self).root()
+    }
 }
 
 /// Random numbers of the operating system.
@@ -39,10 +63,9 @@ impl Random for OsRandom {
     }
 }
 
-const ROOT: &str = "owner-root.key";
-const AGREEMENT: &str = "platform-dh.key";
-const SIGNING: &str = "platform-sign.key";
-const CERTIFICATE: &str = "platform.cwt";
+pub(crate) const ROOT: &str = "owner-root.key";
+pub(crate) const AGREEMENT: &str = "platform-dh.key";
+pub(crate) const SIGNING: &str = "platform-sign.key";
 
 /// Keys in files of mode 0600 (32 raw bytes each) in a directory of mode 0700.
 ///
@@ -61,15 +84,7 @@ impl FileKeys {
     /// # Errors
     /// [`Error::AlreadyInitialised`] where any of the files exists, [`Error::Io`], [`Error::Random`].
     pub fn init(dir: &Path) -> Result<Self, Error> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { path, source }
-        };
-        fs::create_dir_all(dir).map_err(io(dir))?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io(dir))?;
-        if [ROOT, AGREEMENT, SIGNING, CERTIFICATE].iter().any(|name| dir.join(name).exists()) {
-            return Err(Error::AlreadyInitialised(dir.into()));
-        }
+        key_dir::create(dir)?;
         let random = |_| Error::Random;
         let root = SoftSigner::generate(&mut OsRandom).map_err(random)?;
         let agreement = SoftAgreement::generate(&mut OsRandom).map_err(random)?;
@@ -79,11 +94,11 @@ impl FileKeys {
             .map_err(|_| Error::Crypto("the certificate could not be issued"))?;
         certificate.truncate(length);
         // The certificate comes last: a directory without it is one whose init did not finish.
-        write_private(&dir.join(ROOT), &*root.to_bytes())?;
-        write_private(&dir.join(AGREEMENT), &*agreement.to_bytes())?;
-        write_private(&dir.join(SIGNING), &*signing.to_bytes())?;
-        write_private(&dir.join(CERTIFICATE), &certificate)?;
-        fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io(dir))?;
+        key_dir::write(&dir.join(ROOT), &*root.to_bytes())?;
+        key_dir::write(&dir.join(AGREEMENT), &*agreement.to_bytes())?;
+        key_dir::write(&dir.join(SIGNING), &*signing.to_bytes())?;
+        key_dir::write(&dir.join(CERTIFICATE), &certificate)?;
+        key_dir::sync(dir)?;
         let root = root.public();
         Ok(Self { agreement, signing, certificate, root })
     }
@@ -134,16 +149,6 @@ impl KeyStore for FileKeys {
     fn root(&self) -> PublicKey {
         self.root
     }
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(|source| Error::Io { path: path.into(), source })
 }
 
 fn read_private(dir: &Path, name: &str) -> Result<(PathBuf, Zeroizing<[u8; 32]>), Error> {

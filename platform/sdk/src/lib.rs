@@ -21,7 +21,7 @@
 //! Below it lies [`session::Core`]: EDHOC responder, OSCORE both ways, replay sets, cursors, commands and
 //! routing as one state machine without sockets, clock or threads, for those who bring their own transport.
 //! [`State`] is what must survive (SQLite here, made so that a database server fits), [`KeyStore`] holds the
-//! keys (files here, made so that an HSM fits).
+//! keys (files here, a PKCS#11 token in `cardea-pkcs11`).
 //!
 //! What it does not do: it is no HTTP API, keeps no users and no grants, and trusts no gateway and no broker
 //! with anything but delivery.
@@ -29,6 +29,7 @@
 mod broker;
 mod error;
 mod event;
+pub mod key_dir;
 mod keys;
 mod mqtt;
 mod platform;

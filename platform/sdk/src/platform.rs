@@ -126,8 +126,16 @@ impl Platform {
     /// [`Error::AlreadyInitialised`], [`Error::Io`], [`Error::Random`], [`Error::State`].
     pub fn init(dir: &Path) -> Result<[u8; 32], Error> {
         let keys = FileKeys::init(dir)?;
-        SqliteState::open(&dir.join(DATABASE), false)?;
+        Self::init_state(dir)?;
         Ok(keys.root().thumbprint())
+    }
+
+    /// Makes the empty state only, beside keys that another store made.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn init_state(dir: &Path) -> Result<(), Error> {
+        SqliteState::open(&dir.join(DATABASE), false).map(drop)
     }
 
     /// Opens the platform in `dir` for this process alone.
@@ -143,7 +151,14 @@ impl Platform {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(dir: &Path, config: Config) -> Result<Self, Error> {
-        let keys = FileKeys::open(dir)?;
+        Self::open_with_keys(dir, Box::new(FileKeys::open(dir)?), config)
+    }
+
+    /// As [`Self::open_with`], with keys from another store than files.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for the keys.
+    pub fn open_with_keys(dir: &Path, keys: Box<dyn KeyStore>, config: Config) -> Result<Self, Error> {
         let guard = exclusive(dir)?;
         let marker = dir.join(RESTORED);
         let restored = marker.exists();
@@ -323,7 +338,7 @@ struct Owed {
 
 /// The thread that owns the core. SQLite blocks it for a commit, and nobody else.
 struct Worker {
-    core: Core<FileKeys, SqliteState>,
+    core: Core<Box<dyn KeyStore>, SqliteState>,
     events: broadcast::Sender<PlatformEvent>,
     /// Callers by lock and command: command ids are drawn for each lock alone.
     waiting: BTreeMap<(LockId, [u8; 4]), Caller>,

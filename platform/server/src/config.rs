@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use cardea_pkcs11::TokenSettings;
 use cardea_sdk::Broker;
 use serde::Deserialize;
 
@@ -22,6 +23,8 @@ struct File {
     dir: Option<PathBuf>,
     /// The broker.
     broker: Option<Broker>,
+    /// The token that holds the platform's keys, where they are in one.
+    pkcs11: Option<TokenSettings>,
 }
 
 /// What every command needs to know.
@@ -29,6 +32,7 @@ struct File {
 pub(crate) struct Config {
     pub(crate) dir: PathBuf,
     pub(crate) broker: Option<Broker>,
+    pub(crate) pkcs11: Option<TokenSettings>,
 }
 
 impl Config {
@@ -50,7 +54,7 @@ impl Config {
             (None, file) => file,
         };
         let dir = dir.or(read.dir).unwrap_or_else(|| DEFAULT_DIR.into());
-        Ok(Self { dir, broker })
+        Ok(Self { dir, broker, pkcs11: read.pkcs11 })
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -78,6 +82,14 @@ mod tests {
         assert_eq!(config.dir, Path::new("/srv/doors"));
         assert_eq!(config.socket(), Path::new("/srv/doors/socket"));
         assert_eq!(config.broker.unwrap().client_id, "p1");
+    }
+
+    #[test]
+    fn a_token_is_named_and_its_pin_is_not() {
+        let token = "[pkcs11]\nmodule = \"/m.so\"\ntoken_label = \"doors\"\npin_file = \"/p\"\n";
+        assert_eq!(load(token).unwrap().pkcs11.unwrap().token_label, "doors");
+        let error = format!("{:#}", load(&format!("{token}pin = \"1234\"\n")).unwrap_err());
+        assert!(error.contains("line 5") && error.contains("pin_file"), "{error}");
     }
 
     #[test]

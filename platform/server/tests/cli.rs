@@ -164,3 +164,38 @@ fn serve_answers_the_other_commands_and_survives_its_broker() {
     let output = run(dir.path(), &["locks"]);
     assert!(text(&output).contains(LOCK), "{}", text(&output));
 }
+
+#[test]
+fn keys_in_a_token_are_used_from_init_on_and_the_pin_is_never_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(path("tokens")).unwrap();
+    fs::write(path("conf"), format!("directories.tokendir = {}\n", path("tokens"))).unwrap();
+    let soft = |command: &mut Command| command.env("SOFTHSM2_CONF", path("conf")).output().unwrap();
+    for (label, pin) in [("doors", "4711-secret"), ("safe", "0815-secret")] {
+        let args = ["--init-token", "--free", "--so-pin", "so-pin", "--label", label, "--pin", pin];
+        let made = soft(Command::new("softhsm2-util").args(args));
+        assert!(made.status.success(), "{}", text(&made));
+        fs::write(path(label), pin).unwrap();
+        fs::set_permissions(path(label), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let state = dir.path().join("state");
+    let (doors, safe) = (path("doors"), path("safe"));
+    let mut args =
+        vec!["init", "--pkcs11-module", "/usr/lib/softhsm/libsofthsm2.so", "--token-label", "doors"];
+    args.extend(["--pin-file", &doors, "--root-token-label", "safe", "--root-pin-file", &safe]);
+    let made = soft(&mut program(&state, &args));
+    assert!(made.status.success(), "{}", text(&made));
+    assert!(text(&made).contains("owner root in token `safe`"), "{}", text(&made));
+    assert!(!state.join("owner-root.key").exists());
+    let listed = soft(&mut program(&state, &["locks"]));
+    assert!(listed.status.success(), "{}", text(&listed));
+
+    fs::write(path("doors"), "wrong-secret").unwrap();
+    for _ in 0..2 {
+        let refused = soft(&mut program(&state, &["locks"]));
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused).contains("the token refuses the PIN"), "{}", text(&refused));
+        assert!(!text(&refused).contains("-secret"), "{}", text(&refused));
+    }
+}

@@ -130,7 +130,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let rest = reply.get_mut(head..).unwrap_or_default();
         let ephemeral = EphemeralKey::generate(suite, &mut *self.random).map_err(|_| Error::Random)?;
         let key = AuthKey::Agreement(self.keys.agreement());
-        let length = responder.message_2(ephemeral, &id_cred, certificate, &key, &[], rest).map_err(edhoc)?;
+        let length = match responder.message_2(ephemeral, &id_cred, certificate, &key, &[], rest) {
+            Err(EdhocError::KeyUnavailable) => {
+                self.without_keys(id);
+                return Ok(());
+            }
+            other => other.map_err(edhoc)?,
+        };
         reply.truncate(head.saturating_add(length));
         self.send_edhoc(now, gateway, id, &reply)?;
         if let Some(lock) = self.locks.get_mut(&id) {
@@ -173,7 +179,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         match self.prove(id, &mut handshake.responder, message) {
             Ok(proven) => {
-                let reply = self.finish(now, gateway, id, uplink, &mut handshake, &proven)?;
+                let reply = match self.finish(now, gateway, id, uplink, &mut handshake, &proven) {
+                    Err(Error::KeyUnavailable) => {
+                        self.without_keys(id);
+                        return Ok(());
+                    }
+                    other => other?,
+                };
                 self.send_edhoc(now, gateway, id, &reply)?;
                 handshake.answered = message.to_vec();
                 handshake.reply = reply;
@@ -242,6 +254,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         Ok(Proven { identity: Some(named), code: Some(code), credential })
     }
 
+    /// The key store does not answer: the lock starts again by itself, and everything else goes on.
+    fn without_keys(&mut self, id: LockId) {
+        tracing::warn!(lock = %id, "a handshake is let go: the platform's keys do not answer");
+        self.counters.handshakes_failed += 1;
+    }
+
     /// Stores context and ownership, then gives message_4.
     fn finish(
         &mut self,
@@ -252,6 +270,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
         handshake: &mut Handshake,
         proven: &Proven,
     ) -> Result<Vec<u8>, Error> {
+        if let Some(named) = &proven.identity {
+            // First, because it can fail without anybody's fault, and nothing has changed yet.
+            self.send_status(now, gateway, id, uplink, named.identity.thumbprint(), Activation::Activated)?;
+        }
         let th_4 = handshake.responder.th_4().map_err(edhoc)?;
         let mac = proven
             .code
@@ -272,7 +294,6 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock.record.thumbprint = Some(thumbprint);
             lock.record.credential = Some(proven.credential.clone());
             self.state.put_lock(&lock.record)?;
-            self.send_status(now, gateway, id, uplink, thumbprint, Activation::Activated)?;
             if !again {
                 self.event(PlatformEvent::Activated { lock: id, gateway: gateway.into() });
             }
@@ -345,7 +366,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             Refusal::Status(why, outcome, thumbprint) => {
                 self.event(PlatformEvent::ActivationRefused { lock: id, why });
-                self.send_status(now, gateway, id, uplink, thumbprint, outcome)?;
+                match self.send_status(now, gateway, id, uplink, thumbprint, outcome) {
+                    Err(Error::KeyUnavailable) => self.without_keys(id), // the lock hears of it all the same
+                    other => other?,
+                }
                 EdhocError::Authentication
             }
             Refusal::Failed(error) => {
@@ -383,9 +407,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
             at: u32::try_from(now.unix / 1000).unwrap_or(u32::MAX),
         };
         let mut body = [0; MAX_ACTIVATION_STATUS_LEN];
-        let length = status
-            .sign(gateway, self.keys.signer(), &mut body)
-            .map_err(|_| Error::Crypto("the platform's signing key is not available"))?;
+        let length =
+            status.sign(gateway, self.keys.signer(), &mut body).map_err(|_| Error::KeyUnavailable)?;
         let not_after = now.unix.saturating_add(self.config.sleepy_downlink_ms);
         let body = body.get(..length).unwrap_or_default().to_vec();
         self.send_down(gateway, id, Kind::Site, Class::Interactive, &body, not_after).map(drop)

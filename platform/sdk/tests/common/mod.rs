@@ -13,7 +13,7 @@
 #[path = "../../../../lock/agent/tests/common/board.rs"]
 pub mod board;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::Path};
 
 use board::{Board, TestActuator, TestClock, TestNvm, TestRandom, key};
 use cardea_agent::{Agent, AgentEvent, Config as LockConfig, Output, Parts, provision};
@@ -25,7 +25,7 @@ use cardea_envelope::{
 use cardea_framing::{Datagram, Kind, LinkConfig, LockId, LockLink, uplink_id};
 use cardea_resources::Firmware;
 use cardea_sdk::{
-    Ask, FileKeys, Outcome, PlatformEvent, SqliteState,
+    Ask, FileKeys, KeyStore, Outcome, PlatformEvent, SqliteState,
     session::{Config, Core, Now},
 };
 use tempfile::TempDir;
@@ -40,6 +40,9 @@ pub fn listening() -> LockConfig {
 pub fn sleepy() -> LockConfig {
     LockConfig { heartbeat_ms: 0, ..LockConfig::class_a(Firmware::default()) }
 }
+
+/// Where a platform's keys come from, each time it starts.
+pub type OpenKeys = Box<dyn Fn(&Path) -> Box<dyn KeyStore>>;
 
 /// A down as the gateway got it.
 #[derive(Clone, Debug)]
@@ -59,7 +62,8 @@ pub struct World {
     pub identity: u8,
     boots: u64,
     pub dir: TempDir,
-    pub core: Option<Core<FileKeys, SqliteState>>,
+    open_keys: OpenKeys,
+    pub core: Option<Core<Box<dyn KeyStore>, SqliteState>>,
     pub topics: Topics,
     pub epoch: [u8; 8],
     pub seq: u64,
@@ -81,12 +85,17 @@ pub struct World {
 
 impl World {
     pub fn new(lock_config: LockConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        cardea_sdk::Platform::init(dir.path()).unwrap();
+        Self::with_keys(lock_config, dir, Box::new(|dir| Box::new(FileKeys::open(dir).unwrap())))
+    }
+
+    /// A platform in `dir` whose keys are made already, and elsewhere.
+    pub fn with_keys(lock_config: LockConfig, dir: TempDir, open_keys: OpenKeys) -> Self {
         let mut nvm = TestNvm::default();
         provision(&mut nvm, &CODE).unwrap();
         let clock = TestClock::default();
         clock.set(1_000);
-        let dir = tempfile::tempdir().unwrap();
-        cardea_sdk::Platform::init(dir.path()).unwrap();
         let lock = LockId::from_thumbprint(&key::signer(1).public().thumbprint());
         let mut world = Self {
             nvm,
@@ -99,6 +108,7 @@ impl World {
             identity: 1,
             boots: 0,
             dir,
+            open_keys,
             core: None,
             topics: Topics::new("cardea/v1", GATEWAY).unwrap(),
             epoch: [1; 8],
@@ -120,17 +130,22 @@ impl World {
     /// An activated lock whose boot event was answered.
     pub fn activated(lock_config: LockConfig) -> Self {
         let mut world = Self::new(lock_config);
-        world.enroll(&CODE);
-        world.boot();
-        world.run();
-        assert!(world.agent().owner().is_some(), "{:?} {:?}", world.told, world.events);
-        assert!(
-            world.events.iter().any(|e| matches!(e, PlatformEvent::Activated { .. })),
-            "{:?}",
-            world.events
-        );
-        world.events.clear();
+        world.activate();
         world
+    }
+
+    /// Power and owner code for a lock that has an owner afterwards.
+    pub fn activate(&mut self) {
+        self.enroll(&CODE);
+        self.boot();
+        self.run();
+        assert!(self.agent().owner().is_some(), "{:?} {:?}", self.told, self.events);
+        assert!(
+            self.events.iter().any(|e| matches!(e, PlatformEvent::Activated { .. })),
+            "{:?}",
+            self.events
+        );
+        self.events.clear();
     }
 
     pub fn enroll(&mut self, code: &OwnerCode) {
@@ -141,7 +156,7 @@ impl World {
     /// The platform's process ends and starts again on the same directory; retained messages come.
     pub fn restart(&mut self) {
         self.core = None;
-        let keys = FileKeys::open(self.dir.path()).unwrap();
+        let keys = (self.open_keys)(self.dir.path());
         let state = SqliteState::open(&self.dir.path().join("state.db"), false).unwrap();
         self.boots += 1;
         let random = Box::new(TestRandom::new(9_000 + self.boots));
@@ -201,7 +216,7 @@ impl World {
         Now { mono: unix - board::EPOCH_MS, unix }
     }
 
-    pub fn batch<T>(&mut self, act: impl FnOnce(&mut Core<FileKeys, SqliteState>, Now) -> T) -> T {
+    pub fn batch<T>(&mut self, act: impl FnOnce(&mut Core<Box<dyn KeyStore>, SqliteState>, Now) -> T) -> T {
         let now = self.now();
         let core = self.core.as_mut().unwrap();
         core.begin().unwrap();
