@@ -13,6 +13,8 @@
 
 mod abi;
 mod agent;
+#[cfg(any(test, feature = "fuzz"))]
+mod bench;
 mod board;
 mod config;
 mod event;
