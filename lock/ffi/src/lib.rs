@@ -46,6 +46,8 @@ pub extern "C" fn cardea_abi_version() -> u32 {
 
 #[cfg(feature = "firmware")]
 mod panic {
+    // SAFETY: the header asks for a function of this name that takes nothing and returns nothing.
+    #[allow(unsafe_code)]
     unsafe extern "C" {
         /// Supplied by the firmware. A fault of this library was found: bring the motor to rest and reset the chip.
         /// Must not return.
