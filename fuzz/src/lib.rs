@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("edhoc_message_2", edhoc::edhoc_message_2),
     ("edhoc_message_3", edhoc::edhoc_message_3),
     ("edhoc_message_4", edhoc::edhoc_message_4),
+    ("ffi_calls", cardea_ffi::fuzz::ffi_calls),
     ("framing_datagram", framing::framing_datagram),
     ("framing_elision", framing::framing_elision),
     ("framing_link", framing::framing_link),

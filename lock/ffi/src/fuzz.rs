@@ -1,0 +1,135 @@
+//! The driver behind the fuzz target `ffi_calls`.
+#![allow(unsafe_code)] // it stands for a C program gone wrong
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+use std::boxed::Box;
+
+use crate::bench::{Bench, Tables};
+use crate::cardea_status::*;
+use crate::*;
+
+/// Room around the agent, so that misaligned and short memory is still ours.
+#[repr(C, align(16))]
+struct Memory([u8; CARDEA_AGENT_SIZE + 64]);
+
+/// A script of calls (number, argument): any order, NULL where a bit says so, lengths from nothing to `SIZE_MAX`,
+/// callbacks that fail. Every answer must be one that fits the state the caller knows: nobody is told `OK` without
+/// an agent, and nothing panics.
+pub fn ffi_calls(data: &[u8]) {
+    let bench = Bench::default();
+    let mut tables = Tables::new(&bench);
+    let mut memory = Box::new(Memory([0; CARDEA_AGENT_SIZE + 64]));
+    let base = (&raw mut *memory).cast::<c_void>();
+    let mut live = false;
+    let mut buffer = [0u8; 2048];
+    let mut rest = data;
+    for _ in 0..96 {
+        let Some((&[call, arg], tail)) = rest.split_first_chunk() else { break };
+        rest = tail;
+        let null = arg & 0x80 != 0;
+        let length = match arg & 7 {
+            0 => 0,
+            1 => usize::MAX,
+            2 => isize::MAX as usize,
+            3 => CARDEA_FRAME_MAX + 1,
+            n => usize::from(n) * 12,
+        };
+        let agent = if null { null_mut() } else { base.cast::<cardea_agent>() };
+        let out = buffer.as_mut_ptr();
+        let out = if arg & 0x40 != 0 { null_mut() } else { out };
+        // SAFETY: `base` is initialised memory of an agent's size, `buffer` is larger than any frame or out parameter,
+        // and lengths beyond it are beyond the limits at which the library refuses to look.
+        let status = unsafe {
+            match call % 18 {
+                0 => {
+                    let offset = usize::from(arg & 3) * 4;
+                    let size = if arg & 0x20 != 0 { usize::from(arg) } else { CARDEA_AGENT_SIZE };
+                    let status = tables.boot(if null { null_mut() } else { base.byte_add(offset) }, size).0;
+                    assert!(!(live && offset == 0 && status == CARDEA_OK), "two agents in one place");
+                    if status == CARDEA_OK && offset != 0 {
+                        // Elsewhere in the same memory: over an agent that lives there it would be the firmware's fault.
+                        assert_eq!(cardea_agent_deinit(base.byte_add(offset).cast()), CARDEA_OK);
+                        live = false;
+                        base.cast::<u8>().write_bytes(0, CARDEA_AGENT_SIZE);
+                    }
+                    live |= status == CARDEA_OK && offset == 0;
+                    continue;
+                }
+                1 => {
+                    let status = cardea_agent_deinit(agent);
+                    live &= status != CARDEA_OK;
+                    continue;
+                }
+                2 => cardea_agent_link_up(agent),
+                3 => cardea_agent_link_down(agent),
+                4 => cardea_agent_touch(agent),
+                5 => cardea_agent_bolt_moved(agent),
+                6 => {
+                    let (frame, tail) = rest.split_at(usize::from(arg).min(rest.len()));
+                    rest = tail;
+                    cardea_agent_handle_frame(agent, frame.as_ptr(), frame.len())
+                }
+                7 => cardea_agent_handle_frame(
+                    agent,
+                    out,
+                    if length < 2048 { length.min(1025) } else { length },
+                ),
+                8 => {
+                    let mut sent = 0;
+                    let status = cardea_agent_poll_transmit(agent, length, out, 1024, &raw mut sent);
+                    assert!(sent <= length.min(1024));
+                    status
+                }
+                9 => cardea_agent_poll_transmit(agent, 64, out, length.min(2048), null_mut()),
+                10 => cardea_agent_poll_timeout(agent, out.cast()),
+                11 => cardea_agent_handle_timeout(agent),
+                12 => {
+                    out.cast::<usize>().as_mut().into_iter().for_each(|size| *size = length);
+                    cardea_agent_poll_event(agent, out.cast())
+                }
+                13 => cardea_agent_owner(agent, out),
+                14 => cardea_agent_time(agent, out.cast(), out.cast::<u64>().wrapping_add(1)),
+                15 => {
+                    bench.now.set(bench.now.get().wrapping_add(1 << (arg & 63)));
+                    continue;
+                }
+                16 => {
+                    bench.fault.set((!null).then_some(i32::from(arg) - 32));
+                    continue;
+                }
+                _ => {
+                    spoil(&mut tables, &bench, arg);
+                    continue;
+                }
+            }
+        };
+        assert_ne!(status, CARDEA_ERR_PANIC, "call {}", call % 18);
+        assert!(live || (status as i32) < 0, "call {} without an agent: {status:?}", call % 18);
+    }
+    // SAFETY: as above.
+    let status = unsafe { cardea_agent_deinit(base.cast()) };
+    assert_eq!(status == CARDEA_OK, live);
+    if live {
+        let place = memory.0.iter().take(cardea_agent_size());
+        assert!(place.copied().all(|byte| byte == 0), "the agent left something behind");
+    }
+}
+
+/// Tables as a confused firmware fills them, or good ones again.
+fn spoil(tables: &mut Tables, bench: &Bench, arg: u8) {
+    match arg % 12 {
+        0 => tables.storage.size = usize::from(arg),
+        1 => tables.storage.read = None,
+        2 => tables.storage.slots = u32::from(arg),
+        3 => tables.keys.dh_agree = None,
+        4 => tables.clock.millis = None,
+        5 => tables.random.size = usize::MAX,
+        6 => tables.config.size = 8,
+        7 => tables.config.link_attempts = u32::from(arg) << 4,
+        8 => tables.config.sleepy = u32::from(arg & 0x10 != 0),
+        9 => tables.config.heartbeat_ms = u32::MAX,
+        10 => tables.config.rx2_close_ms = u32::MAX,
+        _ => *tables = Tables::new(bench),
+    }
+}

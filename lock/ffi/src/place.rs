@@ -1,0 +1,169 @@
+//! Where an agent lives: in memory of the firmware, behind a seal and a busy mark.
+//!
+//! The mark stands beside the agent, not in it, and is only reached by raw pointers: a callback that calls back in
+//! finds it while the agent is borrowed, and gets an answer instead of a second reference.
+#![allow(unsafe_code)] // the agent is built in, and reached through, memory of the caller
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::slice;
+
+use ::cardea_agent::Agent;
+use zeroize::Zeroize;
+
+use crate::abi::cardea_status::{self, *};
+use crate::abi::{CARDEA_AGENT_ALIGN, CARDEA_AGENT_SIZE, cardea_agent};
+use crate::board::CBoard;
+use crate::guard::catch;
+
+pub(crate) type LockAgent = Agent<CBoard>;
+
+/// "cardea" and the version of this layout; with the address it makes the seal.
+const SEAL: u64 = 0x6361_7264_6561_0001;
+
+const IDLE: u32 = 1;
+const BUSY: u32 = 2;
+const BROKEN: u32 = 3;
+
+#[repr(C)]
+struct Place {
+    /// [`SEAL`] xor the address: a copy of an agent is none. Two agents of one lock would use sequence numbers twice.
+    seal: u64,
+    state: u32,
+    agent: MaybeUninit<LockAgent>,
+}
+
+/// What `cardea_agent_size()` says.
+pub(crate) const SIZE: usize = size_of::<Place>();
+pub(crate) const ALIGN: usize = align_of::<Place>();
+
+const _: () = assert!(SIZE <= CARDEA_AGENT_SIZE, "raise CARDEA_AGENT_SIZE, and say so in the changelog");
+const _: () = assert!(ALIGN <= CARDEA_AGENT_ALIGN);
+
+/// The place that this pointer names, if it can be one.
+fn place_at(memory: *mut c_void) -> Result<*mut Place, cardea_status> {
+    let place = memory.cast::<Place>();
+    if place.is_null() {
+        return Err(CARDEA_ERR_NULL);
+    }
+    if place.is_aligned() { Ok(place) } else { Err(CARDEA_ERR_MEMORY) }
+}
+
+fn seal_of(place: *mut Place) -> u64 {
+    SEAL ^ place.addr() as u64
+}
+
+/// Builds an agent in `memory` by `make`, which may call the firmware back.
+///
+/// # Safety
+/// `memory` is null, or points to `len` bytes that are initialised and nobody else's until the agent is shut down.
+pub(crate) unsafe fn build(
+    memory: *mut c_void,
+    len: usize,
+    make: impl FnOnce() -> Result<LockAgent, cardea_status>,
+) -> Result<*mut cardea_agent, cardea_status> {
+    let place = place_at(memory)?;
+    if len < SIZE {
+        return Err(CARDEA_ERR_MEMORY);
+    }
+    // SAFETY: `place` is aligned and as long as a `Place`. No reference to it is made: each member is reached by raw
+    // pointer, because a callback of `make` may look at seal and state meanwhile.
+    unsafe {
+        if (*place).seal == seal_of(place) {
+            return Err(if (*place).state == BUSY { CARDEA_ERR_BUSY } else { CARDEA_ERR_BOOTED });
+        }
+        (*place).seal = seal_of(place);
+        (*place).state = BUSY;
+        match catch(make).unwrap_or_else(|panicked| Err(panicked.into())) {
+            Ok(agent) => {
+                (&raw mut (*place).agent).cast::<LockAgent>().write(agent);
+                (*place).state = IDLE;
+                Ok(place.cast())
+            }
+            Err(error) => {
+                wipe(place);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Calls the agent, unless it is in a call or gone.
+///
+/// # Safety
+/// `agent` is null, or what [`build`] gave out, or memory as long as a `Place` that is initialised.
+pub(crate) unsafe fn enter(
+    agent: *mut cardea_agent,
+    call: impl FnOnce(&mut LockAgent) -> Result<cardea_status, cardea_status>,
+) -> cardea_status {
+    // SAFETY: passed on.
+    match unsafe { claim(agent) } {
+        Err(error) => error,
+        Ok(place) => {
+            // SAFETY: the seal says that there is an agent, and the busy mark that nobody else refers to it. This
+            // reference covers the agent alone; seal and state stay reachable for a call that comes back in.
+            let agent = unsafe { &mut *(&raw mut (*place).agent).cast::<LockAgent>() };
+            let result = catch(|| call(agent));
+            // SAFETY: as above; the reference has ended.
+            unsafe { (*place).state = if result.is_ok() { IDLE } else { BROKEN } };
+            result.unwrap_or_else(|panicked| Err(panicked.into())).unwrap_or_else(|error| error)
+        }
+    }
+}
+
+/// Drops the agent and erases its memory, keys and all.
+///
+/// # Safety
+/// As [`enter`].
+pub(crate) unsafe fn demolish(agent: *mut cardea_agent) -> cardea_status {
+    let broken = |place: *mut Place| {
+        // SAFETY: `claim` looks at the state only behind a seal, so this is a place.
+        unsafe { (*place).state == BROKEN }
+    };
+    // SAFETY: passed on.
+    let place = match unsafe { claim(agent) } {
+        Ok(place) => place,
+        Err(CARDEA_ERR_PANIC) => match place_at(agent.cast()) {
+            Ok(place) if broken(place) => place,
+            _ => return CARDEA_ERR_PANIC,
+        },
+        Err(error) => return error,
+    };
+    // SAFETY: sealed, not busy, and nobody refers to the agent; after this it is not referred to again, because the
+    // seal goes with it. A broken agent is still one in Rust's eyes: its members may contradict each other, not dangle.
+    let dropped = catch(|| unsafe { (&raw mut (*place).agent).cast::<LockAgent>().drop_in_place() });
+    // SAFETY: the memory is the caller's, and holds nothing that needs dropping any more.
+    unsafe { wipe(place) };
+    dropped.map_or(CARDEA_ERR_PANIC, |()| CARDEA_OK)
+}
+
+/// Marks the agent busy.
+///
+/// # Safety
+/// As [`enter`].
+unsafe fn claim(agent: *mut cardea_agent) -> Result<*mut Place, cardea_status> {
+    let place = place_at(agent.cast())?;
+    // SAFETY: aligned, and the caller's memory is as long as a `Place`. Members are reached by raw pointer.
+    unsafe {
+        if (*place).seal != seal_of(place) {
+            return Err(CARDEA_ERR_NOT_BOOTED);
+        }
+        match (*place).state {
+            IDLE => {
+                (*place).state = BUSY;
+                Ok(place)
+            }
+            BUSY => Err(CARDEA_ERR_BUSY),
+            _ => Err(CARDEA_ERR_PANIC),
+        }
+    }
+}
+
+/// Overwrites the whole place with zeros, in a way that no compiler leaves out.
+///
+/// # Safety
+/// `place` is memory of that size, and nobody refers into it.
+unsafe fn wipe(place: *mut Place) {
+    // SAFETY: as the caller promised; any bytes are fine as `MaybeUninit`.
+    unsafe { slice::from_raw_parts_mut(place.cast::<MaybeUninit<u8>>(), SIZE) }.zeroize();
+}
