@@ -361,18 +361,18 @@ fn a_lock_on_a_cortex_m4_is_activated_obeys_once_and_refuses_the_replay() {
 
     let replays = std::mem::take(&mut world.sealed);
     assert!(!replays.is_empty(), "the command was seen on the air");
-    let dropped = world.mcu.state.dropped;
-    for (n, frame) in (1..).zip(&replays) {
+    // At once the link takes it for a repeat of the radio's; once it has forgotten it, OSCORE's window refuses it.
+    for frame in &replays {
         world.mcu.happen(b'F', frame);
-        assert_eq!(world.mcu.state.dropped, dropped + n, "each replay is dropped and counted");
     }
-    print(
-        "replay refused, each",
-        &Cost {
-            instructions: world.mcu.cost.instructions / replays.len() as u64,
-            stack: world.mcu.cost.stack,
-        },
-    );
+    world.run();
+    assert_eq!((world.mcu.state.drives, world.mcu.state.bolt), (1, Bolt::Unlocked), "nothing moved");
+    world.wait(10 * 60 * 1000);
+    let dropped = world.mcu.state.dropped;
+    world.mcu.cost = Cost::default();
+    world.mcu.happen(b'F', &replays[0]);
+    print("replay of the command refused", &std::mem::take(&mut world.mcu.cost));
+    assert_eq!(world.mcu.state.dropped, dropped + 1, "the replay is dropped and counted");
     world.run();
     assert_eq!((world.mcu.state.drives, world.mcu.state.bolt), (1, Bolt::Unlocked), "nothing moved");
 
