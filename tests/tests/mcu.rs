@@ -36,7 +36,7 @@ const IDENTITY: [u8; 32] = [1; 32];
 struct State {
     drives: u32,
     dropped: u32,
-    /// Deepest stack of this step, from the top of RAM: the agent's own bytes are in it.
+    /// Deepest stack of this step below the firmware's own frames; the agent's own bytes are not in it.
     stack: u32,
     agent: u32,
     instructions: u64,

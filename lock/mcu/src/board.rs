@@ -36,7 +36,11 @@ pub struct RamStorage {
 impl RamStorage {
     /// Everything empty.
     pub const fn new() -> Self {
-        Self { lens: [None; Slot::COUNT], few: [[0; Slot::MAX_LEN]; FEW], log: [[0; ENTRY]; LOG_SLOTS as usize] }
+        Self {
+            lens: [None; Slot::COUNT],
+            few: [[0; Slot::MAX_LEN]; FEW],
+            log: [[0; ENTRY]; LOG_SLOTS as usize],
+        }
     }
 
     fn place(&mut self, slot: Slot) -> Option<(&mut Option<u16>, &mut [u8])> {

@@ -40,29 +40,29 @@ const MARGIN: usize = 128;
 
 unsafe extern "C" {
     static mut __euninit: u32; // end of the statics, by cortex-m-rt's linker script
-    static mut _stack_start: u32;
 }
 
-/// Fills the free part of the stack with a pattern.
+/// Fills the free part of the stack with a pattern. Returns where the caller's frame ends.
 #[inline(never)]
-pub fn paint_stack() {
-    let end = cortex_m::register::msp::read() as usize - MARGIN;
+pub fn paint_stack() -> usize {
+    let from = cortex_m::register::msp::read() as usize;
+    let end = from - MARGIN;
     let mut at = &raw const __euninit as usize;
     while at < end {
         // SAFETY: memory between the statics and the stack pointer, which nothing uses; there is no heap.
         unsafe { (at as *mut u32).write_volatile(PAINT) };
         at += 4;
     }
+    from
 }
 
-/// Bytes of stack in use at the deepest moment since the paint, from the top of RAM.
+/// Bytes of stack in use below `from` at the deepest moment since the paint, to the nearest 128.
 #[inline(never)]
-pub fn deepest_stack() -> usize {
-    let top = &raw const _stack_start as usize;
+pub fn deepest_stack(from: usize) -> usize {
     let mut at = &raw const __euninit as usize;
     // SAFETY: as above; only reads.
-    while at < top && unsafe { (at as *const u32).read_volatile() } == PAINT {
+    while at < from && unsafe { (at as *const u32).read_volatile() } == PAINT {
         at += 4;
     }
-    top - at
+    from.saturating_sub(at)
 }

@@ -108,8 +108,14 @@ fn main() -> ! {
     read_bytes(&mut key);
     let dh = SoftAgreement::from_bytes(&key);
     if let (Ok(identity), Ok(dh)) = (identity, dh) {
-        let parts =
-            Parts { storage: Registers, clock: Registers, random: Registers, identity, dh, actuator: Registers };
+        let parts = Parts {
+            storage: Registers,
+            clock: Registers,
+            random: Registers,
+            identity,
+            dh,
+            actuator: Registers,
+        };
         let config = Config::class_a(Firmware { major: 1, minor: 0, patch: 0 });
         if let Ok(agent) = Agent::<Registers>::boot(parts, config) {
             run(agent);

@@ -24,11 +24,9 @@ static NVM: Nvm = Nvm(UnsafeCell::new(RamStorage::new()));
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let (Some(core), Ok(identity), Ok(dh)) = (
-        cortex_m::Peripherals::take(),
-        SoftSigner::from_bytes(&IDENTITY),
-        SoftAgreement::from_bytes(&DH),
-    ) else {
+    let (Some(core), Ok(identity), Ok(dh)) =
+        (cortex_m::Peripherals::take(), SoftSigner::from_bytes(&IDENTITY), SoftAgreement::from_bytes(&DH))
+    else {
         leave(false)
     };
     let mut counter = Counter::new(core.SYST);
@@ -46,12 +44,11 @@ fn main() -> ! {
         dh,
         actuator: TestMotor { bolt: Bolt::Locked, drives: 0 },
     };
-    let config =
-        Config { heartbeat_ms: 0, ..Config::listening(Firmware { major: 1, minor: 2, patch: 3 }) };
-    paint_stack();
+    let config = Config { heartbeat_ms: 0, ..Config::listening(Firmware { major: 1, minor: 2, patch: 3 }) };
+    let from = paint_stack();
     let (cost, agent) = counter.count(|| Agent::<Board>::boot(parts, config));
     let Ok(mut agent) = agent else { leave(false) };
-    report(&mut serial, &mut agent, cost);
+    report(&mut serial, &mut agent, cost, deepest_stack(from));
     loop {
         step(&mut serial, &mut counter, &mut agent);
     }
@@ -62,7 +59,7 @@ fn main() -> ! {
 fn step(serial: &mut Serial, counter: &mut Counter, agent: &mut Agent<Board>) {
     let mut record = [0; 256];
     let (kind, bytes) = serial.receive(&mut record);
-    paint_stack();
+    let from = paint_stack();
     let mut cost = 0;
     let mut act = |act: &mut dyn FnMut()| cost += counter.count(act).0;
     match kind {
@@ -87,12 +84,11 @@ fn step(serial: &mut Serial, counter: &mut Counter, agent: &mut Agent<Board>) {
             None => break,
         }
     }
-    report(serial, agent, cost);
+    report(serial, agent, cost, deepest_stack(from));
 }
 
 /// Events, then the state.
-fn report(serial: &mut Serial, agent: &mut Agent<Board>, cost: u64) {
-    let stack = deepest_stack() as u32;
+fn report(serial: &mut Serial, agent: &mut Agent<Board>, cost: u64, stack: usize) {
     while let Some(event) = agent.poll_event() {
         match event {
             AgentEvent::Activated { root } => serial.send(b'O', &root),
@@ -104,7 +100,7 @@ fn report(serial: &mut Serial, agent: &mut Agent<Board>, cost: u64) {
     let motor = &agent.parts_mut().actuator;
     let (bolt, drives) = (motor.bolt.code(), motor.drives);
     let mut state = [0; 25];
-    let fields = [drives, agent.dropped(), stack, size_of::<Agent<Board>>() as u32];
+    let fields = [drives, agent.dropped(), stack as u32, size_of::<Agent<Board>>() as u32];
     for (place, field) in state.chunks_exact_mut(4).zip(fields) {
         place.copy_from_slice(&field.to_le_bytes());
     }
