@@ -1,0 +1,164 @@
+//! The agent with all cryptography in software, every call of it made, on a board that is a handful of registers. Linked
+//! to be measured; it is never run.
+#![no_std]
+#![no_main]
+
+use cardea_agent::{
+    Actuator, ActuatorFault, Agent, Board, Clock, Config, Output, Parts, Slot, Storage, StorageFault,
+};
+use cardea_credentials::{Error, Random, SoftAgreement, SoftSigner};
+use cardea_resources::{Bolt, Firmware, Op};
+
+/// What cannot be known while compiling.
+#[inline(never)]
+fn read(register: usize) -> u32 {
+    // SAFETY: never run.
+    unsafe { ((0x4000_0000 + register) as *const u32).read_volatile() }
+}
+
+#[inline(never)]
+fn write(register: usize, value: u32) {
+    // SAFETY: never run.
+    unsafe { ((0x4000_0000 + register) as *mut u32).write_volatile(value) }
+}
+
+fn read_bytes(out: &mut [u8]) {
+    out.iter_mut().for_each(|byte| *byte = read(0) as u8);
+}
+
+fn write_bytes(bytes: &[u8]) {
+    bytes.iter().for_each(|&byte| write(0, u32::from(byte)));
+}
+
+fn check() -> Result<(), StorageFault> {
+    if read(4) == 0 { Ok(()) } else { Err(StorageFault) }
+}
+
+struct Registers;
+
+impl Board for Registers {
+    type Storage = Self;
+    type Clock = Self;
+    type Random = Self;
+    type Identity = SoftSigner;
+    type Dh = SoftAgreement;
+    type Actuator = Self;
+}
+
+impl Storage for Registers {
+    fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault> {
+        write(4, slot.index() as u32);
+        read_bytes(out);
+        check()?;
+        Ok(match read(8) as usize {
+            0 => None,
+            len => Some(len.min(out.len())),
+        })
+    }
+
+    fn write(&mut self, slot: Slot, record: &[u8]) -> Result<(), StorageFault> {
+        write(4, slot.index() as u32);
+        write_bytes(record);
+        check()
+    }
+
+    fn erase(&mut self, slot: Slot) -> Result<(), StorageFault> {
+        write(8, slot.index() as u32);
+        check()
+    }
+}
+
+impl Clock for Registers {
+    fn millis(&mut self) -> u64 {
+        u64::from(read(12))
+    }
+
+    fn rtc(&mut self) -> Option<u64> {
+        Some(u64::from(read(16)))
+    }
+}
+
+impl Random for Registers {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Error> {
+        read_bytes(out);
+        Ok(())
+    }
+}
+
+impl Actuator for Registers {
+    fn drive(&mut self, op: Op) -> Result<Bolt, ActuatorFault> {
+        write(20, op as u32);
+        Ok(self.bolt())
+    }
+
+    fn bolt(&mut self) -> Bolt {
+        if read(20) == 0 { Bolt::Locked } else { Bolt::Unlocked }
+    }
+
+    fn battery(&mut self) -> u8 {
+        read(24) as u8
+    }
+}
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let mut key = [0; 32];
+    read_bytes(&mut key);
+    let identity = SoftSigner::from_bytes(&key);
+    read_bytes(&mut key);
+    let dh = SoftAgreement::from_bytes(&key);
+    if let (Ok(identity), Ok(dh)) = (identity, dh) {
+        let parts = Parts {
+            storage: Registers,
+            clock: Registers,
+            random: Registers,
+            identity,
+            dh,
+            actuator: Registers,
+        };
+        let config = Config::class_a(Firmware { major: 1, minor: 0, patch: 0 });
+        if let Ok(agent) = Agent::<Registers>::boot(parts, config) {
+            run(agent);
+        }
+    }
+    halt()
+}
+
+fn run(mut agent: Agent<Registers>) -> ! {
+    let mut frame = [0; 256];
+    loop {
+        match read(28) as usize {
+            0 => agent.touch(),
+            1 => agent.bolt_moved(),
+            2 => agent.handle_timeout(),
+            3 => agent.link_up(),
+            4 => agent.link_down(),
+            len => {
+                let frame = frame.get_mut(..len).unwrap_or_default();
+                read_bytes(frame);
+                agent.handle_frame(frame);
+            }
+        }
+        while let Some(output) = agent.poll_transmit(read(32) as usize, &mut frame) {
+            match output {
+                Output::Frame(len) => write_bytes(frame.get(..len).unwrap_or_default()),
+                Output::Poll => write(36, 0),
+            }
+        }
+        while agent.poll_event().is_some() {
+            write(40, 1);
+        }
+        write(44, agent.poll_timeout().unwrap_or(0) as u32);
+    }
+}
+
+fn halt() -> ! {
+    loop {
+        cortex_m::asm::nop();
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    halt()
+}
