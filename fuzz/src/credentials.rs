@@ -2,8 +2,10 @@
 
 use cardea_credentials::cbor::{Reader, Writer};
 use cardea_credentials::{
-    ActivationStatus, OwnerCode, PublicKey, Sign1, Signer, SoftSigner, decode_ccs, encode_ccs,
-    verify_lock_identity, verify_platform,
+    ActivationRecord, ActivationStatus, Addition, Authority, Gate, Intake, Lists, Moment, OwnerCode, Page,
+    PlatformIdentity, Progress, PublicKey, Question, Release, Scope, Sign1, Signer, Site, SiteMessage,
+    SoftSigner, Trust, Verb, decode_ccs, encode_ccs, verify_authority, verify_delegated_grant, verify_grant,
+    verify_lock_identity, verify_membership, verify_platform, verify_time_token,
 };
 
 /// CBOR: what is an item, ends where it says; the head of an integer is written as it was read.
@@ -64,4 +66,72 @@ pub fn credentials_owner_code(data: &[u8]) {
         let shown = code.reveal();
         assert!(OwnerCode::parse(shown.as_str()).is_ok_and(|again| again.to_bytes() == code.to_bytes()));
     }
+}
+
+/// One key in every role, so that a seed is genuine wherever it is meant to be.
+fn everybody() -> Option<PublicKey> {
+    SoftSigner::from_bytes(&[5; 32]).ok().map(|signer| signer.public())
+}
+
+/// Grants: what one permits is within its terms, and nothing is permitted to another key.
+pub fn credentials_grant(data: &[u8]) {
+    let Some(key) = everybody() else { return };
+    let Ok(grant) = verify_grant(data, &key.thumbprint(), &key) else { return };
+    let _ = verify_delegated_grant(data, &grant);
+    let terms = grant.terms();
+    for second in [0, terms.not_before, terms.expires - 1, terms.expires] {
+        let Ok(now) = Moment::new(second, second) else { continue };
+        for (right, _) in Scope::NAMED {
+            assert!(grant.permits(&key, right, now, |_| false).is_err() || key == terms.holder);
+            assert!(grant.permits(&terms.holder, right, now, |_| true).is_err());
+            if grant.permits(&terms.holder, right, now, |_| false).is_ok() {
+                assert!(terms.scope.allows(right) && second >= terms.not_before && second < terms.expires);
+            }
+        }
+    }
+}
+
+/// Everything else that is signed: no input is of two types.
+pub fn credentials_signed(data: &[u8]) {
+    let Some(key) = everybody() else { return };
+    let name = key.thumbprint();
+    let site = Site { root: name, id: *b"site-001" };
+    let authority = Authority { key, version: 2 };
+    let types = [
+        verify_authority(data, &site, &key).is_ok(),
+        verify_membership(data, &site, &key).is_ok(),
+        Page::verify(data, &name, &key).is_ok(),
+        Addition::verify(data, &site, &key).is_ok(),
+        verify_time_token(data, &name, &[1; 8], &authority).is_ok(),
+        ActivationRecord::verify(data, &name, &key).is_ok(),
+        Release::verify(data, &name, &[1; 8], &key, Some(&key)).is_ok(),
+        Verb::verify(data, "gw-0001", b"{}", &key).is_ok(),
+    ];
+    assert!(types.iter().filter(|verified| **verified).count() <= 1);
+}
+
+/// Site datagrams at a lock: what is taken moves the lists forward.
+pub fn credentials_intake(data: &[u8]) {
+    if let Ok(question) = Question::decode(data) {
+        let mut out = [0; 16];
+        let len = question.encode(&mut out).unwrap_or_default();
+        assert_eq!(out.get(..len), Some(data));
+    }
+    let (Ok(message), Some(key)) = (SiteMessage::decode(data), everybody()) else { return };
+    let mut trust = Trust::new(PlatformIdentity { root: key, dh: key, signing: key, version: 1 });
+    trust.join(*b"site-001");
+    let _ = trust.accept_authority(message.signed);
+    assert_eq!(Trust::from_bytes(&trust.to_bytes()), Ok(trust));
+    let (mut intake, mut gate) = (Intake::new(Lists::default()), Gate::new());
+    gate.ask([7; 8], 0);
+    let nonce = message.nonce.as_ref();
+    if let Ok((page, progress)) = intake.page(message.signed, nonce, &trust, &mut gate, 1) {
+        assert_eq!(matches!(progress, Progress::Complete(_)), page.is_last());
+        assert!(
+            page.thumbprints().is_sorted()
+                && intake.lists().epoch == if page.is_last() { page.epoch } else { 0 }
+        );
+    }
+    let _ = intake.addition(message.signed, nonce, &trust, &mut gate, 2);
+    assert_eq!(Lists::from_bytes(&intake.lists().to_bytes()), Ok(*intake.lists()));
 }

@@ -1,11 +1,14 @@
 //! Keys and what is said about them: COSE keys and thumbprints (RFC 9052, RFC 9679), unsigned claim sets (CCS) and
-//! signed ones (CWT, RFC 8392) on P-256, the owner code that activates a lock, and signed site messages.
+//! signed ones (CWT, RFC 8392) on P-256, the owner code that activates a lock, grants and what narrows them, and the
+//! signed messages of a site: membership, revocation, time, records, remote verbs. Each type is signed with a label and
+//! an audience of its own.
 //!
 //! What it does not do: it holds no session keys, draws no random numbers and reads no clock (both are passed in),
-//! speaks no X.509 and decides nothing about trust beyond "this key signed these bytes". It is `no_std` without an
+//! speaks no X.509 and keeps nothing: lists and used grants are stored by the caller. It is `no_std` without an
 //! allocator, and every decoder is bounded, refuses trailing bytes and accepts deterministic CBOR only.
 //!
-//! Start at [`PublicKey`]; [`Signer`] and [`Agreement`] are the private halves.
+//! Start at [`PublicKey`]; [`Signer`] and [`Agreement`] are the private halves. [`verify_grant`] and [`Trust`] are what a
+//! lock decides with.
 #![no_std]
 
 #[cfg(test)]

@@ -454,6 +454,8 @@ fn derive(parent: &Terms, wild: &Terms, pick: u16) -> Terms {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// For every second, lock and right: what the end of a chain allows, each grant above it allows.
     #[test]
     fn no_chain_of_any_length_widens_any_dimension(
