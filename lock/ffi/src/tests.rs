@@ -199,7 +199,7 @@ fn an_event_is_written_no_further_than_the_callers_struct_goes() {
     // SAFETY: 127 bytes are there.
     unsafe {
         to.cast::<usize>().write_unaligned(event.size);
-        crate::memory::give(to.cast::<cardea_event>(), &event).unwrap();
+        memory::give(to.cast::<cardea_event>(), &event).unwrap();
     }
     assert!(bytes[1 + size_of::<cardea_event>()..].iter().all(|byte| *byte == 0xAA));
     assert_eq!(bytes[1 + core::mem::offset_of!(cardea_event, root)], 7);
