@@ -133,7 +133,10 @@ pub(crate) fn slot(number: u32) -> Option<Slot> {
         Slot::LogMeta,
         Slot::Time,
     ];
-    few.into_iter().chain((0..LOG_SLOTS).map(Slot::Log)).find(|slot| slot.index() == number)
+    few.into_iter()
+        .chain((0..LOG_SLOTS).map(Slot::Log))
+        .chain((0..PIN_SLOTS).map(Slot::Pin))
+        .find(|slot| slot.index() == number)
 }
 
 /// [`cardea_keys`], checked.

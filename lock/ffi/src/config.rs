@@ -54,6 +54,7 @@ pub(crate) unsafe fn read(config: *const cardea_config) -> Result<Config, cardea
         reassembly_ms: c.reassembly_ms,
         drift_ppm: c.drift_ppm,
         firmware,
+        ..Config::listening(firmware)
     })
 }
 
