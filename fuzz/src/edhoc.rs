@@ -62,7 +62,7 @@ impl World {
             let _ = decode_ccs(value);
         }
         let cred = self.cred_r.0.get(..self.cred_r.1).unwrap_or_default();
-        initiator.verify_message_2(&peer, cred, &self.key_r.public()).is_ok()
+        initiator.verify_message_2(&peer, cred, self.key_r.public()).is_ok()
     }
 
     fn message_3(&self, initiator: &mut Initiator) -> Option<Vec<u8>> {
@@ -143,7 +143,7 @@ pub fn edhoc_message_3(data: &[u8]) {
     let mut text = [0; MAX_MESSAGE];
     let believed = responder.parse_message_3(data, &mut text).is_ok_and(|peer| {
         let cred = world.cred_i.0.get(..world.cred_i.1).unwrap_or_default();
-        responder.verify_message_3(&peer, cred, &world.key_i.public()).is_ok()
+        responder.verify_message_3(&peer, cred, world.key_i.public()).is_ok()
     });
     assert_eq!(believed, genuine.as_deref() == Some(data));
 }
@@ -161,7 +161,7 @@ pub fn edhoc_message_4(data: &[u8]) {
     let cred = world.cred_i.0.get(..world.cred_i.1).unwrap_or_default();
     let verified = responder
         .parse_message_3(&message_3, &mut text)
-        .and_then(|peer| responder.verify_message_3(&peer, cred, &world.key_i.public()));
+        .and_then(|peer| responder.verify_message_3(&peer, cred, world.key_i.public()));
     assert!(verified.is_ok());
     let mut out = [0; 64];
     let genuine = responder.message_4(&[], &mut out).ok().and_then(|len| out.get(..len));

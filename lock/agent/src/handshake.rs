@@ -283,7 +283,7 @@ impl<B: Board> Agent<B> {
             return Err(unwelcome());
         }
         let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
-        running.initiator.verify_message_2(&peer, &cwt, &identity.dh).map_err(refusal)?;
+        running.initiator.verify_message_2(&peer, &cwt, identity.dh).map_err(refusal)?;
 
         let reply = match running.mode {
             Mode::Known => {

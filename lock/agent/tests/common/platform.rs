@@ -206,7 +206,7 @@ impl Platform {
         };
         let identity = verify_lock_identity(&cwt).unwrap();
         let th_3 = responder.th_3().unwrap();
-        responder.verify_message_3(&peer, &cwt, &identity.dh).map_err(fail)?;
+        responder.verify_message_3(&peer, &cwt, identity.dh).map_err(fail)?;
         let c_i = ConnId::new(responder.oscore().unwrap().sender_id.as_bytes()).unwrap();
         let fail = |error| (c_i, error);
         let proof = peer.eads.value(EAD_ACTIVATION_3);

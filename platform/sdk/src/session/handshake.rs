@@ -225,7 +225,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             Some(named) => named.dh,
             None => verify_lock_identity(&credential).map_err(|_| EdhocError::UnknownCredential)?.dh,
         };
-        responder.verify_message_3(&peer, &credential, &dh)?;
+        responder.verify_message_3(&peer, &credential, dh)?;
         let Some(named) = identity else {
             return Ok(Proven { identity: None, code: None, credential });
         };
