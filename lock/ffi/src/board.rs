@@ -5,7 +5,9 @@
 
 use core::ffi::c_void;
 
-use cardea_agent::{Actuator, ActuatorFault, Board, Clock, LOG_SLOTS, Parts, Slot, Storage, StorageFault};
+use cardea_agent::{
+    Actuator, ActuatorFault, Board, Clock, LOG_SLOTS, PIN_SLOTS, Parts, Slot, Storage, StorageFault,
+};
 use cardea_credentials::{
     Agreement, Error as CredentialError, PublicKey, Random, SharedSecret, Signer, verify,
 };

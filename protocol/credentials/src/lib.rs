@@ -22,9 +22,9 @@ mod gate;
 mod grant;
 mod intake;
 mod key;
+mod membership;
 #[cfg(feature = "okp")]
 pub mod okp;
-mod membership;
 mod owner_code;
 mod record;
 mod revocation;
