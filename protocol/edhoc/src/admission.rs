@@ -1,5 +1,5 @@
 //! How many handshakes a Responder begins. A message_1 costs its sender nothing and the Responder two or three
-//! scalar multiplications, on a lock a tenth of a second and battery each; this says no before the first of them.
+//! scalar multiplications, which on a lock are time and battery; this says no before the first of them.
 //!
 //! There is no challenge to answer first (an Echo or a cookie in EAD): on these radios it would prove that the sender
 //! can hear us, which a flooder can as well, and cost everybody a round trip. Where addresses are worth something

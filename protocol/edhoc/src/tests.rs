@@ -145,7 +145,7 @@ fn rfc_9529_chapter_3_to_the_byte() {
     trace.check("info_keystream_2", &info(label::KEYSTREAM_2, &[th_2], 11));
     trace.check("keystream_2", &derived(prk_2e, label::KEYSTREAM_2, th_2, 11));
     let th_2 = *th_2;
-    initiator.verify_message_2(&peer, &cred_r, &key_r.public()).unwrap();
+    initiator.verify_message_2(&peer, &cred_r, key_r.public()).unwrap();
     trace.check("plaintext_2", &plaintext[..11]);
     trace.check("th_3", &initiator.th_3().unwrap());
     trace.check("th_3", &responder.th_3().unwrap());
@@ -187,7 +187,7 @@ fn rfc_9529_chapter_3_to_the_byte() {
     let peer = responder.parse_message_3(&out[..len], &mut plaintext).unwrap();
     assert_eq!(peer.id_cred, id_cred_i);
     assert_eq!(decode_ccs(&cred_i).unwrap().cose_key.key, key_i.public());
-    responder.verify_message_3(&peer, &cred_i, &key_i.public()).unwrap();
+    responder.verify_message_3(&peer, &cred_i, key_i.public()).unwrap();
     trace.check("plaintext_3", &plaintext[..10]);
 
     // message_4

@@ -116,7 +116,7 @@ fn activation_by_value_proves_the_owner_code_both_ways() {
     let cred_r = peer.id_cred.by_value().unwrap().to_vec();
     let certified = verify_platform(&cred_r, None).unwrap();
     assert_eq!(certified.root, world.root.public());
-    lock.verify_message_2(&peer, &cred_r, &certified.dh).unwrap();
+    lock.verify_message_2(&peer, &cred_r, certified.dh).unwrap();
 
     let proof = activation_mac(&code, EAD_ACTIVATION_3, &lock.th_3().unwrap(), &lock_cwt);
     let eads = [Ead::new(EAD_ACTIVATION_3, &proof)];
@@ -129,7 +129,7 @@ fn activation_by_value_proves_the_owner_code_both_ways() {
     let cred_i = peer.id_cred.by_value().unwrap();
     let identity = verify_lock_identity(cred_i).unwrap();
     assert_eq!(identity.identity, world.lock_identity.public());
-    platform.verify_message_3(&peer, cred_i, &identity.dh).unwrap();
+    platform.verify_message_3(&peer, cred_i, identity.dh).unwrap();
     let proof = peer.eads.value(EAD_ACTIVATION_3).unwrap();
     assert_eq!(verify_activation_mac(&code, EAD_ACTIVATION_3, &th_3, cred_i, proof), Ok(()));
 
@@ -214,10 +214,10 @@ fn calls_out_of_order_change_nothing() {
     // One candidate for the kid is the wrong one; the next still has its chance.
     let mut other = [0; 128];
     let other_len = encode_ccs(Some("other"), &world.lock_dh.public(), Some(&[9]), &mut other).unwrap();
-    let miss = lock.try_message_2(&peer, &other[..other_len], &world.lock_dh.public());
+    let miss = lock.try_message_2(&peer, &other[..other_len], world.lock_dh.public());
     assert_eq!(miss.unwrap_err(), Error::Authentication);
-    lock.verify_message_2(&peer, ccs, &world.platform_dh.public()).unwrap();
-    assert_eq!(lock.verify_message_2(&peer, ccs, &world.platform_dh.public()).unwrap_err(), wrong);
+    lock.verify_message_2(&peer, ccs, world.platform_dh.public()).unwrap();
+    assert_eq!(lock.verify_message_2(&peer, ccs, world.platform_dh.public()).unwrap_err(), wrong);
     let len = lock.message_3(&kid, ccs, &AuthKey::Agreement(&world.lock_dh), &[], &mut air).unwrap();
     assert_eq!(
         lock.message_3(&kid, ccs, &AuthKey::Agreement(&world.lock_dh), &[], &mut text).unwrap_err(),
@@ -225,7 +225,7 @@ fn calls_out_of_order_change_nothing() {
     );
 
     let peer = platform.parse_message_3(&air[..len], &mut text).unwrap();
-    platform.verify_message_3(&peer, ccs, &world.lock_dh.public()).unwrap();
+    platform.verify_message_3(&peer, ccs, world.lock_dh.public()).unwrap();
     let len = platform.message_4(&[], &mut air).unwrap();
     assert_eq!(platform.message_4(&[], &mut text).unwrap_err(), wrong, "a nonce is used once");
     lock.handle_message_4(&air[..len], &mut text).unwrap();
@@ -268,7 +268,7 @@ fn a_bad_ending_leaves_no_keys() {
         )
         .unwrap();
     let peer = lock.parse_message_2(&air[..len], &mut text).unwrap();
-    lock.verify_message_2(&peer, &platform_cwt, &world.platform_dh.public()).unwrap();
+    lock.verify_message_2(&peer, &platform_cwt, world.platform_dh.public()).unwrap();
     let len =
         lock.message_3(&lock_id, &lock_cwt, &AuthKey::Agreement(&world.lock_dh), &[], &mut air).unwrap();
     lock.oscore().unwrap();
@@ -278,8 +278,8 @@ fn a_bad_ending_leaves_no_keys() {
 
     let peer = platform.parse_message_3(&air[..len], &mut text).unwrap();
     let stranger = world.platform_dh.public();
-    assert_eq!(platform.verify_message_3(&peer, &lock_cwt, &stranger).unwrap_err(), Error::Authentication);
-    let again = platform.verify_message_3(&peer, &lock_cwt, &world.lock_dh.public());
+    assert_eq!(platform.verify_message_3(&peer, &lock_cwt, stranger).unwrap_err(), Error::Authentication);
+    let again = platform.verify_message_3(&peer, &lock_cwt, world.lock_dh.public());
     assert_eq!(again.unwrap_err(), Error::WrongOrder);
 }
 
@@ -387,11 +387,11 @@ proptest! {
             let len = platform.message_2(ephemeral(&mut world.random), &IdCred::Kcwt(&platform_cwt), &platform_cwt, &AuthKey::Agreement(&world.platform_dh), &[], &mut air)?;
             flip(2, &mut air[..len]);
             let peer = lock.parse_message_2(&air[..len], &mut text)?;
-            lock.verify_message_2(&peer, &platform_cwt, &world.platform_dh.public())?;
+            lock.verify_message_2(&peer, &platform_cwt, world.platform_dh.public())?;
             let len = lock.message_3(&IdCred::Kcwt(&lock_cwt), &lock_cwt, &AuthKey::Agreement(&world.lock_dh), &[], &mut air)?;
             flip(3, &mut air[..len]);
             let peer = platform.parse_message_3(&air[..len], &mut text)?;
-            platform.verify_message_3(&peer, &lock_cwt, &world.lock_dh.public())?;
+            platform.verify_message_3(&peer, &lock_cwt, world.lock_dh.public())?;
             let len = platform.message_4(&[], &mut air)?;
             flip(4, &mut air[..len]);
             lock.handle_message_4(&air[..len], &mut text).map(drop)
