@@ -52,7 +52,7 @@ byte stage[NC], echo[NC];
 byte echoed;    /* by command: the Echo of a 4.01 was used, a second 4.01 ends it */
 byte challenge; /* the latest that came by an event, not yet used */
 byte taken;     /* events that have come in */
-#ifdef IN_ORDER
+#ifndef ANY_ORDER
 byte sent;      /* commands that were sent at least once */
 #endif
 
@@ -189,7 +189,7 @@ inline answer(p) {
         fi;
         if
         :: KNOWN(cache, rq_command[p]) -> respond(p, NEVER) /* answered as it was */
-#ifdef IN_ORDER
+#ifndef ANY_ORDER
         :: !KNOWN(cache, rq_command[p]) && p + 1 < next && !(k != 0 && IN(echoes, k)) -> ask_echo(p)
         :: !KNOWN(cache, rq_command[p]) && (p + 1 == next || (k != 0 && IN(echoes, k))) -> judge(p, k)
 #else
@@ -246,7 +246,7 @@ init {
     /* Core::try_send and compose: an Echo if it has one, else the open challenge, else not_after. */
     :: atomic { piv < NP -> select(c : 0 .. NC - 1);
         if
-#ifdef IN_ORDER
+#ifndef ANY_ORDER
         :: stage[c] == 1 && piv > 0 && rq_command[piv - 1] != c && IN(sent, c) -> over(c)
         :: stage[c] == 1 && (piv == 0 || rq_command[piv - 1] == c || !IN(sent, c)) ->
             sent = sent | (1 << c);

@@ -34,8 +34,17 @@ impl Asker {
     pub(crate) const PLATFORM: Self = Self { role: Role::Platform, scope: 0, by: By::PLATFORM };
 }
 
-/// Spends the challenge or Echo that the request carries: its age in milliseconds, `None` if there is no valid one.
-pub(crate) type Spend<'s, B> = &'s mut dyn FnMut(&mut Agent<B>) -> Option<u64>;
+/// A challenge or Echo that was spent.
+#[derive(Clone, Copy)]
+pub(crate) struct Fresh {
+    /// In milliseconds.
+    pub(crate) age: u64,
+    /// It was the Echo of a 4.01, made for this very request.
+    pub(crate) echo: bool,
+}
+
+/// Spends the challenge or Echo that the request carries; `None` if there is no valid one.
+pub(crate) type Spend<'s, B> = &'s mut dyn FnMut(&mut Agent<B>) -> Option<Fresh>;
 
 /// What a handler decided.
 pub(crate) struct Answer {
@@ -72,12 +81,14 @@ enum Verdict {
 }
 
 impl<B: Board> Agent<B> {
-    /// Answers an authentic, new request. `None`: it needs freshness and has none; ask for an Echo.
+    /// Answers an authentic, new request, `overtaken` by a later one or not. `None`: it needs freshness and has none; ask
+    /// for an Echo.
     pub(crate) fn serve(
         &mut self,
         now: u64,
         asker: Asker,
         request: &Message<'_>,
+        overtaken: bool,
         spend: Spend<'_, B>,
     ) -> Option<Answer> {
         let mut path = request.path();
@@ -104,13 +115,13 @@ impl<B: Board> Agent<B> {
                     Some(Answer::empty(Code::FORBIDDEN))
                 }
                 Ok(command) => {
-                    let age = spend(self);
-                    self.command(now, asker, &command, age)
+                    let fresh = spend(self);
+                    self.command(now, asker, &command, overtaken, fresh)
                 }
                 Err(_) => bad,
             },
             (Path::Time, _) => match Time::decode(request.payload()) {
-                Ok(time) => spend(self).map(|age| self.set_time(now, time, age)),
+                Ok(time) => spend(self).map(|fresh| self.set_time(now, time, fresh.age)),
                 Err(_) => bad,
             },
             (Path::Pins, Code::GET) => Some(self.pin_list()),
@@ -208,7 +219,14 @@ impl<B: Board> Agent<B> {
     }
 
     /// `None` asks for an Echo.
-    fn command(&mut self, now: u64, asker: Asker, command: &Command, age: Option<u64>) -> Option<Answer> {
+    fn command(
+        &mut self,
+        now: u64,
+        asker: Asker,
+        command: &Command,
+        overtaken: bool,
+        fresh: Option<Fresh>,
+    ) -> Option<Answer> {
         if let Some(known) = self.ledger.command(asker.by, command.id) {
             // A retry: answered as it was, without a second effect, and needing no freshness for that.
             return Some(match known.outcome {
@@ -217,7 +235,11 @@ impl<B: Board> Agent<B> {
                 None => self.command_reply(command, Outcome::Failed),
             });
         }
-        match self.judge(now, command, age.is_some()) {
+        // The cache may have forgotten what a repeat that was held back repeats; its sender has not.
+        if overtaken && !fresh.is_some_and(|fresh| fresh.echo) {
+            return None;
+        }
+        match self.judge(now, command, fresh.is_some()) {
             Verdict::AskEcho => None,
             Verdict::Refuse(refusal) => Some(self.command_reply(command, Outcome::Refused(refusal))),
             Verdict::CarryOut => Some(match self.carry_out(asker.by, command.id, command.op) {

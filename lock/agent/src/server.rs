@@ -5,7 +5,7 @@ use crate::agent::{Agent, AgentEvent, MESSAGE_MAX};
 use crate::board::Board;
 use crate::fresh::{ECHO_LEN, TokenKind};
 use crate::outbox::{padding, partial_iv_len, sealed};
-use crate::serve::{Answer, Asker, PAYLOAD_MAX};
+use crate::serve::{Answer, Asker, Fresh, PAYLOAD_MAX};
 use crate::session::SequenceError;
 use cardea_framing::Class;
 use cardea_oscore::coap::{Builder, Code, Message, Type, option};
@@ -18,6 +18,8 @@ struct Exchange<'m> {
     place: usize,
     generation: u32,
     asker: Asker,
+    /// A later request was here before it.
+    overtaken: bool,
     binding: Binding,
     token: &'m [u8],
 }
@@ -48,6 +50,7 @@ impl<B: Board> Agent<B> {
             Err(OscoreError::Retired) => return self.retire(place),
             Err(_) => return self.drop_frame(),
         };
+        let overtaken = replay.window.is_overtaken(partial_iv);
         if replay.window.commit(partial_iv).is_err() {
             return self.drop_frame();
         }
@@ -60,7 +63,7 @@ impl<B: Board> Agent<B> {
             return self.drop_frame();
         };
         let asker = Asker::PLATFORM;
-        let exchange = Exchange { place, generation, asker, binding, token: message.token() };
+        let exchange = Exchange { place, generation, asker, overtaken, binding, token: message.token() };
         self.answer(now, exchange, &inner);
     }
 
@@ -91,9 +94,9 @@ impl<B: Board> Agent<B> {
             fresh
                 .take()
                 .or_else(|| token.and_then(|token| agent.redeem(now, generation, token)))
-                .map(|(_, age)| age)
+                .map(|(kind, age)| Fresh { age, echo: kind == TokenKind::Echo })
         };
-        let answer = self.serve(now, exchange.asker, request, &mut spend);
+        let answer = self.serve(now, exchange.asker, request, exchange.overtaken, &mut spend);
         match answer {
             Some(answer) => self.reply(&mut exchange, answer),
             None => self.ask_echo(now, &mut exchange),

@@ -8,7 +8,6 @@ use cardea_resources::{Op, Outcome};
 use common::{World, command, outcome};
 
 #[test]
-#[ignore = "open: the lock remembers eight commands, and a repeat that is held back outlives them (tests/model/README.md)"]
 fn a_repeat_that_was_held_back_behind_eight_commands_does_not_move_the_bolt_again() {
     let mut world = World::activated();
     let not_after = Some(world.unix() + 100);

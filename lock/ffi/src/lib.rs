@@ -1,4 +1,4 @@
-//! The lock agent for firmware in C: [`cardea_agent`](cardea_agent::Agent) behind a C ABI, as a static library.
+//! The lock agent for firmware in C: [`cardea_agent`](::cardea_agent::Agent) behind a C ABI, as a static library.
 //!
 //! The header `include/cardea.h` is made from this crate by cbindgen; a test compares them. Its opening says who owns
 //! which memory and who may call when, and `docs/lock-agent.md` how to build, link and port. Every function here is

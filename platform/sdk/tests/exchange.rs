@@ -140,6 +140,32 @@ fn a_lost_command_goes_again_under_its_id_and_moves_the_bolt_once() {
 }
 
 #[test]
+fn a_command_that_the_lock_may_have_forgotten_is_ended_and_not_repeated() {
+    assert_eq!(cardea_agent::COMMAND_CACHE, 8, "what the SDK counts on");
+    let mut world = World::activated(listening());
+    world.agent().touch();
+    world.run();
+    // The gateway keeps every request of the first one, and calls each failed; what comes between goes through.
+    world.lose_down = 1;
+    let first = world.ask(Ask::Unlock, 60_000);
+    world.run();
+    for others in 1..=7 {
+        // Whatever went out: only the newest request of the first one is concerned.
+        let out: Vec<_> = world.downs.iter().map(|down| down.message.id).collect();
+        out.into_iter().for_each(|id| world.result(id, ResultState::Failed, None));
+        let other = world.ask(Ask::Lock, 60_000);
+        world.run();
+        assert!(done(&world, other), "{:?}", world.events);
+        assert_eq!(world.outcome(first).is_some(), others == 7, "{others}");
+        world.lose_down = usize::from(others < 7);
+        world.live(3_000);
+    }
+    assert!(matches!(world.outcome(first), Some(Outcome::Unanswered { .. })), "{:?}", world.events);
+    world.live(60_000);
+    assert_eq!(world.actuator.drives(), [Op::Lock; 7], "a repeat would have gone through");
+}
+
+#[test]
 fn a_gateway_that_refuses_is_asked_again_and_never_after_the_deadline() {
     let mut world = World::activated(listening());
     world.lose_down = 99;

@@ -46,6 +46,11 @@ impl Window {
         Ok(Self { next: partial_iv + 1, used: u32::MAX })
     }
 
+    /// Whether a higher number than this was committed: its message was overtaken on the way, or held back.
+    pub fn is_overtaken(&self, partial_iv: u64) -> bool {
+        partial_iv.saturating_add(1) < self.next
+    }
+
     /// For durable storage.
     pub fn to_bytes(&self) -> [u8; Self::ENCODED_LEN] {
         let mut bytes = [0; Self::ENCODED_LEN];

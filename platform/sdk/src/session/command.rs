@@ -14,6 +14,8 @@ use crate::{Ask, CommandRow, Error, KeyStore, Outcome, PlatformEvent, State, eve
 const HORIZON_MS: u64 = 110_000;
 /// Requests of one command at most.
 const MAX_SENT: u32 = 8;
+/// How many commands a lock remembers (`cardea_agent::COMMAND_CACHE`).
+const LOCK_REMEMBERS: u32 = 8;
 /// Commands of one lock at once.
 const MAX_COMMANDS: usize = 64;
 /// After a gateway refused or failed, before the next try.
@@ -44,6 +46,8 @@ pub(super) struct Pending {
     echoed: bool,
     /// How many requests went out that may have had an effect.
     sent: u32,
+    /// What [`Lock::bolt_commands`](super::lock::Lock::bolt_commands) said when the first request went out.
+    first: Option<u32>,
     /// Downlinks whose results belong to it.
     downlinks: Vec<MessageId>,
     /// The gateway's last word.
@@ -57,6 +61,7 @@ impl Pending {
         let ask = Ask::from_u8(row.ask)?;
         Some(Self {
             sent: u32::try_from(row.sent.len()).unwrap_or(u32::MAX),
+            first: None,
             row,
             ask,
             deadline: None,
@@ -139,6 +144,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
             self.end_unanswered(id, place)?;
         }
         self.stop_waiting(now, id);
+        while let Some(place) = self.outlived(id) {
+            self.end_unanswered(id, place)?;
+        }
         // What moves the bolt goes first; everything else waits its turn behind what is out.
         for moves in [true, false] {
             let count = self.locks.get(&id).map_or(0, |lock| lock.commands.len());
@@ -160,6 +168,14 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 command.in_flight = false;
             }
         }
+    }
+
+    /// A bolt command that was sent, and since then so many others that the lock may have forgotten its id: a repeat
+    /// could move the bolt a second time.
+    fn outlived(&self, id: LockId) -> Option<usize> {
+        let lock = self.locks.get(&id)?;
+        let others = |c: &Pending| lock.bolt_commands.wrapping_sub(c.first.unwrap_or(lock.bolt_commands));
+        lock.commands.iter().position(|c| !c.in_flight && others(c) >= LOCK_REMEMBERS - 1)
     }
 
     /// After a restart deadlines are known by the world's clock only.
@@ -263,10 +279,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let life = self.downlink_life(id);
         // While the gateway may still deliver it, a repeat only costs air; its word that it gave up comes earlier.
         let retry = if sleepy { life } else { self.config.retry_ms.max(life) };
-        let Some(command) = self.locks.get_mut(&id).and_then(|l| l.commands.get_mut(place)) else {
-            return Ok(());
-        };
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let Some(command) = lock.commands.get_mut(place) else { return Ok(()) };
         let not_after = now.unix.saturating_add(life).min(command.row.deadline);
+        if command.ask.moves_bolt() && command.first.is_none() {
+            lock.bolt_commands = lock.bolt_commands.wrapping_add(1);
+            command.first = Some(lock.bolt_commands);
+        }
         command.row.sent.push((row, piv));
         command.sent = command.sent.saturating_add(1);
         command.in_flight = true;

@@ -17,6 +17,8 @@ pub(super) struct Lock {
     pub(super) challenge: Option<Challenge>,
     /// Oldest first.
     pub(super) commands: Vec<Pending>,
+    /// Commands that move the bolt and were sent since the start; repeats do not count.
+    pub(super) bolt_commands: u32,
     /// The lock listens until then (monotonic), if it only does so after it has spoken.
     pub(super) awake_until: u64,
     /// No log fetch of our own before then (monotonic).
@@ -44,6 +46,7 @@ impl Lock {
             by_value: false,
             challenge: None,
             commands: Vec::new(),
+            bolt_commands: 0,
             awake_until: 0,
             next_fetch: 0,
             timer: None,
