@@ -1,6 +1,6 @@
 //! A board for the test: records in RAM, a clock that the other end sets, numbers that repeat, known keys.
 
-use cardea_agent::{Actuator, ActuatorFault, Clock, LOG_SLOTS, Slot, Storage, StorageFault};
+use cardea_agent::{Actuator, ActuatorFault, Clock, LOG_SLOTS, PIN_SLOTS, Slot, Storage, StorageFault};
 use cardea_credentials::{Error, OwnerCode, Random, SoftAgreement, SoftSigner};
 use cardea_resources::{Bolt, Op};
 
@@ -23,14 +23,17 @@ impl cardea_agent::Board for Board {
     type Actuator = TestMotor;
 }
 
-const FEW: usize = Slot::COUNT - LOG_SLOTS as usize;
+const MANY: usize = LOG_SLOTS as usize + PIN_SLOTS as usize;
+const FEW: usize = Slot::COUNT - MANY;
+const PIN: usize = Slot::Pin(0).max_len();
 const ENTRY: usize = Slot::Log(0).max_len();
 
-/// Records in RAM; log entries apart, so that they do not take the room of the longest record each.
+/// Records in RAM; log entries and PINs apart, so that they do not take the room of the longest record each.
 pub struct RamStorage {
     lens: [Option<u16>; Slot::COUNT],
     few: [[u8; Slot::MAX_LEN]; FEW],
     log: [[u8; ENTRY]; LOG_SLOTS as usize],
+    pins: [[u8; PIN]; PIN_SLOTS as usize],
 }
 
 impl RamStorage {
@@ -40,13 +43,15 @@ impl RamStorage {
             lens: [None; Slot::COUNT],
             few: [[0; Slot::MAX_LEN]; FEW],
             log: [[0; ENTRY]; LOG_SLOTS as usize],
+            pins: [[0; PIN]; PIN_SLOTS as usize],
         }
     }
 
     fn place(&mut self, slot: Slot) -> Option<(&mut Option<u16>, &mut [u8])> {
         let index = slot.index();
         let bytes = match slot {
-            Slot::Log(_) => self.log.get_mut(index.checked_sub(FEW)?)?.as_mut_slice(),
+            Slot::Log(n) => self.log.get_mut(usize::from(n))?.as_mut_slice(),
+            Slot::Pin(n) => self.pins.get_mut(usize::from(n))?.as_mut_slice(),
             _ => self.few.get_mut(index)?.as_mut_slice(),
         };
         Some((self.lens.get_mut(index)?, bytes))
