@@ -207,11 +207,10 @@ impl Suspicion {
     pub(super) fn acked(&mut self, content: Content) {
         self.careful = self.careful.saturating_sub(1);
         match &mut self.suspect {
-            Some(suspect) if suspect.content == content => self.suspect = None,
+            Some(suspect) if suspect.content == content || self.careful == 0 => self.suspect = None,
             Some(suspect) if suspect.strikes >= STRIKES => {
                 suspect.witnessed |= suspect.content.kind == content.kind
             }
-            _ if self.careful == 0 => self.suspect = None,
             _ => {}
         }
     }
@@ -395,5 +394,11 @@ mod tests {
             suspicion.acked(of("t", "2"));
         }
         assert_eq!(suspicion.window(9), 9);
+        // On trial as well: what the relay dropped meanwhile holds nothing back.
+        for _ in 0..STRIKES {
+            suspicion.closed(Some((now, of("lock/1/up", "1"))), now);
+        }
+        (0..CLEARED).for_each(|_| suspicion.acked(of("state", "2")));
+        assert_eq!((suspicion.trial(true), suspicion.window(9)), (None, 9));
     }
 }
