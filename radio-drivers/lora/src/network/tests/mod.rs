@@ -58,6 +58,8 @@ struct Site {
     wall: Wall,
     /// When each transmit request came out, and what it says.
     sent: Vec<(Millis, Transmit)>,
+    /// Those that the forwarder accepted: when each begins on the air, and its PHYPayload.
+    on_air: Vec<(Millis, Vec<u8>)>,
     events: Vec<Event>,
 }
 
@@ -85,6 +87,7 @@ impl Site {
             held: Vec::new(),
             wall: WALL,
             sent: Vec::new(),
+            on_air: Vec::new(),
             events: Vec::new(),
         };
         site.poll();
@@ -121,6 +124,13 @@ impl Site {
                 idle = false;
                 if let Packet::PullResp { token, transmit } = Packet::parse(&datagram).unwrap() {
                     assert_eq!(to, "127.0.0.1:40002".parse().unwrap(), "where the last PULL_DATA came from");
+                    if self.mood == Mood::Accepts {
+                        let start = match transmit.tmst {
+                            Some(tmst) => u64::from(tmst.wrapping_sub(self.tmst)) / 1000,
+                            None => self.now + 80, // As lora_pkt_fwd schedules it.
+                        };
+                        self.on_air.push((start, transmit.data.clone()));
+                    }
                     self.sent.push((self.now, transmit));
                     let error = match self.mood {
                         Mood::Accepts => None,
