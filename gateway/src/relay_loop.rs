@@ -248,6 +248,7 @@ impl RelayLoop {
 
     /// Gives a driver a command. What it cannot take is answered in its stead.
     fn command(&mut self, id: RadioId, command: Command) -> Option<Event> {
+        self.retry_late();
         let radio = self.radios.get_mut(usize::from(id.0))?;
         let Some(end) = &radio.end else {
             return radio.keep_or_answer(

@@ -229,6 +229,7 @@ impl Relay {
     fn radio(&mut self, radio: RadioId, event: Event) {
         match event {
             Event::Up(up) => self.hear(radio, &up),
+            Event::Admits(locks) => self.reconcile(radio, &locks),
             Event::Window { lock, closes } => {
                 self.with_lock(lock, |l, _| l.down().open(closes));
             }
@@ -265,6 +266,17 @@ impl Relay {
             }
             Event::Admitted { lock, result } => self.admitted(radio, lock, result),
             Event::Health(health) => self.radio_health(radio, health),
+        }
+    }
+
+    /// A driver has started and says whom it lets in. It may have been away when a lock was removed, or have failed to
+    /// store the removal: a stolen lock must not stay in the radio network for that.
+    fn reconcile(&mut self, radio: RadioId, locks: &[LockId]) {
+        for lock in locks {
+            let arriving = self.admitting.contains_key(lock) || self.arriving.contains_key(lock);
+            if !arriving && !self.is_here(*lock, radio) {
+                self.ctx.radio(radio, Command::Remove(*lock));
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use cardea_radio::{Command, Event, Health, Outcome, Quality, Refusal, Send, Up};
 
 use crate::*;
 
+mod admission;
 mod bounds;
 
 const LOCK: LockId = LockId([1; 8]);
@@ -26,6 +27,7 @@ struct Bench {
     writes: Vec<(u64, Vec<Change>)>,
     pages: Vec<(LockId, u64, u64, u32)>,
     sends: Vec<Send>,
+    removed: Vec<LockId>,
     acks: Vec<u64>,
     replies: Vec<AdminReply>,
     /// Commit at once whatever is written.
@@ -66,6 +68,7 @@ impl Bench {
             writes: Vec::new(),
             pages: Vec::new(),
             sends: Vec::new(),
+            removed: Vec::new(),
             acks: Vec::new(),
             replies: Vec::new(),
             commits: true,
@@ -98,6 +101,7 @@ impl Bench {
                     self.pages.push((lock, after, through, limit));
                 }
                 Action::Radio { command: Command::Send(send), .. } => self.sends.push(send),
+                Action::Radio { command: Command::Remove(lock), .. } => self.removed.push(lock),
                 Action::Radio { .. } | Action::Site { .. } => {}
                 Action::Ack(ack) => self.acks.push(ack),
                 Action::Admin(reply) => self.replies.push(reply),
@@ -631,56 +635,6 @@ fn a_restart_resumes_what_is_alive_and_ends_what_is_not() {
     bench.down(&command(4, Class::Interactive, 9_000));
     assert_eq!(bench.results(), [(ResultState::Delivered, None)]);
     assert_eq!(bench.sends.len(), 1);
-}
-
-#[test]
-fn what_a_lock_s_radio_says_while_its_admission_is_written_is_kept() {
-    let mut bench = Bench::new();
-    let lock = LockId([5; 8]);
-    let admission = cardea_radio::Admission { lock, secret: cardea_radio::AdmissionSecret::Loopback };
-    bench.commits = false;
-    bench.feed(Input::Admin { token: 1, verb: Admin::Admit { radio: RadioId(0), admission } });
-    bench.radio(Event::Admitted { lock, result: Ok(()) });
-    bench.radio(Event::Joined(lock));
-    bench.link(lock, 51, false);
-    bench.commit();
-    bench.commits = true;
-    assert!(bench.relay.locks().any(|l| l.lock == lock && l.joined));
-    bench.down(&Downlink { lock, ..command(7, Class::Interactive, 9_000) });
-    assert_eq!(bench.sends.len(), 1, "its link is known, so a command goes out");
-}
-
-#[test]
-fn admission_is_durable_before_it_counts() {
-    let mut bench = Bench::new();
-    let lock = LockId([5; 8]);
-    let admission = cardea_radio::Admission { lock, secret: cardea_radio::AdmissionSecret::Loopback };
-    bench.commits = false;
-    bench.feed(Input::Admin { token: 1, verb: Admin::Admit { radio: RadioId(0), admission } });
-    bench.radio(Event::Admitted { lock, result: Ok(()) });
-    assert!(bench.replies.is_empty());
-    assert!(matches!(&bench.commit()[..], [Change::PutLock(record)] if record.lock == lock));
-    assert_eq!(bench.replies, [AdminReply { token: 1, result: Ok(()) }]);
-    assert!(bench.relay.locks().any(|l| l.lock == lock));
-    bench.ack_all();
-    bench.up(lock, Class::Log, 1);
-    let token = bench.published[0].token;
-    assert_eq!(bench.uplinks().len(), 1);
-    // Removed, it is a stranger again, but what it sent is still ours to deliver.
-    bench.feed(Input::Admin { token: 2, verb: Admin::Remove(lock) });
-    bench.commit();
-    bench.up(lock, Class::Log, 2);
-    assert_eq!(bench.relay.metrics().unknown_lock, 1);
-    assert_eq!(bench.relay.metrics().outbox_rows, 1);
-    bench.feed(Input::Upstream(UpstreamEvent::Acked { token }));
-    assert!(!bench.relay.locks.contains_key(&lock));
-    // Back again in the same epoch: no number is used twice.
-    let admission = cardea_radio::Admission { lock, secret: cardea_radio::AdmissionSecret::Loopback };
-    bench.feed(Input::Admin { token: 3, verb: Admin::Admit { radio: RadioId(0), admission } });
-    bench.radio(Event::Admitted { lock, result: Ok(()) });
-    bench.commit();
-    bench.up(lock, Class::Log, 3);
-    assert_eq!(bench.uplinks()[0].seq, 2);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Forwarder {
 /// A packet that was delayed on its way to us looks younger than it is. The smallest delay seen in the last minutes is
 /// taken as the delay there is always; what a packet needed beyond it was jitter, and is known. Both clocks drift
 /// apart by some tens of parts per million, hence minutes and not for ever.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct ConcentratorClock {
     last: Option<(u32, Millis)>,
     /// `last`, extended beyond 32 bits, microseconds.
@@ -54,7 +54,14 @@ const PERIOD: Millis = 120_000;
 
 impl ConcentratorClock {
     /// When, on our clock, the packet ended that the concentrator stamped `tmst` and that we heard of `now`.
-    pub(crate) fn received_at(&mut self, now: Millis, tmst: u32) -> Millis {
+    ///
+    /// Nothing is learned from it: anybody can send a datagram with a time in it.
+    pub(crate) fn received_at(&self, now: Millis, tmst: u32) -> Millis {
+        self.clone().learn(now, tmst)
+    }
+
+    /// [`received_at`](Self::received_at), from a packet that one of our devices signed.
+    pub(crate) fn learn(&mut self, now: Millis, tmst: u32) -> Millis {
         let now_us = i64::try_from(now).unwrap_or(i64::MAX / 2000).saturating_mul(1000);
         let continued = self.last.and_then(|(last_tmst, last_now)| {
             let gap = i64::try_from(now.checked_sub(last_now).filter(|gap| *gap < SILENCE)?).ok()? * 1000;
@@ -87,31 +94,31 @@ mod tests {
         let mut clock = ConcentratorClock::default();
         let start = u32::MAX - 1_500_000;
         // 10 ms is the delay there always is.
-        assert_eq!(clock.received_at(1_010, start), 1_010);
-        assert_eq!(clock.received_at(2_010, start.wrapping_add(1_000_000)), 2_010);
+        assert_eq!(clock.learn(1_010, start), 1_010);
+        assert_eq!(clock.learn(2_010, start.wrapping_add(1_000_000)), 2_010);
         // 300 ms late, and the counter has wrapped.
-        assert_eq!(clock.received_at(3_310, start.wrapping_add(2_000_000)), 3_010);
+        assert_eq!(clock.learn(3_310, start.wrapping_add(2_000_000)), 3_010);
         // Out of order by a second.
-        assert_eq!(clock.received_at(3_320, start.wrapping_add(1_500_000)), 2_510);
+        assert_eq!(clock.learn(3_320, start.wrapping_add(1_500_000)), 2_510);
     }
 
     #[test]
     fn a_faster_path_is_learned_and_a_slower_one_after_a_while() {
         let mut clock = ConcentratorClock::default();
-        assert_eq!(clock.received_at(1_200, 1_000_000), 1_200);
-        assert_eq!(clock.received_at(2_005, 2_000_000), 2_005);
-        assert_eq!(clock.received_at(3_200, 3_000_000), 3_005);
+        assert_eq!(clock.learn(1_200, 1_000_000), 1_200);
+        assert_eq!(clock.learn(2_005, 2_000_000), 2_005);
+        assert_eq!(clock.learn(3_200, 3_000_000), 3_005);
         for minute in 1..=6_u32 {
-            clock.received_at(u64::from(minute) * 60_000 + 3_200, minute * 60_000_000 + 3_000_000);
+            clock.learn(u64::from(minute) * 60_000 + 3_200, minute * 60_000_000 + 3_000_000);
         }
-        assert_eq!(clock.received_at(363_300, 363_100_000), 363_300);
+        assert_eq!(clock.learn(363_300, 363_100_000), 363_300);
     }
 
     #[test]
     fn a_restarted_forwarder_starts_anew() {
         let mut clock = ConcentratorClock::default();
-        clock.received_at(1_000_000, 900_000_000);
-        assert_eq!(clock.received_at(1_010_000, 3_000_000), 1_010_000);
-        assert_eq!(clock.received_at(1_011_050, 4_000_000), 1_011_000);
+        clock.learn(1_000_000, 900_000_000);
+        assert_eq!(clock.learn(1_010_000, 3_000_000), 1_010_000);
+        assert_eq!(clock.learn(1_011_050, 4_000_000), 1_011_000);
     }
 }

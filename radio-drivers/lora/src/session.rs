@@ -138,9 +138,23 @@ impl Session {
         out
     }
 
-    /// Counters jump to the end of the reserved block: whatever was used of it is never used again.
-    pub(crate) fn from_record(bytes: &[u8]) -> Option<Self> {
+    /// One record of several sessions, one after the other.
+    pub(crate) fn to_records<'a>(sessions: impl IntoIterator<Item = &'a Self>) -> Vec<u8> {
+        sessions.into_iter().flat_map(Self::to_record).collect()
+    }
+
+    /// All sessions of a record, at least one.
+    pub(crate) fn from_records(bytes: &[u8]) -> Option<Vec<Self>> {
         let mut read = Reader(bytes);
+        let mut sessions = vec![Self::read(&mut read)?];
+        while !read.0.is_empty() {
+            sessions.push(Self::read(&mut read)?);
+        }
+        Some(sessions)
+    }
+
+    /// Counters jump to the end of the reserved block: whatever was used of it is never used again.
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
         if read.u8()? != RECORD_VERSION {
             return None;
         }
@@ -166,7 +180,6 @@ impl Session {
             given_up,
             ..Self::new(dev_addr, network_key, application_key, rx)
         })
-        .filter(|_| read.0.is_empty())
     }
 }
 
@@ -328,10 +341,14 @@ mod tests {
         s.durable_down = BLOCK;
         s.take_down();
         (s.next_up, s.dr, s.given_up) = (77, Some(5), given_up::LINK_ADR);
-        let restored = Session::from_record(&s.to_record()).unwrap();
+        let [restored, _] = &Session::from_records(&Session::to_records([&s, &s])).unwrap()[..] else {
+            panic!("two went in");
+        };
         assert_eq!((restored.next_down, restored.durable_down, restored.next_up), (32, 32, 77));
         assert_eq!((restored.rx, restored.dr, restored.given_up), (s.rx, Some(5), given_up::LINK_ADR));
-        assert!(Session::from_record(&s.to_record()[1..]).is_none());
+        for cut in [&[][..], &s.to_record()[1..], &Session::to_records([&s, &s])[..100]] {
+            assert!(Session::from_records(cut).is_none());
+        }
     }
 
     #[test]

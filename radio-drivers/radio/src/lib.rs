@@ -102,6 +102,11 @@ pub enum LorawanClass {
 /// What a driver tells the gateway.
 #[derive(Debug)]
 pub enum Event {
+    /// Whom this driver lets into its radio network: the first event of every driver. The gateway has it [remove]
+    /// those that are not admitted any more, which is how a removal that the driver missed is made up for.
+    ///
+    /// [remove]: Command::Remove
+    Admits(Vec<LockId>),
     /// An admission is stored durably, or was refused.
     Admitted {
         /// The lock of the [`Admission`].

@@ -190,10 +190,11 @@ impl Driver {
         let records = tokio::task::spawn_blocking(move || store.load())
             .await
             .map_err(|error| NetworkStoreError(error.to_string()))??;
-        let admitted = records
+        let admitted: BTreeSet<_> = records
             .iter()
             .filter_map(|(key, _)| Some(LockId(key.strip_prefix(PREFIX)?.try_into().ok()?)))
             .collect();
+        emit(end, Event::Admits(admitted.iter().copied().collect())).await;
         emit(end, Event::Health(Health { up: true, detail: String::new() })).await;
         Ok(Self { config, admitted, present: BTreeSet::new() })
     }
@@ -282,6 +283,7 @@ mod tests {
     }
 
     async fn admit(gateway: &mut GatewayEnd) {
+        assert!(matches!(gateway.events.recv().await, Some(Event::Admits(locks)) if locks.is_empty()));
         assert!(matches!(gateway.events.recv().await, Some(Event::Health(Health { up: true, .. }))));
         let admission = Admission { lock: LOCK, secret: AdmissionSecret::Loopback };
         gateway.commands.send(Command::Admit(admission)).await.unwrap();

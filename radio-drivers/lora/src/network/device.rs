@@ -1,5 +1,7 @@
 //! One admitted lock: its sessions, its open windows, the one frame that waits for it, and when it needs attention.
 
+use std::collections::VecDeque;
+
 use cardea_framing::LockId;
 use cardea_radio::{Change, Event, Failure, LorawanClass, Millis, Outcome, Refusal, Send};
 
@@ -10,6 +12,9 @@ use crate::adr::Adr;
 use crate::mac;
 use crate::session::{Identity, RecordKey, RxParams, SAVE_AFTER, SAVE_EVERY, Session, given_up};
 
+/// How many sessions of a device may wait to be heard on. A recording of a join-request that we never heard opens one
+/// too, where DevNonces need not rise; it must not push out the one that the device has just been given.
+pub(super) const MAX_PENDING: usize = 4;
 /// A request that so many downlinks carried without an answer is not repeated: some devices ignore some commands.
 const MAX_ASKS: u8 = 3;
 /// After a store failure, a device waits so long before it tries to reserve counters again.
@@ -23,8 +28,8 @@ pub(super) const HAND_OVER: Millis = 20;
 pub(super) struct Device {
     pub(super) identity: Identity,
     pub(super) active: Option<Session>,
-    /// Joined and not heard on yet.
-    pub(super) pending: Option<Session>,
+    /// Joined and not heard on yet, oldest first, at most [`MAX_PENDING`].
+    pub(super) pending: VecDeque<Session>,
     /// A join's commit is under way.
     pub(super) joining: bool,
     /// A new identity's commit is under way.
@@ -91,7 +96,7 @@ impl Device {
         Self {
             identity,
             active: None,
-            pending: None,
+            pending: VecDeque::new(),
             joining: false,
             being_replaced: false,
             last_join: None,
@@ -257,17 +262,28 @@ impl Device {
         let (dev_addr, down) = (session.dev_addr, session.reserved_down);
         let mut batch =
             vec![Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) }];
-        batch.extend(self.no_pending(lock));
+        batch.extend(self.pending_change(lock));
         self.saving = true;
         self.save_now = false;
         shared.commit(batch, Purpose::Session { lock, dev_addr, down });
     }
 
     /// An activation whose commit failed leaves its pending record behind, with the counters of the join. Whatever
-    /// writes the session next takes it away, or a restart would offer those counters again.
-    fn no_pending(&self, lock: LockId) -> Option<Change> {
-        (self.pending.is_none() && !self.joining)
-            .then(|| Change { key: RecordKey::Pending(lock).encode(), value: None })
+    /// writes the session next takes it away, or a restart would offer those counters again. While a join's own commit
+    /// is under way the record is left to that.
+    pub(super) fn pending_change(&self, lock: LockId) -> Option<Change> {
+        let value = (!self.pending.is_empty()).then(|| Session::to_records(&self.pending));
+        (!self.joining).then(|| Change { key: RecordKey::Pending(lock).encode(), value })
+    }
+
+    /// The sessions that stay pending when another join comes.
+    pub(super) fn newest_pending(&self) -> impl Iterator<Item = &Session> {
+        self.pending.iter().skip(self.pending.len().saturating_sub(MAX_PENDING - 1))
+    }
+
+    /// Whether one of its sessions has this DevAddr.
+    pub(super) fn has_dev_addr(&self, dev_addr: u32) -> bool {
+        self.active.iter().chain(&self.pending).any(|session| session.dev_addr == dev_addr)
     }
 
     /// What has to be written before the daemon stops: the session record, if it is not the newest any more.
@@ -277,7 +293,7 @@ impl Device {
         (session.unsaved, session.unsaved_since) = (0, None);
         let mut batch =
             vec![Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) }];
-        batch.extend(self.no_pending(lock));
+        batch.extend(self.pending_change(lock));
         batch
     }
 

@@ -5,6 +5,7 @@
 use cardea_framing::LockId;
 use cardea_radio::{Change, Millis};
 
+use super::device::MAX_PENDING;
 use super::downlink::{Flight, Slot};
 use super::uplink::Heard;
 use super::{MAX_USED_NONCES, Network, Purpose};
@@ -65,6 +66,9 @@ impl Network {
         if device.joining || device.being_replaced {
             return;
         }
+        if let Some(forwarder) = &mut self.forwarder {
+            forwarder.clock.learn(now, heard.tmst);
+        }
         let join_nonce = self.next_join_nonce;
         if join_nonce >= JOIN_NONCES {
             tracing::error!("all JoinNonces of this network are used up");
@@ -111,7 +115,10 @@ impl Network {
         let session = Session::new(dev_addr, network_key, application_key, rx);
         let mut batch = vec![
             Change { key: RecordKey::Identity(lock).encode(), value: Some(identity.to_record()) },
-            Change { key: RecordKey::Pending(lock).encode(), value: Some(session.to_record()) },
+            Change {
+                key: RecordKey::Pending(lock).encode(),
+                value: Some(Session::to_records(device.newest_pending().chain([&session]))),
+            },
         ];
         let mut join_nonce_limit = self.shared.durable_join_nonce;
         if join_nonce >= join_nonce_limit {
@@ -144,11 +151,15 @@ impl Network {
         }
         self.shared.durable_join_nonce = self.shared.durable_join_nonce.max(join_nonce_limit);
         session.durable_down = session.reserved_down;
-        if let Some(old) = device.pending.take() {
-            self.by_dev_addr.remove(&(old.dev_addr, lock));
-        }
+        let oldest = device.pending.len().saturating_sub(MAX_PENDING - 1);
+        let forgotten: Vec<_> = device.pending.drain(..oldest).collect();
         self.by_dev_addr.insert((session.dev_addr, lock));
-        device.pending = Some(session);
+        device.pending.push_back(session);
+        for old in forgotten {
+            if !device.has_dev_addr(old.dev_addr) {
+                self.by_dev_addr.remove(&(old.dev_addr, lock));
+            }
+        }
         let flight = Flight::join(lock, accept, rx2);
         let slots = [Some(rx1), Some(rx2)];
         if self.shared.launch_first(now, flight, slots).is_err() {

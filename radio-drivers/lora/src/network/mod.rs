@@ -100,7 +100,8 @@ impl Network {
             health: None,
             probe_at: None,
             foreign_quiet_until: None,
-            next_join_nonce: 0,
+            // Some devices take 0 for a nonce that they have seen.
+            next_join_nonce: 1,
             shared: Shared::new(config)?,
         };
         let unreadable =
@@ -125,23 +126,24 @@ impl Network {
             }
         }
         for (lock, key, value, active) in sessions {
-            let session = Session::from_record(&value).ok_or_else(|| unreadable(&key))?;
+            let found = Session::from_records(&value).ok_or_else(|| unreadable(&key))?;
             // A session without a device is what a removal cut short leaves behind: nobody can use it.
             let Some(device) = network.devices.get_mut(&lock) else { continue };
-            network.by_dev_addr.insert((session.dev_addr, lock));
+            network.by_dev_addr.extend(found.iter().map(|session| (session.dev_addr, lock)));
             if active {
-                device.active = Some(session);
+                device.active = found.into_iter().next_back();
                 device.report_link(lock, &mut network.shared);
             } else {
-                device.pending = Some(session);
+                device.pending = found.into();
             }
         }
         for device in network.devices.values_mut() {
             // Left behind by an activation whose commit failed: the same session with the counters of its join. Its
             // entry in `by_dev_addr` is the active session's too.
             let active = device.active.as_ref();
-            device.pending.take_if(|pending| active.is_some_and(|active| active.is_same(pending)));
+            device.pending.retain(|pending| active.is_none_or(|active| !active.is_same(pending)));
         }
+        network.shared.events.push_front(Event::Admits(network.devices.keys().copied().collect()));
         network.check_health(0);
         Ok(network)
     }

@@ -52,7 +52,7 @@ impl Heard {
 
 impl Network {
     pub(super) fn uplink(&mut self, now: Millis, wall: Wall, packet: Received) {
-        let Some(forwarder) = &mut self.forwarder else { return };
+        let Some(forwarder) = &self.forwarder else { return };
         let at = forwarder.clock.received_at(now, packet.tmst);
         let modulation = Modulation { sf: packet.sf, bw: packet.bw };
         let plan = &self.shared.plan;
@@ -79,8 +79,9 @@ impl Network {
             let Some(device) = self.devices.get(lock).filter(|device| !device.being_replaced) else {
                 continue;
             };
-            let sessions = [(&device.active, false), (&device.pending, true)];
-            for (session, pending) in sessions.into_iter().filter_map(|(s, p)| Some((s.as_ref()?, p))) {
+            let active = device.active.iter().map(|session| (session, None));
+            let pending = device.pending.iter().enumerate().map(|(place, session)| (session, Some(place)));
+            for (session, pending) in active.chain(pending) {
                 if session.dev_addr != data.dev_addr {
                     continue;
                 }
@@ -96,8 +97,9 @@ impl Network {
             self.shared.counters.unknown += 1;
             return;
         };
-        if pending {
-            self.activate(now, lock);
+        self.authentic(heard, matches!(counter, Counter::New(_)));
+        if let Some(place) = pending {
+            self.activate(now, lock, place);
         }
         if let Some(device) = self.devices.get_mut(&lock) {
             device.uplink(lock, heard, &data, counter, &mut self.shared);
@@ -105,20 +107,28 @@ impl Network {
         self.service(lock, now);
     }
 
-    /// The device is on its new session: the old one ends.
-    fn activate(&mut self, now: Millis, lock: LockId) {
-        let Some(device) = self.devices.get_mut(&lock) else { return };
-        let Some(session) = device.pending.take() else { return };
-        let (dev_addr, down) = (session.dev_addr, session.reserved_down);
-        let batch = vec![
-            Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) },
-            Change { key: RecordKey::Pending(lock).encode(), value: None },
-        ];
-        if let Some(old) = device.active.replace(session)
-            && old.dev_addr != dev_addr
-        {
-            self.by_dev_addr.remove(&(old.dev_addr, lock));
+    /// A packet of ours, which no recording can be when it is new: the concentrator's clock follows it.
+    pub(super) fn authentic(&mut self, heard: Heard, new: bool) {
+        if let Some(forwarder) = self.forwarder.as_mut().filter(|_| new) {
+            forwarder.clock.learn(heard.now, heard.tmst);
         }
+    }
+
+    /// The device is on a new session: the old one ends, and so do those of earlier joins.
+    fn activate(&mut self, now: Millis, lock: LockId, place: usize) {
+        let Some(device) = self.devices.get_mut(&lock) else { return };
+        let mut ended: Vec<_> = device.pending.drain(..=place).collect();
+        let Some(session) = ended.pop() else { return };
+        let (dev_addr, down) = (session.dev_addr, session.reserved_down);
+        let mut batch =
+            vec![Change { key: RecordKey::Active(lock).encode(), value: Some(session.to_record()) }];
+        ended.extend(device.active.replace(session));
+        for old in ended {
+            if !device.has_dev_addr(old.dev_addr) {
+                self.by_dev_addr.remove(&(old.dev_addr, lock));
+            }
+        }
+        batch.extend(device.pending_change(lock));
         device.start_session(now);
         self.shared.commit(batch, Purpose::Session { lock, dev_addr, down });
         device.saving = true;

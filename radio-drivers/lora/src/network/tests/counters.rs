@@ -6,7 +6,7 @@ use crate::session::{BLOCK, RecordKey, Session};
 fn stored(site: &Site, lock: &Lock) -> Session {
     let key = RecordKey::Active(lock.id).encode();
     let (_, value) = site.store.snapshot().into_iter().find(|(k, _)| *k == key).unwrap();
-    Session::from_record(&value).unwrap()
+    Session::from_records(&value).unwrap().pop().unwrap()
 }
 
 #[test]

@@ -391,6 +391,30 @@ fn jitter_on_the_way_up_shortens_the_time_that_is_left() {
     assert_eq!(closes - site.now, 3_870);
 }
 
+/// Anybody who reaches the socket can send a datagram; only what one of our devices signed moves the clock.
+#[test]
+fn a_forged_time_does_not_move_the_windows() {
+    let (mut site, mut lock) = joined(LorawanClass::A);
+    let up = lock.up(Vec::new());
+    site.hear(up.clone());
+    assert_eq!(site.take_window().unwrap() - site.now, 4_770);
+    site.pass(10_000);
+    // 900 ms ahead of the concentrator's clock, from a stranger and from a recording of a minute ago.
+    let mut stranger = up.clone();
+    stranger[1] ^= 0xff;
+    for data in [stranger, up] {
+        let tmst = site.tmst_now().wrapping_add(900_000);
+        let received =
+            vec![Received { tmst, frequency: 868_100_000, sf: 7, bw: 125, rssi: -80, snr: 50, data }];
+        site.datagram(&Packet::PushData { token: 9, eui: EUI, received, unreadable: 0 });
+    }
+    site.pass(10_000);
+    site.events.clear();
+    let up = lock.up(Vec::new());
+    site.hear(up);
+    assert_eq!(site.take_window().unwrap() - site.now, 4_770);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

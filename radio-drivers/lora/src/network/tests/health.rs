@@ -12,6 +12,7 @@ fn detail(site: &mut Site) -> (bool, String) {
 #[test]
 fn the_forwarder_comes_goes_and_comes_back() {
     let mut network = Network::new(LoraConfig::default(), Vec::new()).unwrap();
+    assert!(matches!(network.poll_event(), Some(Event::Admits(locks)) if locks.is_empty()));
     let Some(Event::Health(Health { up: false, detail: text })) = network.poll_event() else { panic!() };
     assert!(text.contains("127.0.0.1:1700"), "{text}");
 

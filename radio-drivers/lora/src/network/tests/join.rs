@@ -34,7 +34,8 @@ fn both_nonces_are_durable_in_one_transaction_before_the_accept_goes_out() {
     site.pass(6_500);
     let up = lock.up(b"hello".to_vec());
     site.hear(up);
-    let kinds: Vec<_> = site.events.iter().filter(|e| !matches!(e, Event::Health(_))).collect();
+    let kinds: Vec<_> =
+        site.events.iter().filter(|e| !matches!(e, Event::Health(_) | Event::Admits(_))).collect();
     assert!(
         matches!(
             kinds[..],
@@ -68,7 +69,7 @@ fn without_the_store_there_is_no_join_and_no_nonce_is_used_twice() {
     let request = lock.join_request();
     site.hear(request);
     lock.accept(&site.sent.pop().unwrap().1.data);
-    assert_eq!(lock.join_nonce, 1, "JoinNonce 0 is gone too");
+    assert_eq!(lock.join_nonce, 2, "JoinNonce 1 is gone too");
 }
 
 #[test]
@@ -146,10 +147,65 @@ fn the_old_session_lives_until_the_new_one_is_heard() {
     );
 }
 
+/// Join-requests that a jammer recorded and kept from us, and plays between an accept and the first uplink.
+#[test]
+fn a_recorded_join_request_takes_no_session_from_the_device() {
+    let recordings = |lock: &mut Lock| [lock.join_request(), lock.join_request(), lock.join_request()];
+    for restarted in [false, true] {
+        let mut site = Site::new(LoraConfig::default());
+        let mut lock = Lock::new(1, LorawanClass::A);
+        site.admit(&lock);
+        let recorded = recordings(&mut lock);
+        let request = lock.join_request();
+        site.hear(request);
+        lock.accept(&site.sent.pop().unwrap().1.data);
+        for request in recorded {
+            site.pass(7_000);
+            site.hear(request);
+            assert!(site.sent.pop().is_some(), "nobody can tell it from a live one");
+        }
+        if restarted {
+            site = Site::restart(LoraConfig::default(), site.store, site.now);
+        }
+        site.pass(7_000);
+        let up = lock.up(b"live".to_vec());
+        site.hear(up);
+        assert_eq!(&site.take_up().unwrap().frame[..], b"live");
+        // The recordings came later than its join, so their sessions stay; there are never more than four.
+        for _ in 0..6 {
+            let request = lock.join_request();
+            site.pass(7_000);
+            site.hear(request);
+        }
+        assert_eq!(site.network.devices[&lock.id].pending.len(), 4);
+        assert_eq!(site.network.by_dev_addr.len(), 5);
+        lock.accept(&site.sent.pop().unwrap().1.data);
+        let up = lock.up(b"again".to_vec());
+        site.hear(up);
+        let device = &site.network.devices[&lock.id];
+        assert_eq!((device.pending.len(), site.network.by_dev_addr.len()), (0, 1), "older joins end");
+        let pending = RecordKey::Pending(lock.id).encode();
+        assert!(site.store.snapshot().iter().all(|(key, _)| *key != pending));
+    }
+}
+
+#[test]
+fn a_driver_says_first_whom_it_admits() {
+    let (site, lock) = joined(LorawanClass::A);
+    let mut site = Site::restart(LoraConfig::default(), site.store, site.now);
+    assert!(matches!(&site.events[0], Event::Admits(locks) if locks[..] == [lock.id]));
+    // A removal whose commit failed is back after the restart, and is said again.
+    site.store.set_failing(true);
+    site.command(Command::Remove(lock.id));
+    site.store.set_failing(false);
+    let site = Site::restart(LoraConfig::default(), site.store, site.now);
+    assert!(matches!(&site.events[0], Event::Admits(locks) if locks[..] == [lock.id]));
+}
+
 #[test]
 fn a_restart_jumps_over_the_rest_of_the_block_of_join_nonces() {
     let (site, mut lock) = joined(LorawanClass::A);
-    assert_eq!(lock.join_nonce, 0);
+    assert_eq!(lock.join_nonce, 1, "some devices take 0 for one that they have seen");
     let mut site = Site::restart(LoraConfig::default(), site.store, site.now);
     let request = lock.join_request();
     site.hear(request);
@@ -233,7 +289,7 @@ fn an_admission_with_a_new_key_ends_the_old_session() {
     site.hear(old);
     assert!(site.take_up().is_none());
     site.join(&mut lock);
-    assert_ne!(lock.join_nonce, 0, "JoinNonces are the network's and go on");
+    assert_ne!(lock.join_nonce, 1, "JoinNonces are the network's and go on");
 }
 
 #[test]
