@@ -229,10 +229,6 @@ impl RelayLoop {
                         }
                     }
                     Action::Store(op) => self.store.submit(op),
-                    Action::Site { lock, datagram } => {
-                        // For the pairing page, which this version does not have; the platform knows the outcome.
-                        tracing::debug!(%lock, bytes = datagram.len(), "site message");
-                    }
                     Action::Admin(reply) => match self.waiting.remove(&reply.token) {
                         Some(Waiting::Operator(operator, good)) => {
                             let _ = operator.send(reply.result.map(|()| good));

@@ -1,6 +1,5 @@
 //! What goes into the relay and what comes out of it.
 
-use bytes::Bytes;
 use cardea_framing::LockId;
 use cardea_radio::{Admission, Command, Event};
 
@@ -96,13 +95,6 @@ pub enum Action {
     Ack(u64),
     /// Give to the store.
     Store(StoreOp),
-    /// A public, signed site message addressed to this gateway (pairing page).
-    Site {
-        /// The lock that it speaks of.
-        lock: LockId,
-        /// The datagram, header byte included.
-        datagram: Bytes,
-    },
     /// The end of an admin verb.
     Admin(AdminReply),
 }

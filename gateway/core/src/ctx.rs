@@ -88,6 +88,10 @@ pub(crate) struct Ctx {
     pub(crate) epoch: [u8; 8],
     pub(crate) now: Millis,
     pub(crate) wall: Wall,
+    /// Unix milliseconds of the monotonic zero, as the clock had it when it could not be believed.
+    guessed_zero: Option<i64>,
+    /// Rows from this one on were heard in this run.
+    pub(crate) first_row: u64,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) connected: bool,
     srtt_ms: u32,
@@ -140,6 +144,8 @@ impl Ctx {
             epoch,
             now: 0,
             wall: Wall { unix_ms: 0, synced: false },
+            guessed_zero: None,
+            first_row: 1,
             actions: VecDeque::new(),
             connected: false,
             srtt_ms: FIRST_RTT_MS,
@@ -175,6 +181,39 @@ impl Ctx {
             inbox: Inbox::default(),
             metrics: Metrics::default(),
         }
+    }
+
+    /// Takes the time. Until the clock can be believed it may jump, so what is stamped meanwhile keeps to the first
+    /// guess: one difference corrects all of it.
+    pub(crate) fn set_time(&mut self, now: Millis, wall: Wall) {
+        self.now = now.max(self.now);
+        self.wall = wall;
+        if !wall.synced && self.guessed_zero.is_none() {
+            self.guessed_zero = Some(signed(wall.unix_ms).saturating_sub(signed(self.now)));
+        }
+    }
+
+    /// Unix milliseconds of a moment that has passed.
+    pub(crate) fn unix_ms(&self, at: Millis) -> u64 {
+        let zero = if self.wall.synced { None } else { self.guessed_zero };
+        let zero = zero.unwrap_or_else(|| self.zero());
+        u64::try_from(zero.saturating_add(signed(at))).unwrap_or(0)
+    }
+
+    /// A row's time of reception, and whether it can be believed: what this run stamped before it knew the time is
+    /// right now that it does. Of an earlier run's guess nobody knows how wrong it was.
+    pub(crate) fn received(&self, row: u64, at: u64, synced: bool) -> (u64, bool) {
+        match self.guessed_zero {
+            Some(guessed) if !synced && self.wall.synced && row >= self.first_row => {
+                let late = self.zero().saturating_sub(guessed);
+                (u64::try_from(signed(at).saturating_add(late)).unwrap_or(0), true)
+            }
+            _ => (at, synced),
+        }
+    }
+
+    fn zero(&self) -> i64 {
+        signed(self.wall.unix_ms).saturating_sub(signed(self.now))
     }
 
     /// Most rows in memory that come from the disk: the rest is for what is heard meanwhile.
@@ -363,4 +402,8 @@ impl Ctx {
         self.gaps.insert(key, OpenGap { gap, durable });
         self.gaps_ready.insert(key);
     }
+}
+
+fn signed(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
 }

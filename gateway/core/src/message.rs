@@ -102,6 +102,11 @@ impl Relay {
         if kind.is_peer() {
             return Err(reason::PEER);
         }
+        if kind == Kind::Site {
+            // Public and signed, for the page that shows an activation's outcome. A lock asked for none and would drop
+            // it, so it takes no air from what the lock waits for.
+            return Err(reason::NO_PAGE);
+        }
         let len = down.data.0.len();
         let mtu = lock.air.map_or(usize::MAX, |air| usize::from(air.mtu));
         if len > LOCK_DATAGRAM || (len > mtu && fragments_needed(len, mtu).is_none()) {
@@ -127,15 +132,6 @@ impl Relay {
         if wall.synced && down.not_after <= wall.unix_ms {
             self.ctx.metrics.downlinks_expired += 1;
             self.close(ack, down.lock, &down, ResultState::Expired, None);
-            return;
-        }
-        if down.kind == Kind::Site {
-            // Public and signed, for whoever shows it at the gateway: the activation status. A lock asked for none
-            // and would drop it, so it takes no air from what the lock waits for.
-            let datagram = Bytes::copy_from_slice(&down.data.0);
-            self.ctx.actions.push_back(Action::Site { lock: down.lock, datagram });
-            self.ctx.metrics.downlinks += 1;
-            self.close(ack, down.lock, &down, ResultState::Delivered, None);
             return;
         }
         let Downlink { id, lock, data, not_after, .. } = down;

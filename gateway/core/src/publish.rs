@@ -221,6 +221,7 @@ fn uplink(ctx: &Ctx, item: &Item) -> Uplink {
         .map_or((cardea_framing::Kind::PlatformOscore, item.row.class), |d| (d.kind, d.class));
     let meta = &item.row.meta;
     let (rssi, snr, lqi) = quality(&meta.quality);
+    let (at, synced) = ctx.received(item.row.row, meta.at, meta.synced);
     Uplink {
         v: VERSION,
         id: item.row.id,
@@ -232,8 +233,8 @@ fn uplink(ctx: &Ctx, item: &Item) -> Uplink {
         rssi,
         snr,
         lqi,
-        at: meta.at,
-        clock: clock(meta.synced),
+        at,
+        clock: clock(synced),
         epoch: cardea_envelope::Epoch(ctx.epoch),
         seq: item.seq,
     }

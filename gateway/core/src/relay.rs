@@ -118,13 +118,13 @@ impl Relay {
         for gap in snapshot.gaps {
             relay.ctx.open_gap(gap, true);
         }
+        relay.ctx.first_row = relay.ctx.next_row;
         relay
     }
 
     /// Takes one input. `now` never goes back.
     pub fn handle(&mut self, now: Millis, wall: Wall, input: Input) {
-        self.ctx.now = now.max(self.ctx.now);
-        self.ctx.wall = wall;
+        self.ctx.set_time(now, wall);
         if !self.restored.is_empty() {
             self.restore_downlinks();
         }

@@ -12,6 +12,7 @@ use crate::*;
 
 mod admission;
 mod bounds;
+mod clock;
 
 const LOCK: LockId = LockId([1; 8]);
 const OTHER: LockId = LockId([2; 8]);
@@ -23,6 +24,8 @@ struct Bench {
     topics: Topics,
     now: Millis,
     synced: bool,
+    /// Unix milliseconds at `now` = 0.
+    dawn: u64,
     published: Vec<Publish>,
     writes: Vec<(u64, Vec<Change>)>,
     pages: Vec<(LockId, u64, u64, u32)>,
@@ -64,6 +67,7 @@ impl Bench {
             topics,
             now: 1,
             synced,
+            dawn: DAWN,
             published: Vec::new(),
             writes: Vec::new(),
             pages: Vec::new(),
@@ -91,7 +95,7 @@ impl Bench {
     }
 
     fn feed(&mut self, input: Input) {
-        let wall = Wall { unix_ms: DAWN + self.now, synced: self.synced };
+        let wall = Wall { unix_ms: self.dawn + self.now, synced: self.synced };
         self.relay.handle(self.now, wall, input);
         while let Some(action) = self.relay.poll_action() {
             match action {
@@ -102,7 +106,7 @@ impl Bench {
                 }
                 Action::Radio { command: Command::Send(send), .. } => self.sends.push(send),
                 Action::Radio { command: Command::Remove(lock), .. } => self.removed.push(lock),
-                Action::Radio { .. } | Action::Site { .. } => {}
+                Action::Radio { .. } => {}
                 Action::Ack(ack) => self.acks.push(ack),
                 Action::Admin(reply) => self.replies.push(reply),
             }
@@ -498,6 +502,10 @@ fn what_must_not_go_down_is_refused_with_its_reason() {
     let peer = Header { kind: Kind::PeerOscore, more: false, class: Class::Interactive }.encode();
     let data = Data(vec![peer, 0, 5, 1, 2]);
     check(&Downlink { kind: Kind::PeerOscore, data, ..good(9) }, false, refused("peer"));
+
+    let site = Header { kind: Kind::Site, more: false, class: Class::Interactive }.encode();
+    let data = Data(vec![site, 1, 2]);
+    check(&Downlink { kind: Kind::Site, data, ..good(14) }, false, refused("no_page"));
 
     let unknown = LockId([9; 8]);
     bench.message(

@@ -8,7 +8,6 @@ use cardea_framing::{Class, Datagram, ReceiptToken, uplink_id};
 use cardea_radio::Up;
 
 use crate::{
-    Wall,
     ctx::{Ctx, Purpose},
     lock::Lock,
     queue::{Flight, Forgotten, Item, Next, Stored},
@@ -87,8 +86,7 @@ impl Lock {
             self.hear_again(ctx, row, receipt);
             return;
         }
-        let Wall { unix_ms, synced } = ctx.wall;
-        let at = unix_ms.saturating_sub(ctx.now.saturating_sub(up.at));
+        let (at, synced) = (ctx.unix_ms(up.at.min(ctx.now)), ctx.wall.synced);
         if ctx.is_crowded() {
             ctx.metrics.not_accepted += 1;
             self.release(receipt);
