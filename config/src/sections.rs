@@ -1,5 +1,6 @@
 //! Every section and key: name, meaning, type, default, and the rules between keys.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -137,6 +138,11 @@ section! {
         key_file: Option<PathBuf> = None, example "\"/etc/cardea/client.key\"";
         /// First levels of every topic.
         prefix: String = "cardea/v1".into();
+        /// Topics that a cloud dictates, by name: state, info, health, locks, up, down, result, seen, link, event,
+        /// request, response. A template has {prefix} and {gateway} where wanted, and {lock} or {verb} as a level
+        /// where the default has it. The platform needs the same ones, for example
+        /// { up = "devices/{gateway}/events/{lock}", down = "devices/{gateway}/commands/{lock}" }.
+        topics: BTreeMap<String, String> = BTreeMap::new();
         /// Seconds between pings, 5 to 1200. A dead connection is noticed within two of them.
         keepalive: u16 = 30;
         /// "json" or "cbor".

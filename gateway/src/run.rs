@@ -39,11 +39,16 @@ const END: Duration = Duration::from_secs(5);
 /// # Errors
 /// Names the setting.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    Topics::new(&config.mqtt.prefix, "gateway").context("[mqtt]")?;
+    topics(config, "gateway")?;
     if config.lora.enabled {
         lora(config).check().context("[lora]")?;
     }
     Ok(())
+}
+
+fn topics(config: &Config, gateway: &str) -> anyhow::Result<Topics> {
+    let mqtt = &config.mqtt;
+    Topics::with_templates(&mqtt.prefix, gateway, &mqtt.topics).context("[mqtt] topics")
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -69,7 +74,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 async fn gateway(config: &Config) -> anyhow::Result<()> {
     let data = DataDir::open(&config.gateway.data_dir)?;
     let gateway = data.gateway(config.gateway.id.as_ref())?;
-    let topics = Topics::new(&config.mqtt.prefix, gateway.as_str()).context("[mqtt]")?;
+    let topics = topics(config, gateway.as_str())?;
     let server = Server::bind(&config.api.socket)?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;

@@ -16,7 +16,7 @@ mod topics;
 pub use encoding::{Encoding, Error};
 pub use ids::{Data, Epoch, MessageId};
 pub use messages::*;
-pub use topics::{DEFAULT_PREFIX, Topic, TopicError, Topics};
+pub use topics::{DEFAULT_PREFIX, PlatformTopics, Topic, TopicError, Topics};
 
 /// The envelope version this crate speaks.
 pub const VERSION: u8 = 1;

@@ -181,6 +181,31 @@ fn impossible_templates_are_refused_by_name() {
     assert!(matches!(with("state", "x/{lock}"), TopicError::Placeholder(..)));
     assert!(matches!(with("state", "x/#"), TopicError::NotATopic(..)));
     assert!(matches!(with("state", "{who}/x"), TopicError::NotATopic(..)));
+    assert!(matches!(with("result", "{prefix}/{gateway}/lock/{lock}/up"), TopicError::NotATopic(..)));
     assert!(matches!(Topics::new("a+b", "g").unwrap_err(), TopicError::Name(_)));
     assert!(matches!(Topics::new("a", "g/h").unwrap_err(), TopicError::Name(_)));
+}
+
+#[test]
+fn a_platform_tells_gateways_apart_by_whatever_topics_they_have() {
+    let default = PlatformTopics::new(DEFAULT_PREFIX, &BTreeMap::new()).unwrap();
+    assert_eq!(default.filters()[4], "cardea/v1/+/lock/+/up");
+    assert_eq!(default.gateway("cardea/v1/gw-2/lock/a102030405060708/up"), Some("gw-2"));
+    assert_eq!(default.gateway("cardea/v1/gw-2/state"), Some("gw-2"));
+    for foreign in
+        ["cardea/v2/gw-2/state", "cardea/v1/gw-2", "cardea/v1/gw-2/state/x", "cardea/v1/g/lock/a/b/up"]
+    {
+        assert_eq!(default.gateway(foreign), None, "{foreign}");
+    }
+
+    let mut replaced = BTreeMap::from([("up".to_owned(), "devices/{gateway}/events/{lock}".to_owned())]);
+    let clouds = PlatformTopics::new("x", &replaced).unwrap();
+    assert!(clouds.filters().contains(&"devices/+/events/+".to_owned()));
+    let topic = "devices/gw-1/events/a102030405060708";
+    assert_eq!(clouds.gateway(topic), Some("gw-1"));
+    assert_eq!(clouds.of("gw-1").unwrap().parse(topic), Some(Topic::Up(LOCK)));
+    assert_eq!(clouds.gateway("x/gw-1/state"), Some("gw-1"), "the others stay where they were");
+    replaced.insert("down".into(), "devices/all/{lock}".into());
+    assert!(matches!(PlatformTopics::new("x", &replaced), Err(TopicError::Placeholder(..))));
+    assert!(Topics::with_templates("x", "gw-1", &replaced).is_ok(), "one gateway needs no name in it");
 }

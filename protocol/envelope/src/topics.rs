@@ -119,6 +119,11 @@ impl Topics {
                 return Err(TopicError::NotATopic(name.into(), "longer than 128 bytes"));
             }
         }
+        let same = |(i, t): (usize, &String)| templates.iter().take(i).any(|u| wildcards(t) == wildcards(u));
+        if let Some(i) = templates.iter().enumerate().position(same) {
+            let name = DEFAULTS.get(i).map_or("", |(name, _)| *name);
+            return Err(TopicError::NotATopic(name.into(), "another has the same"));
+        }
         Ok(Self { templates })
     }
 
@@ -178,15 +183,78 @@ impl Topics {
         [5, 7, 10].into_iter().filter_map(|i| self.filter(i)).collect()
     }
 
-    /// What a platform subscribes to: everything a gateway publishes.
-    #[must_use]
-    pub fn platform_filters(&self) -> Vec<String> {
-        [0, 1, 2, 3, 4, 6, 8, 9, 11].into_iter().filter_map(|i| self.filter(i)).collect()
+    fn filter(&self, index: usize) -> Option<String> {
+        self.templates.get(index).map(|template| wildcards(template))
+    }
+}
+
+/// The topics of every gateway below a prefix, as a platform sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformTopics {
+    prefix: String,
+    replaced: BTreeMap<String, String>,
+    /// Templates with the prefix filled in, in the order of [`DEFAULTS`].
+    patterns: Vec<String>,
+}
+
+impl PlatformTopics {
+    /// Prefix and replaced templates as the gateways have them, see [`Topics::with_templates`].
+    ///
+    /// # Errors
+    /// Any [`TopicError`]; also where a template does not name its gateway with a level `{gateway}`: the gateways'
+    /// messages could not be told apart.
+    pub fn new(prefix: &str, replaced: &BTreeMap<String, String>) -> Result<Self, TopicError> {
+        Topics::with_templates(prefix, "g", replaced)?;
+        let mut patterns = Vec::with_capacity(DEFAULTS.len());
+        for (name, default) in DEFAULTS {
+            let template = replaced.get(name).map_or(default, String::as_str);
+            if template.split('/').filter(|level| *level == "{gateway}").count() != 1 {
+                return Err(TopicError::Placeholder(name.into(), "the level `{gateway}` once"));
+            }
+            patterns.push(template.replace("{prefix}", prefix));
+        }
+        Ok(Self { prefix: prefix.into(), replaced: replaced.clone(), patterns })
     }
 
-    fn filter(&self, index: usize) -> Option<String> {
-        Some(self.templates.get(index)?.replace("{lock}", "+").replace("{verb}", "+"))
+    /// The topics of one gateway.
+    ///
+    /// # Errors
+    /// When the gateway cannot have that name, or a topic would be too long.
+    pub fn of(&self, gateway: &str) -> Result<Topics, TopicError> {
+        Topics::with_templates(&self.prefix, gateway, &self.replaced)
     }
+
+    /// What to subscribe to: everything that gateways publish.
+    #[must_use]
+    pub fn filters(&self) -> Vec<String> {
+        let published = [0, 1, 2, 3, 4, 6, 8, 9, 11].into_iter();
+        published
+            .filter_map(|i| self.patterns.get(i))
+            .map(|p| wildcards(&p.replace("{gateway}", "+")))
+            .collect()
+    }
+
+    /// The gateway that a topic names, if it is one of ours.
+    #[must_use]
+    pub fn gateway<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        self.patterns.iter().find_map(|pattern| {
+            let mut gateway = None;
+            let (mut levels, mut given) = (pattern.split('/'), topic.split('/'));
+            loop {
+                match (levels.next(), given.next()) {
+                    (None, None) => return gateway,
+                    (Some("{gateway}"), Some(name)) => gateway = Some(name),
+                    (Some("{lock}" | "{verb}"), Some(_)) => {}
+                    (Some(level), Some(name)) if level == name => {}
+                    _ => return None,
+                }
+            }
+        })
+    }
+}
+
+fn wildcards(template: &str) -> String {
+    template.replace("{lock}", "+").replace("{verb}", "+")
 }
 
 /// The text that stands for the template's one hole (`Some(None)` where it has none), if the name fits.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cardea_envelope::{
     Data, Downlink, DownlinkResult, Encoding, EventKind, GatewayEvent, GatewayState, Info, LinkState,
-    MessageId, Presence, Seen, Topic, Topics, Uplink, VERSION,
+    MessageId, PlatformTopics, Presence, Seen, Topic, Topics, Uplink, VERSION,
 };
 use cardea_framing::{Class, Datagram, GATEWAY_DATAGRAM, Kind, LockId, uplink_id};
 
@@ -20,12 +20,8 @@ const PATIENCE: u8 = 3;
 
 /// What a platform subscribes to, for every gateway below `prefix`.
 pub(crate) fn filters(prefix: &str) -> Result<Vec<String>, Error> {
-    let topics = Topics::new(prefix, "g").map_err(|e| Error::Config(e.to_string()))?;
-    let any = |filter: String| match filter.strip_prefix(prefix).and_then(|rest| rest.strip_prefix("/g/")) {
-        Some(rest) => format!("{prefix}/+/{rest}"),
-        None => filter,
-    };
-    Ok(topics.platform_filters().into_iter().map(any).collect())
+    let topics = PlatformTopics::new(prefix, &BTreeMap::new());
+    Ok(topics.map_err(|e| Error::Config(e.to_string()))?.filters())
 }
 
 /// How a lock is reached through one gateway.
