@@ -44,4 +44,7 @@ pub use error::Error;
 pub use event::{Ask, Outcome, PlatformEvent};
 pub use keys::{FileKeys, KeyStore, OsRandom};
 pub use platform::{LockName, LockSummary, Platform};
-pub use state::{CommandRow, ContextRecord, LockRecord, LogRow, Phase, SeenRow, SqliteState, Stage, State};
+pub use state::{
+    Before, CommandRow, ContextRecord, LockRecord, LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted,
+    Phase, SeenRow, SqliteState, Stage, State, Stored, Taken,
+};

@@ -94,6 +94,11 @@ enum Request {
 }
 
 impl Request {
+    /// Whether a new connection to the broker brings it again.
+    fn comes_again(&self) -> bool {
+        matches!(self, Self::Broker(FromBroker::Message { .. } | FromBroker::Up))
+    }
+
     /// Its batch was given up before its turn. Messages of the broker come again.
     fn refuse(self) {
         match self {
@@ -135,7 +140,7 @@ impl Platform {
     /// # Errors
     /// [`Error::State`].
     pub fn init_state(dir: &Path) -> Result<(), Error> {
-        SqliteState::open(&dir.join(DATABASE), false).map(drop)
+        SqliteState::create(&dir.join(DATABASE)).map(drop)
     }
 
     /// Opens the platform in `dir` for this process alone.
@@ -177,6 +182,7 @@ impl Platform {
             broker: None,
             started: Instant::now(),
             failed: false,
+            owed: Vec::new(),
             _guard: guard,
         };
         std::thread::Builder::new()
@@ -344,8 +350,10 @@ struct Worker {
     waiting: BTreeMap<(LockId, [u8; 4]), Caller>,
     broker: Option<mpsc::UnboundedSender<ToBroker>>,
     started: Instant,
-    /// The last batch was given up: timers wait a little before they try again.
+    /// The last batch was given up, or cannot be settled yet: timers wait a little before they try again.
     failed: bool,
+    /// Acknowledgements of a batch that is durable and not settled.
+    owed: Vec<mqtt::Delivery>,
     _guard: fs::File,
 }
 
@@ -385,6 +393,23 @@ impl Worker {
 
     /// One batch: everything in it becomes durable together, then its outputs and acknowledgements leave.
     fn turn(&mut self, batch: Vec<Request>) {
+        if let Err(error) = self.core.settle() {
+            // What is stored must be able to leave before more is stored. The broker keeps its messages, and people
+            // hear that nothing was done, rather than being obeyed when nobody expects it any more.
+            tracing::error!(%error, "nothing is taken until the batch before can leave");
+            self.failed = true;
+            if batch.iter().any(Request::comes_again) {
+                self.send(ToBroker::Reconnect);
+            }
+            for request in batch {
+                match request {
+                    Request::Locks(reply) => drop(reply.send(self.core.summaries())),
+                    other => other.refuse(),
+                }
+            }
+            return;
+        }
+        self.release();
         let now = self.now();
         let mut owed = Owed::default();
         let mut batch = batch.into_iter();
@@ -396,7 +421,6 @@ impl Worker {
             self.core.commit()
         });
         let committed = outcome.is_ok();
-        self.failed = !committed;
         batch.for_each(Request::refuse);
         if let Err(error) = outcome {
             tracing::error!(%error, "the batch was given up; the broker will deliver it again");
@@ -416,12 +440,22 @@ impl Worker {
             }
         }
         if committed {
-            while let Some(output) = self.core.poll_output() {
-                self.send(ToBroker::Publish(output));
-            }
-            for ack in owed.acks {
-                self.send(ToBroker::Ack(ack));
-            }
+            self.owed = owed.acks;
+        }
+        self.failed = !committed || !self.core.is_settled();
+        self.release();
+    }
+
+    /// Lets go what rests on durable and settled state; nothing otherwise.
+    fn release(&mut self) {
+        if !self.core.is_settled() {
+            return;
+        }
+        while let Some(output) = self.core.poll_output() {
+            self.send(ToBroker::Publish(output));
+        }
+        for ack in std::mem::take(&mut self.owed) {
+            self.send(ToBroker::Ack(ack));
         }
         while let Some(event) = self.core.poll_event() {
             if let PlatformEvent::Ended { lock, command, outcome, .. } = &event {
