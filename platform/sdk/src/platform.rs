@@ -19,7 +19,6 @@ use crate::{
     session::{Config, Core, Now},
 };
 
-const DATABASE: &str = "state.db";
 const LOCK_FILE: &str = "in-use";
 /// An operator who puts a backup back creates this file; opening discards every context and removes it.
 const RESTORED: &str = "restored";
@@ -124,6 +123,9 @@ struct Facts {
 }
 
 impl Platform {
+    /// The file in the state directory that holds everything but the keys.
+    pub const STATE_FILE: &str = "state.db";
+
     /// Makes a platform in `dir`: owner root, platform keys, certificate, empty state. Returns the thumbprint of
     /// the owner root, which is what every lock pins.
     ///
@@ -135,12 +137,13 @@ impl Platform {
         Ok(keys.root().thumbprint())
     }
 
-    /// Makes the empty state only, beside keys that another store made.
+    /// Makes the empty state only: beside keys that another store made, or where the old state is lost for good. State
+    /// that is there stays.
     ///
     /// # Errors
-    /// [`Error::State`].
+    /// [`Error::State`], [`Error::Io`].
     pub fn init_state(dir: &Path) -> Result<(), Error> {
-        SqliteState::create(&dir.join(DATABASE)).map(drop)
+        SqliteState::create(&dir.join(Self::STATE_FILE)).map(drop)
     }
 
     /// Opens the platform in `dir` for this process alone.
@@ -167,7 +170,7 @@ impl Platform {
         let guard = exclusive(dir)?;
         let marker = dir.join(RESTORED);
         let restored = marker.exists();
-        let state = SqliteState::open(&dir.join(DATABASE), restored)?;
+        let state = SqliteState::open(&dir.join(Self::STATE_FILE), restored)?;
         if restored {
             fs::remove_file(&marker).map_err(|source| Error::Io { path: marker, source })?;
         }
@@ -198,7 +201,7 @@ impl Platform {
     /// # Errors
     /// [`Error::NotInitialised`], [`Error::Io`].
     pub fn mark_restored(dir: &Path) -> Result<(), Error> {
-        if !dir.join(DATABASE).exists() {
+        if !dir.join(Self::STATE_FILE).exists() {
             return Err(Error::NotInitialised(dir.into()));
         }
         let path = dir.join(RESTORED);

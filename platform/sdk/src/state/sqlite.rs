@@ -43,7 +43,7 @@ impl SqliteState {
     pub fn create(path: &Path) -> Result<Self, Error> {
         if !holds_something(path)? {
             private_file(path, true)?;
-            let made = connect(path).and_then(|mut db| schema::create(&mut db));
+            let made = connect(path).and_then(configured).and_then(|mut db| schema::create(&mut db));
             made.map_err(|error| named(path, error))?;
         }
         Self::open(path, false)
@@ -69,8 +69,11 @@ impl SqliteState {
         }
         private_file(path, false)?;
         let db = connect(path)
-            .and_then(|mut db| {
+            .and_then(|db| {
+                // Before anything is written: it may not be ours.
+                schema::version(&db)?;
                 check(&db)?;
+                let mut db = configured(db)?;
                 schema::upgrade(&mut db)?;
                 Ok(db)
             })
@@ -118,11 +121,12 @@ impl SqliteState {
 }
 
 fn connect(path: &Path) -> Result<Connection, Error> {
-    configured(Connection::open(path)?)
+    let db = Connection::open(path)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(db)
 }
 
 fn configured(db: Connection) -> Result<Connection, Error> {
-    db.busy_timeout(std::time::Duration::from_secs(5))?;
     // `journal_mode` answers with a row, hence not part of the batch below.
     db.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
     db.execute_batch("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")?;

@@ -60,9 +60,21 @@ DELETE FROM ahead WHERE (gateway, lock, seq) IN (
   WHERE place > ?1);
 ";
 
-/// The version of the tables in `db`; 0 for none.
+/// The version of the tables in `db`.
+///
+/// # Errors
+/// [`Error::State`] for a file without tables, and for one that a later program made.
 pub(super) fn version(db: &Connection) -> Result<i64, Error> {
-    Ok(db.query_row("PRAGMA user_version", [], |r| r.get(0))?)
+    match db.query_row("PRAGMA user_version", [], |r| r.get(0))? {
+        known @ 1..=SCHEMA => Ok(known),
+        ..=0 => Err(Error::State(
+            "it holds no platform's state; if `init` was cut short, remove it and run `cardea-platform init --state-only`"
+                .into(),
+        )),
+        newer => Err(Error::State(format!(
+            "it has version {newer}, and this program knows {SCHEMA}; use the program that wrote it, or a newer one"
+        ))),
+    }
 }
 
 /// Makes the tables in an empty database.
@@ -77,29 +89,20 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
 /// Gives a file of an earlier version today's tables; all of it or nothing.
 ///
 /// # Errors
-/// [`Error::State`], also for a file without tables and for one that a later program made.
+/// As [`version`].
 pub(super) fn upgrade(db: &mut Connection) -> Result<(), Error> {
-    match version(db)? {
-        SCHEMA => Ok(()),
-        1 => {
-            let batch = db.transaction()?;
-            for statement in FROM_1_TO_2.split(';').filter(|sql| !sql.trim().is_empty()) {
-                let mut statement = batch.prepare(statement)?;
-                match statement.parameter_count() {
-                    0 => statement.execute([])?,
-                    _ => statement.execute([super::custody::most_ahead()])?,
-                };
-            }
-            batch.execute_batch(ADDED_IN_2)?;
-            batch.pragma_update(None, "user_version", SCHEMA)?;
-            Ok(batch.commit()?)
-        }
-        0 => Err(Error::State(
-            "it holds no platform's state; if `init` was cut short, remove it and run `cardea-platform init --state-only`"
-                .into(),
-        )),
-        newer => Err(Error::State(format!(
-            "it has version {newer}, and this program knows {SCHEMA}; use the program that wrote it, or a newer one"
-        ))),
+    if version(db)? == SCHEMA {
+        return Ok(());
     }
+    let batch = db.transaction()?;
+    for statement in FROM_1_TO_2.split(';').filter(|sql| !sql.trim().is_empty()) {
+        let mut statement = batch.prepare(statement)?;
+        match statement.parameter_count() {
+            0 => statement.execute([])?,
+            _ => statement.execute([super::custody::most_ahead()])?,
+        };
+    }
+    batch.execute_batch(ADDED_IN_2)?;
+    batch.pragma_update(None, "user_version", SCHEMA)?;
+    Ok(batch.commit()?)
 }
