@@ -26,6 +26,10 @@
 //! What it does not do: it is no HTTP API, keeps no users and no grants, and trusts no gateway and no broker
 //! with anything but delivery.
 
+// Unit tests share helpers with the tests in `tests/`, which know this crate by its name.
+#[cfg(test)]
+extern crate self as cardea_sdk;
+
 mod broker;
 mod error;
 mod event;

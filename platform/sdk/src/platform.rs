@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
     Ask, Broker, Error, FileKeys, KeyStore, LogRow, OsRandom, Outcome, PlatformEvent, SqliteState, Stage,
+    State,
     mqtt::{self, FromBroker, ToBroker},
     session::{Config, Core, Now},
 };
@@ -346,8 +347,8 @@ struct Owed {
 }
 
 /// The thread that owns the core. SQLite blocks it for a commit, and nobody else.
-struct Worker {
-    core: Core<Box<dyn KeyStore>, SqliteState>,
+struct Worker<S> {
+    core: Core<Box<dyn KeyStore>, S>,
     events: broadcast::Sender<PlatformEvent>,
     /// Callers by lock and command: command ids are drawn for each lock alone.
     waiting: BTreeMap<(LockId, [u8; 4]), Caller>,
@@ -360,7 +361,7 @@ struct Worker {
     _guard: fs::File,
 }
 
-impl Worker {
+impl<S: State> Worker<S> {
     fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime,
@@ -529,3 +530,6 @@ fn split<T>(result: Result<T, Error>) -> (Result<T, Error>, Result<(), Error>) {
         other => (other, Ok(())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ fn without_a_sound_fence_sessions_are_discarded_and_locks_are_not() {
         let summary = world.core.as_ref().unwrap().summaries().remove(0);
         // A fence with something behind it is still the fence.
         assert_eq!(summary.session, what == "too long", "{what}");
-        assert_eq!(summary.thumbprint.is_some(), true, "{what}");
+        assert!(summary.thumbprint.is_some(), "{what}");
         // Whole again afterwards.
         world.core = None;
         world.restart();
