@@ -63,9 +63,11 @@ impl SqliteState {
     /// never recreated silently. [`Error::Io`] for the file system's own errors.
     pub fn open(path: &Path, restored: bool) -> Result<Self, Error> {
         if !holds_something(path)? {
-            let gone = "it is missing or empty, and with it every lock, session and event; put it back from a backup, \
-                        or begin with no locks by `cardea-platform init --state-only`";
-            return Err(named(path, Error::State(gone.into())));
+            return Err(Error::State(format!(
+                "{} is missing or empty, and with it every lock, session and event; put it back from a backup, or begin \
+                 with no locks by `cardea-platform init --state-only`",
+                path.display()
+            )));
         }
         private_file(path, false)?;
         let db = connect(path)

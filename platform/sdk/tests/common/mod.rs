@@ -98,6 +98,7 @@ impl World {
 
     /// A platform in `dir` whose keys are made already, and elsewhere.
     pub fn with_keys(lock_config: LockConfig, dir: TempDir, open_keys: OpenKeys) -> Self {
+        cardea_sdk::Platform::init_state(dir.path()).unwrap();
         let mut nvm = TestNvm::default();
         provision(&mut nvm, &CODE).unwrap();
         let clock = TestClock::default();
