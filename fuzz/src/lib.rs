@@ -11,6 +11,7 @@ pub mod edhoc;
 pub mod framing;
 pub mod lora;
 pub mod oscore;
+pub mod platform;
 pub mod relay;
 pub mod resources;
 pub mod sdk;
@@ -46,6 +47,8 @@ pub const TARGETS: &[Target] = &[
     ("coap_parse", oscore::coap_parse),
     ("oscore_request", oscore::oscore_request),
     ("oscore_response", oscore::oscore_response),
+    ("platform_config", platform::platform_config),
+    ("platform_request", platform::platform_request),
     ("relay_frames", relay::relay_frames),
     ("relay_message", relay::relay_message),
     ("resources_decode", resources::resources_decode),

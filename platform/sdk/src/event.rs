@@ -6,6 +6,8 @@ use cardea_framing::LockId;
 use cardea_resources::{Bolt, EventKind, Firmware, PinUse, Refusal};
 use serde::{Serialize, Serializer};
 
+use crate::LogRow;
+
 /// What can be asked of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -246,6 +248,21 @@ pub enum PlatformEvent {
         /// Here, Unix milliseconds.
         received: u64,
     },
+    /// A lock reported another event under a log index that is taken. A lock never does: there are two locks with
+    /// one identity, or its memory was put back. What is stored stays; the other is kept beside it.
+    Forked {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// Through which gateway; empty for what came with a page of the lock's own log.
+        gateway: String,
+        /// The lock's log index.
+        log: Option<u32>,
+        /// What is stored: kind, value, time by the lock's clock.
+        kept: String,
+        /// What came.
+        came: String,
+    },
     /// How far a command has come: `held`, `sent`, or a gateway's word (`queued`, `sent`, `delivered`, `expired`,
     /// `refused: …`, `failed: …`).
     Progress {
@@ -296,6 +313,14 @@ impl fmt::Display for PlatformEvent {
                 }
                 log.map_or(Ok(()), |index| write!(f, " (log {index})"))
             }
+            Self::Forked { lock, log, kept, came, .. } => {
+                let index = log.map_or_else(String::new, |index| format!(" {index}"));
+                write!(
+                    f,
+                    "{lock}: LOG FORKED, entry{index} is `{kept}` here and came as `{came}`: a copy of this lock, or one \
+                     whose memory was put back"
+                )
+            }
             Self::Progress { lock, command, state } => write!(f, "{lock}: command {command} {state}"),
             Self::Ended { lock, command, ask, outcome } => write!(f, "{lock}: {ask} ({command}) {outcome}"),
         }
@@ -328,6 +353,13 @@ pub(crate) fn kind_name(kind: EventKind) -> String {
         EventKind::PinLimit => "pin limit".into(),
         EventKind::Other(code) => format!("kind {code}"),
     }
+}
+
+/// A stored event in one line.
+pub(crate) fn entry_words(row: &LogRow) -> String {
+    let value = row.value.map_or_else(String::new, |value| format!(" {value}"));
+    let at = row.at.map_or_else(String::new, |at| format!(" at {at}"));
+    format!("{}{value}{at}", row.kind)
 }
 
 /// The value in words, by kind (see [`EventKind`]).

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{ErrorKind, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -67,6 +68,8 @@ pub(crate) const ROOT: &str = "owner-root.key";
 pub(crate) const AGREEMENT: &str = "platform-dh.key";
 pub(crate) const SIGNING: &str = "platform-sign.key";
 
+const UNCERTIFIED: &str = "not the key that platform.cwt certifies; put both back from one backup";
+
 /// Keys in files of mode 0600 (32 raw bytes each) in a directory of mode 0700.
 ///
 /// `owner-root.key` is needed by [`FileKeys::init`] only; afterwards it belongs offline. Whoever holds it can
@@ -110,26 +113,26 @@ impl FileKeys {
     /// certificate does not name.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let certificate_path = dir.join(CERTIFICATE);
-        if !certificate_path.exists() {
+        if !certificate_path.exists() && [ROOT, AGREEMENT, SIGNING].iter().all(|key| !dir.join(key).exists())
+        {
             return Err(Error::NotInitialised(dir.into()));
         }
-        let certificate = fs::read(&certificate_path)
-            .map_err(|source| Error::Io { path: certificate_path.clone(), source })?;
+        let certificate = read_bounded(&certificate_path)?;
         let named = verify_platform(&certificate, None).map_err(|e| Error::Key {
             path: certificate_path.clone(),
-            why: format!("not a platform certificate ({e})"),
+            why: format!("not a platform certificate ({e}); put it back from a backup"),
         })?;
         let (path, bytes) = read_private(dir, AGREEMENT)?;
         let agreement = SoftAgreement::from_bytes(&bytes)
             .ok()
             .filter(|key| key.public() == named.dh)
-            .ok_or_else(|| Error::Key { path, why: "not the key that platform.cwt certifies".into() })?;
+            .ok_or_else(|| Error::Key { path, why: UNCERTIFIED.into() })?;
         let (path, bytes) = read_private(dir, SIGNING)?;
         let signing = SoftSigner::from_bytes(&bytes)
             .ok()
             .filter(|key| key.public() == named.signing)
-            .ok_or_else(|| Error::Key { path, why: "not the key that platform.cwt certifies".into() })?;
-        Ok(Self { agreement, signing, certificate, root: named.root })
+            .ok_or_else(|| Error::Key { path, why: UNCERTIFIED.into() })?;
+        Ok(Self { agreement, signing, certificate: certificate.to_vec(), root: named.root })
     }
 }
 
@@ -151,18 +154,36 @@ impl KeyStore for FileKeys {
     }
 }
 
+/// Longer than any file of ours.
+const MAX_FILE: u64 = 4096;
+
+/// A key or certificate that is gone is never made anew: every lock knows the old one.
+fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    match fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(bytes),
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::Key {
+            path: path.into(),
+            why: "missing; put it back from a backup, or all locks must be activated again by a new platform"
+                .into(),
+        }),
+        Err(source) => Err(Error::Io { path: path.into(), source }),
+    }
+}
+
 fn read_private(dir: &Path, name: &str) -> Result<(PathBuf, Zeroizing<[u8; 32]>), Error> {
     let path = dir.join(name);
-    let io = |source| Error::Io { path: path.clone(), source };
-    let mode = fs::metadata(&path).map_err(io)?.permissions().mode();
+    let bytes = read_bounded(&path)?;
+    let mode =
+        fs::metadata(&path).map_err(|source| Error::Io { path: path.clone(), source })?.permissions().mode();
     if mode & 0o077 != 0 {
         let why = format!("mode {:04o} lets others read it; `chmod 600` it", mode & 0o7777);
         return Err(Error::Key { path, why });
     }
-    let bytes = Zeroizing::new(fs::read(&path).map_err(io)?);
     let mut key = Zeroizing::new([0; 32]);
     if bytes.len() != key.len() {
-        return Err(Error::Key { path, why: "damaged: 32 bytes expected".into() });
+        let why = format!("damaged: it has {} bytes instead of 32; put it back from a backup", bytes.len());
+        return Err(Error::Key { path, why });
     }
     key.copy_from_slice(&bytes);
     Ok((path, key))

@@ -26,6 +26,10 @@
 //! What it does not do: it is no HTTP API, keeps no users and no grants, and trusts no gateway and no broker
 //! with anything but delivery.
 
+// Unit tests share helpers with the tests in `tests/`, which know this crate by its name.
+#[cfg(test)]
+extern crate self as cardea_sdk;
+
 mod broker;
 mod error;
 mod event;
@@ -44,4 +48,7 @@ pub use error::Error;
 pub use event::{Ask, Outcome, PlatformEvent};
 pub use keys::{FileKeys, KeyStore, OsRandom};
 pub use platform::{LockName, LockSummary, Platform};
-pub use state::{CommandRow, ContextRecord, LockRecord, LogRow, Phase, SeenRow, SqliteState, Stage, State};
+pub use state::{
+    Before, CommandRow, ContextRecord, LockRecord, LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted,
+    Phase, SeenRow, SqliteState, Stage, State, Stored, Taken,
+};

@@ -15,11 +15,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
     Ask, Broker, Error, FileKeys, KeyStore, LogRow, OsRandom, Outcome, PlatformEvent, SqliteState, Stage,
+    State,
     mqtt::{self, FromBroker, ToBroker},
     session::{Config, Core, Now},
 };
 
-const DATABASE: &str = "state.db";
 const LOCK_FILE: &str = "in-use";
 /// An operator who puts a backup back creates this file; opening discards every context and removes it.
 const RESTORED: &str = "restored";
@@ -94,6 +94,11 @@ enum Request {
 }
 
 impl Request {
+    /// Whether a new connection to the broker brings it again.
+    fn comes_again(&self) -> bool {
+        matches!(self, Self::Broker(FromBroker::Message { .. } | FromBroker::Up))
+    }
+
     /// Its batch was given up before its turn. Messages of the broker come again.
     fn refuse(self) {
         match self {
@@ -119,6 +124,9 @@ struct Facts {
 }
 
 impl Platform {
+    /// The file in the state directory that holds everything but the keys.
+    pub const STATE_FILE: &str = "state.db";
+
     /// Makes a platform in `dir`: owner root, platform keys, certificate, empty state. Returns the thumbprint of
     /// the owner root, which is what every lock pins.
     ///
@@ -130,12 +138,13 @@ impl Platform {
         Ok(keys.root().thumbprint())
     }
 
-    /// Makes the empty state only, beside keys that another store made.
+    /// Makes the empty state only: beside keys that another store made, or where the old state is lost for good. State
+    /// that is there stays.
     ///
     /// # Errors
-    /// [`Error::State`].
+    /// [`Error::State`], [`Error::Io`].
     pub fn init_state(dir: &Path) -> Result<(), Error> {
-        SqliteState::open(&dir.join(DATABASE), false).map(drop)
+        SqliteState::create(&dir.join(Self::STATE_FILE)).map(drop)
     }
 
     /// Opens the platform in `dir` for this process alone.
@@ -162,7 +171,7 @@ impl Platform {
         let guard = exclusive(dir)?;
         let marker = dir.join(RESTORED);
         let restored = marker.exists();
-        let state = SqliteState::open(&dir.join(DATABASE), restored)?;
+        let state = SqliteState::open(&dir.join(Self::STATE_FILE), restored)?;
         if restored {
             fs::remove_file(&marker).map_err(|source| Error::Io { path: marker, source })?;
         }
@@ -177,6 +186,7 @@ impl Platform {
             broker: None,
             started: Instant::now(),
             failed: false,
+            owed: Vec::new(),
             _guard: guard,
         };
         std::thread::Builder::new()
@@ -192,7 +202,7 @@ impl Platform {
     /// # Errors
     /// [`Error::NotInitialised`], [`Error::Io`].
     pub fn mark_restored(dir: &Path) -> Result<(), Error> {
-        if !dir.join(DATABASE).exists() {
+        if !dir.join(Self::STATE_FILE).exists() {
             return Err(Error::NotInitialised(dir.into()));
         }
         let path = dir.join(RESTORED);
@@ -337,19 +347,21 @@ struct Owed {
 }
 
 /// The thread that owns the core. SQLite blocks it for a commit, and nobody else.
-struct Worker {
-    core: Core<Box<dyn KeyStore>, SqliteState>,
+struct Worker<S> {
+    core: Core<Box<dyn KeyStore>, S>,
     events: broadcast::Sender<PlatformEvent>,
     /// Callers by lock and command: command ids are drawn for each lock alone.
     waiting: BTreeMap<(LockId, [u8; 4]), Caller>,
     broker: Option<mpsc::UnboundedSender<ToBroker>>,
     started: Instant,
-    /// The last batch was given up: timers wait a little before they try again.
+    /// The last batch was given up, or cannot be settled yet: timers wait a little before they try again.
     failed: bool,
+    /// Acknowledgements of a batch that is durable and not settled.
+    owed: Vec<mqtt::Delivery>,
     _guard: fs::File,
 }
 
-impl Worker {
+impl<S: State> Worker<S> {
     fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime,
@@ -385,6 +397,23 @@ impl Worker {
 
     /// One batch: everything in it becomes durable together, then its outputs and acknowledgements leave.
     fn turn(&mut self, batch: Vec<Request>) {
+        if let Err(error) = self.core.settle() {
+            // What is stored must be able to leave before more is stored. The broker keeps its messages, and people
+            // hear that nothing was done, rather than being obeyed when nobody expects it any more.
+            tracing::error!(%error, "nothing is taken until the batch before can leave");
+            self.failed = true;
+            if batch.iter().any(Request::comes_again) {
+                self.send(ToBroker::Reconnect);
+            }
+            for request in batch {
+                match request {
+                    Request::Locks(reply) => drop(reply.send(self.core.summaries())),
+                    other => other.refuse(),
+                }
+            }
+            return;
+        }
+        self.release();
         let now = self.now();
         let mut owed = Owed::default();
         let mut batch = batch.into_iter();
@@ -396,7 +425,6 @@ impl Worker {
             self.core.commit()
         });
         let committed = outcome.is_ok();
-        self.failed = !committed;
         batch.for_each(Request::refuse);
         if let Err(error) = outcome {
             tracing::error!(%error, "the batch was given up; the broker will deliver it again");
@@ -416,12 +444,22 @@ impl Worker {
             }
         }
         if committed {
-            while let Some(output) = self.core.poll_output() {
-                self.send(ToBroker::Publish(output));
-            }
-            for ack in owed.acks {
-                self.send(ToBroker::Ack(ack));
-            }
+            self.owed = owed.acks;
+        }
+        self.failed = !committed || !self.core.is_settled();
+        self.release();
+    }
+
+    /// Lets go what rests on durable and settled state; nothing otherwise.
+    fn release(&mut self) {
+        if !self.core.is_settled() {
+            return;
+        }
+        while let Some(output) = self.core.poll_output() {
+            self.send(ToBroker::Publish(output));
+        }
+        for ack in std::mem::take(&mut self.owed) {
+            self.send(ToBroker::Ack(ack));
         }
         while let Some(event) = self.core.poll_event() {
             if let PlatformEvent::Ended { lock, command, outcome, .. } = &event {
@@ -492,3 +530,6 @@ fn split<T>(result: Result<T, Error>) -> (Result<T, Error>, Result<(), Error>) {
         other => (other, Ok(())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,9 @@ mod common;
 
 use cardea_credentials::{Activation, ActivationStatus, OwnerCode, Signer as _};
 use cardea_framing::Kind;
-use cardea_sdk::{Ask, FileKeys, KeyStore as _, LockName, Outcome, Platform, PlatformEvent, Stage};
+use cardea_sdk::{
+    Ask, FileKeys, KeyStore as _, LockName, Outcome, Platform, PlatformEvent, Stage, State as _,
+};
 use common::{CODE, GATEWAY, World, board::key, listening};
 
 fn refused(world: &World) -> Vec<&'static str> {
@@ -84,13 +86,40 @@ fn a_wrong_code_is_refused_signed_and_throttled_without_touching_other_locks() {
 }
 
 #[test]
-fn a_lock_that_is_not_enrolled_gets_no_answer() {
+fn a_lock_that_is_not_enrolled_gets_no_answer_and_its_gateway_keeps_what_it_said() {
     let mut world = World::new(listening());
     world.boot();
     world.run();
     assert_eq!(refused(&world), ["not_enrolled"]);
     assert!(world.downs.is_empty());
-    assert_eq!(world.seen.last().unwrap().seq, world.seq, "but its gateway may forget the frame");
+    assert!(world.seen.is_empty(), "it may be another platform's: {:?}", world.seen);
+    let lock = world.lock;
+    assert_eq!(world.core.as_mut().unwrap().state_mut().seen(GATEWAY, lock).unwrap(), None);
+    // Enrolled later: the gateway repeats what it has kept. It is too late for a handshake, and costs none.
+    let kept = world.ups.clone();
+    world.enroll(&CODE);
+    world.clock.set(world.clock.now() + 200_000);
+    for _ in 0..10 {
+        kept.iter().for_each(|uplink| world.again(uplink));
+    }
+    assert_eq!((world.seen.last().unwrap().seq, world.downs.len()), (world.seq, 0));
+    world.reset_lock();
+    world.run();
+    assert!(world.agent().owner().is_some(), "{:?}", world.told);
+}
+
+#[test]
+fn an_owner_hears_of_a_foreign_lock_now_and_then_and_not_at_every_repeat() {
+    let mut world = World::new(listening());
+    world.boot();
+    world.run();
+    let said = world.ups[0].clone();
+    for _ in 0..20 {
+        world.clock.set(world.clock.now() + 60_000);
+        world.again(&said);
+    }
+    assert_eq!(refused(&world), ["not_enrolled"; 3]);
+    assert_eq!(world.core.as_ref().unwrap().counters().strangers, 21);
 }
 
 #[test]

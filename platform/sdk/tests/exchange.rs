@@ -7,7 +7,7 @@ mod common;
 use cardea_envelope::ResultState;
 use cardea_framing::Kind;
 use cardea_resources::Op;
-use cardea_sdk::{Ask, Outcome, PlatformEvent};
+use cardea_sdk::{Ask, Outcome, PlatformEvent, State as _};
 use common::{World, listening, sleepy};
 
 fn done(world: &World, id: [u8; 4]) -> bool {
@@ -212,6 +212,24 @@ fn a_sleepy_lock_gets_its_unlock_with_the_next_touch_and_before_the_answer() {
 }
 
 #[test]
+fn a_command_to_a_listening_lock_goes_when_its_gateway_is_back_and_not_after_its_time() {
+    let mut world = World::activated(listening());
+    let presence = |world: &mut World, state| {
+        let state = cardea_envelope::GatewayState { state, at: 2 };
+        world.message(&cardea_envelope::Topic::State, cardea_envelope::Encoding::Json.encode(&state));
+    };
+    presence(&mut world, cardea_envelope::Presence::Offline);
+    let late = world.ask(Ask::Lock, 5_000);
+    let id = world.ask(Ask::Unlock, 60_000);
+    world.live(20_000);
+    assert!(matches!(world.outcome(late), Some(Outcome::NotSent { .. })), "{:?}", world.outcome(late));
+    presence(&mut world, cardea_envelope::Presence::Online);
+    world.run();
+    assert!(done(&world, id), "{:?}", world.events);
+    assert_eq!(world.actuator.drives(), [Op::Unlock]);
+}
+
+#[test]
 fn a_late_touch_finds_nothing_waiting() {
     let mut world = World::activated(sleepy());
     world.live(120_000);
@@ -256,6 +274,7 @@ fn a_hole_in_the_log_is_fetched_and_what_the_lock_lost_is_skipped() {
     assert!(indices.len() >= 10, "{indices:?}");
     assert_eq!(indices, (indices[0]..indices[0] + indices.len() as u32).collect::<Vec<_>>());
     assert_eq!(world.count("bolt"), 10, "each once");
+    assert_eq!(world.core.as_ref().unwrap().counters().forks, 0, "event and page say the same of an entry");
 }
 
 #[test]
@@ -394,4 +413,37 @@ fn while_the_state_cannot_be_read_no_batch_opens_and_no_lock_is_forgotten() {
     world.agent().bolt_moved();
     world.run();
     assert_eq!(world.count("bolt"), 1);
+}
+
+#[test]
+fn a_lock_whose_log_begins_anew_is_called_a_fork_and_overwrites_nothing() {
+    use cardea_agent::{LOG_SLOTS, Slot, Storage as _};
+    let mut world = World::activated(listening());
+    world.agent().bolt_moved();
+    world.run();
+    let lock = world.lock;
+    let before = world.batch(|core, _| core.log(lock, 100)).unwrap();
+    // Its memory is put back as far as the log goes; its keys are the same.
+    for slot in (0..LOG_SLOTS).map(Slot::Log).chain([Slot::LogMeta]) {
+        world.nvm.erase(slot).unwrap();
+    }
+    world.reset_lock();
+    world.live(60_000);
+    let forks: Vec<_> = world
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            PlatformEvent::Forked { lock: id, log, kept, came, .. } if *id == lock => {
+                Some((*log, kept, came))
+            }
+            _ => None,
+        })
+        .collect();
+    let [(Some(0), kept, came)] = forks[..] else { panic!("{:?}", world.events) };
+    assert!(kept.starts_with("bolt 0") && came.starts_with("boot "), "{kept} {came}");
+    assert_eq!(world.core.as_ref().unwrap().counters().forks, 1);
+    let log = world.batch(|core, _| core.log(lock, 100)).unwrap();
+    assert_eq!(log[..before.len()], before, "what was stored stays");
+    let beside = world.core.as_mut().unwrap().state_mut().forks(lock).unwrap();
+    assert_eq!((beside.len(), beside[0].index), (1, Some(0)));
 }

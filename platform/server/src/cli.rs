@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use cardea_pkcs11::{TokenKeys, TokenSettings};
-use cardea_sdk::{Broker, Error, Platform, session};
+use cardea_sdk::{Broker, Error, FileKeys, Platform, session};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -49,7 +49,14 @@ struct Common {
 #[derive(Subcommand)]
 enum Cmd {
     /// Make the owner root, the platform's keys and its certificate; print the root's thumbprint.
-    Init(TokenArgs),
+    Init {
+        #[command(flatten)]
+        token: TokenArgs,
+        /// Make only an empty state beside keys that are there: the old one is lost, and its locks must be activated
+        /// again.
+        #[arg(long, conflicts_with_all = ["pkcs11_module", "root_token_label"])]
+        state_only: bool,
+    },
     /// Allow a lock to activate itself with the owner code of its second label.
     Enroll {
         /// Lock id (16 hexadecimal digits) or, better, the full thumbprint of its key (64).
@@ -180,7 +187,8 @@ async fn run(cli: &Cli) -> Result<bool> {
     let common = &cli.common;
     let config = Config::load(common.config.as_deref(), common.dir.clone(), common.broker.clone())?;
     let request = match &cli.verb {
-        Cmd::Init(token) => return init(&config, token, common.json),
+        Cmd::Init { state_only: true, .. } => return init_state(&config),
+        Cmd::Init { token, .. } => return init(&config, token, common.json),
         Cmd::Restored => {
             Platform::mark_restored(&config.dir)?;
             println!(
@@ -279,6 +287,19 @@ fn init(config: &Config, args: &TokenArgs, json: bool) -> Result<bool> {
             println!("fine for a trial; for real doors make it in a token of its own (--root-token-label).");
         }
     }
+    Ok(true)
+}
+
+/// Keys without a state: the state is lost, and its owner says so.
+fn init_state(config: &Config) -> Result<bool> {
+    if !TokenKeys::are_in(&config.dir) {
+        FileKeys::open(&config.dir)?;
+    }
+    if config.dir.join(Platform::STATE_FILE).metadata().is_ok_and(|found| found.len() > 0) {
+        bail!("{} already holds a state; it is not replaced", config.dir.display());
+    }
+    Platform::init_state(&config.dir)?;
+    println!("an empty state is made; every lock must be enrolled and activated again");
     Ok(true)
 }
 

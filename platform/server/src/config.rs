@@ -27,6 +27,21 @@ struct File {
     pkcs11: Option<TokenSettings>,
 }
 
+impl File {
+    /// The toml crate's message names line, column and the members that are known.
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+/// Whatever an editor left in the file gives settings or words about them.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(text: &str) {
+    if let Err(error) = File::parse(text) {
+        assert!(!error.to_string().is_empty(), "an error without words");
+    }
+}
+
 /// What every command needs to know.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -45,8 +60,7 @@ impl Config {
         if let Some(path) = path {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            // The toml crate's message names line, column and the members that are known.
-            read = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+            read = File::parse(&text).with_context(|| format!("in {}", path.display()))?;
         }
         let broker = match (broker, read.broker) {
             (Some(url), Some(file)) => Some(Broker { url, ..file }),

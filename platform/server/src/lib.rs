@@ -11,3 +11,19 @@ mod service;
 mod socket;
 
 pub use cli::main;
+
+/// What the fuzz targets drive.
+#[cfg(feature = "fuzz")]
+pub mod fuzz {
+    /// `platform.toml`.
+    pub fn platform_config(data: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(data) {
+            crate::config::fuzz(text);
+        }
+    }
+
+    /// One line on the Unix socket of `serve`.
+    pub fn platform_request(data: &[u8]) {
+        crate::service::fuzz(data);
+    }
+}

@@ -6,8 +6,11 @@ use cardea_sdk::{Ask, LockId, LockName, OwnerCode, Platform, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// One request, one line of JSON on the socket.
-#[derive(Debug, Serialize, Deserialize)]
+/// Longest text of an error about a line that is no request: it need not be repeated whole.
+const MAX_WORDS: usize = 160;
+
+/// One request, one line of JSON on the socket. No `Debug`: it may hold an owner code.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
     Enroll { lock: String, code: String },
@@ -17,8 +20,33 @@ pub(crate) enum Request {
     Watch,
 }
 
+impl Request {
+    /// Reads one line of the socket; the error is for whoever wrote it.
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line).map_err(|error| {
+            let words: String = error.to_string().chars().take(MAX_WORDS).collect();
+            format!("not a request: {words}")
+        })
+    }
+}
+
+/// A line on the socket is read, and then reads the same when it is written again; or its error is short.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(line: &[u8]) {
+    match Request::parse(line) {
+        Ok(request) => {
+            let written = serde_json::to_vec(&request).unwrap_or_default();
+            assert!(Request::parse(&written).is_ok_and(|again| again == request), "not the same request");
+            if let Request::Enroll { lock, code } = &request {
+                let (_, _) = (lock.parse::<LockName>(), OwnerCode::parse(code));
+            }
+        }
+        Err(words) => assert!(words.len() < 1_000, "an error that repeats what it read"),
+    }
+}
+
 /// The commands to a lock.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verb {
     Lock,

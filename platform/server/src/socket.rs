@@ -53,12 +53,11 @@ pub(crate) async fn accept(listener: UnixListener, platform: Platform) {
 
 async fn connection(stream: UnixStream, platform: &Platform) -> Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
-    let request: Request = match serde_json::from_str(&line) {
+    let mut line = Vec::new();
+    BufReader::new(reader.take(MAX_REQUEST)).read_until(b'\n', &mut line).await?;
+    let request = match Request::parse(&line) {
         Ok(request) => request,
-        Err(error) => {
-            let text = format!("not a request: {error}");
+        Err(text) => {
             let answer =
                 Answer { done: false, data: serde_json::json!({ "error": text }), text, more: false };
             return send(&mut writer, &answer).await;

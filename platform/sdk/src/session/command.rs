@@ -178,12 +178,18 @@ impl<K: KeyStore, S: State> Core<K, S> {
         lock.commands.iter().position(|c| !c.in_flight && others(c) >= LOCK_REMEMBERS - 1)
     }
 
-    /// After a restart deadlines are known by the world's clock only.
+    /// After a restart deadlines are known by the world's clock only, and what was sent may still be on its way: it
+    /// is not repeated before an answer would be overdue.
     fn settle_clocks(&mut self, now: Now, id: LockId) {
+        let patience = self.config.retry_ms.max(self.config.downlink_ms);
         let Some(lock) = self.locks.get_mut(&id) else { return };
         for command in lock.commands.iter_mut().filter(|c| c.deadline.is_none()) {
             command.deadline = Some(now.mono.saturating_add(command.row.deadline.saturating_sub(now.unix)));
             command.asked = Some(now.mono.saturating_sub(now.unix.saturating_sub(command.row.asked)));
+            if command.sent > 0 {
+                command.in_flight = true;
+                command.next = now.mono.saturating_add(patience);
+            }
         }
     }
 
@@ -233,7 +239,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let Some(command) = lock.commands.get(place) else { return false };
         let in_the_way =
             lock.commands.iter().enumerate().any(|(other, c)| other != place && c.blocks(command));
-        let wakes = lock.awake_until > now.mono && command.next == u64::MAX;
+        let hears = lock.awake_until > now.mono || self.route.best(id).is_some_and(|(_, link)| !link.sleepy);
+        let wakes = hears && command.next == u64::MAX;
         command.ask.moves_bolt() == moves
             && !in_the_way
             && (command.next <= now.mono || wakes)

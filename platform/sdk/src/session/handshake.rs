@@ -64,17 +64,32 @@ struct Proven {
 }
 
 impl<K: KeyStore, S: State> Core<K, S> {
+    /// `age`: how long ago the gateway heard it, milliseconds.
     pub(super) fn handle_edhoc(
         &mut self,
         now: Now,
         gateway: &str,
         lock: LockId,
+        age: u64,
         uplink: &MessageId,
         body: &[u8],
     ) -> Result<(), Error> {
         if !self.locks.contains_key(&lock) {
             self.counters.strangers += 1;
-            self.event(PlatformEvent::ActivationRefused { lock, why: "not_enrolled" });
+            // Its gateway repeats the frame as long as nobody owns the lock.
+            if self.route.is_news(lock, now.mono) {
+                self.event(PlatformEvent::ActivationRefused { lock, why: "not_enrolled" });
+            }
+            return Ok(());
+        }
+        if age > self.config.handshake_ms {
+            // From before the lock was enrolled, or from an outage: the lock has given it up, and it must not
+            // use up the attempts of a handshake that lives.
+            tracing::warn!(
+                %lock, gateway, seconds = age / 1000,
+                "a handshake is let go: it waited in an outbox, or the clocks of gateway and platform differ"
+            );
+            self.counters.handshakes_late += 1;
             return Ok(());
         }
         match correlation::split(body) {

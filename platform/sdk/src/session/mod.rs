@@ -4,13 +4,16 @@
 //! and gives publications ([`Core::poll_output`]) and events ([`Core::poll_event`]). It works in batches:
 //! between [`Core::begin`] and [`Core::commit`] nothing leaves it, and what leaves afterwards rests on durable
 //! state. After an error call [`Core::reload`]; whoever delivers messages must then deliver the batch again.
+//! A batch that is durable may still have to wait for [`Core::settle`] before anything of it leaves.
 //!
 //! - `handshake`: EDHOC responder, activation.
 //! - `secure`: OSCORE both ways, replay, events and their answers.
 //! - `command`: commands, challenges, Echo, retries, outcomes.
-//! - `route`: topics, gateways, links, `seen`.
+//! - `route`: topics, gateways, links.
+//! - `custody`: `seen`, what gateways may forget.
 
 mod command;
+mod custody;
 mod handshake;
 mod limits;
 mod lock;
@@ -23,7 +26,9 @@ use cardea_credentials::{OwnerCode, Random};
 use cardea_envelope::{Encoding, MessageId};
 use cardea_framing::LockId;
 
-use crate::{Ask, Error, KeyStore, LockName, LockRecord, LockSummary, LogRow, PlatformEvent, Stage, State};
+use crate::{
+    Ask, Before, Error, KeyStore, LockName, LockRecord, LockSummary, LogRow, PlatformEvent, Stage, State,
+};
 
 pub(crate) use route::filters;
 
@@ -56,6 +61,8 @@ pub struct Config {
     pub keep_commands_ms: u64,
     /// How long stored events are kept.
     pub keep_log_ms: u64,
+    /// How long a gateway that brings nothing of a lock is remembered for it.
+    pub keep_seen_ms: u64,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -75,6 +82,7 @@ impl Default for Config {
             handshake_ms: 180_000,
             keep_commands_ms: 30 * DAY_MS,
             keep_log_ms: 730 * DAY_MS,
+            keep_seen_ms: 90 * DAY_MS,
         }
     }
 }
@@ -112,6 +120,12 @@ pub struct Counters {
     pub unopened: u64,
     /// Handshakes that failed.
     pub handshakes_failed: u64,
+    /// EDHOC messages that had waited longer than a handshake may take.
+    pub handshakes_late: u64,
+    /// Frames that came ahead of a hole, and beyond what is noted there; their gateways send them again.
+    pub unnoted: u64,
+    /// Log entries that contradict what is stored under their index.
+    pub forks: u64,
 }
 
 /// The session core. See the [module](self).
@@ -127,6 +141,8 @@ pub struct Core<K, S> {
     next_prune: u64,
     /// The last reload failed: what is in memory may be ahead of what is stored.
     stale: bool,
+    /// What is ready waits until [`State::settle`] has succeeded.
+    unsettled: bool,
     staged: Vec<Output>,
     ready: VecDeque<Output>,
     staged_events: Vec<PlatformEvent>,
@@ -150,6 +166,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             timers: BTreeSet::new(),
             next_prune: 0,
             stale: false,
+            unsettled: false,
             staged: Vec::new(),
             ready: VecDeque::new(),
             staged_events: Vec::new(),
@@ -161,7 +178,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
     }
 
     /// Gives the open batch up and forgets everything that is not durable. Sequence numbers that were taken are
-    /// lost, never reused.
+    /// lost, never reused. What was committed before and has not left stays.
     ///
     /// # Errors
     /// As [`Self::open`]. Until it succeeds, by this call or by [`Self::begin`], no batch is opened.
@@ -202,18 +219,20 @@ impl<K: KeyStore, S: State> Core<K, S> {
         Ok(())
     }
 
-    /// Opens a batch; first reads the state again where the last [`Self::reload`] could not.
+    /// Opens a batch; first reads the state again where the last [`Self::reload`] could not, and settles the batch
+    /// before. So at most one batch ever waits to be settled.
     ///
     /// # Errors
-    /// As [`Self::reload`].
+    /// As [`Self::reload`] and [`Self::settle`].
     pub fn begin(&mut self) -> Result<(), Error> {
         if self.stale {
             self.reload()?;
         }
+        self.settle()?;
         self.state.begin()
     }
 
-    /// Makes the batch durable and releases its outputs and events.
+    /// Makes the batch durable, and releases its outputs and events unless [`Self::is_settled`] says that they wait.
     ///
     /// # Errors
     /// [`Error::State`]; then nothing of the batch happened: [`Self::reload`].
@@ -222,22 +241,52 @@ impl<K: KeyStore, S: State> Core<K, S> {
         self.state.commit()?;
         self.ready.extend(self.staged.drain(..));
         self.ready_events.extend(self.staged_events.drain(..));
+        self.unsettled = true;
+        if let Err(error) = self.settle() {
+            // Not an error of the batch, which is durable.
+            tracing::error!(%error, "stored, but nothing is sent until this can be written");
+        }
         Ok(())
     }
 
-    /// The next publication of a committed batch.
+    /// Tries again what the last [`Self::commit`] could not finish; its outputs and events are released when this
+    /// succeeds. Their sequence numbers are taken, and a database that does not know of them must first be
+    /// told from this one.
+    ///
+    /// # Errors
+    /// [`Error::State`]: not yet. Nothing is lost; call it again after a while.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        if self.unsettled {
+            self.state.settle()?;
+            self.unsettled = false;
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was committed may leave. Until then messages of the last batch are not to be
+    /// acknowledged to those who delivered them.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.unsettled
+    }
+
+    /// The next publication of a batch that is committed and settled.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.ready.pop_front()
+        if self.unsettled { None } else { self.ready.pop_front() }
     }
 
-    /// The next event of a committed batch.
+    /// The next event of a batch that is committed and settled.
     pub fn poll_event(&mut self) -> Option<PlatformEvent> {
-        self.ready_events.pop_front()
+        if self.unsettled { None } else { self.ready_events.pop_front() }
     }
 
-    /// When [`Self::handle_timeout`] has something to do, on the monotonic clock.
+    /// When [`Self::handle_timeout`] has something to do, on the monotonic clock; at once while a batch waits for
+    /// [`Self::settle`], and the caller decides how often that is tried.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
+        if self.unsettled {
+            return Some(0);
+        }
         let timer = self.timers.first().map(|(due, _)| *due);
         Some(timer.map_or(self.next_prune, |due| due.min(self.next_prune)))
     }
@@ -279,10 +328,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             lock.contexts = kept;
         }
-        self.state.prune(
-            now.unix.saturating_sub(self.config.keep_commands_ms),
-            now.unix.saturating_sub(self.config.keep_log_ms),
-        )
+        self.state.prune(Before {
+            commands: now.unix.saturating_sub(self.config.keep_commands_ms),
+            log: now.unix.saturating_sub(self.config.keep_log_ms),
+            seen: now.unix.saturating_sub(self.config.keep_seen_ms),
+        })
     }
 
     /// Lets a lock activate itself with this owner code; again replaces the code. Belongs into a batch.

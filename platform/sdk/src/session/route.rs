@@ -1,22 +1,24 @@
-//! Topics in and out: which gateway reaches a lock, and what each gateway may forget (`seen`).
+//! Topics in and out, and which gateway reaches a lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cardea_envelope::{
     Data, Downlink, DownlinkResult, Encoding, EventKind, GatewayEvent, GatewayState, Info, LinkState,
-    MessageId, PlatformTopics, Presence, Seen, Topic, Topics, Uplink, VERSION,
+    MessageId, PlatformTopics, Presence, Topic, Topics, Uplink, VERSION,
 };
 use cardea_framing::{Class, Datagram, GATEWAY_DATAGRAM, Kind, LockId, uplink_id};
 
-use super::{Core, Now, Output};
-use crate::{Error, KeyStore, PlatformEvent, SeenRow, State};
+use super::{Core, Now, Output, custody::Stuck};
+use crate::{Error, KeyStore, PlatformEvent, State};
 
 /// Gateways and links that are remembered; beyond, new ones are not heard. Memory must not be the broker's choice.
 const MAX_GATEWAYS: usize = 4096;
 const MAX_LINKS: usize = 200_000;
-/// A hole in a gateway's numbering is given up after so many repeats of the frame behind it: the gateway sends
-/// what it still keeps oldest first, so what lies before that frame is not kept any more.
-const PATIENCE: u8 = 3;
+/// Gateways that are remembered for one lock; the one heard least recently gives way.
+const MAX_LOCK_GATEWAYS: usize = crate::MAX_SEEN_GATEWAYS;
+/// Foreign locks that are remembered, so that each is told of only now and then.
+const MAX_STRANGERS: usize = 1024;
+const STRANGER_MS: u64 = 600_000;
 
 /// What a platform subscribes to, for every gateway below `prefix`.
 pub(crate) fn filters(prefix: &str) -> Result<Vec<String>, Error> {
@@ -36,42 +38,25 @@ pub(super) struct Link {
     heard: u64,
 }
 
-/// The lowest number behind a hole that was repeated, and how often.
-///
-/// A rewind repeats every row behind the hole, so only the lowest tells how many there were.
-#[derive(Clone, Copy)]
-struct Stuck {
-    epoch: [u8; 8],
-    seq: u64,
-    repeats: u8,
-}
-
-impl Stuck {
-    /// After one more repeat of `seq`.
-    fn again(known: Option<Self>, epoch: [u8; 8], seq: u64) -> Self {
-        match known.filter(|stuck| stuck.epoch == epoch && stuck.seq <= seq) {
-            Some(stuck) if stuck.seq == seq => Self { repeats: stuck.repeats.saturating_add(1), ..stuck },
-            Some(lower) => lower,
-            None => Self { epoch, seq, repeats: 1 },
-        }
-    }
-}
-
-struct Gateway {
-    topics: Topics,
+pub(super) struct Gateway {
+    pub(super) topics: Topics,
     online: bool,
-    wants_seen: bool,
+    pub(super) wants_seen: bool,
 }
 
 pub(super) struct Route {
     prefix: String,
-    encoding: Encoding,
-    gateways: BTreeMap<String, Gateway>,
+    pub(super) encoding: Encoding,
+    pub(super) gateways: BTreeMap<String, Gateway>,
     links: BTreeMap<LockId, BTreeMap<String, Link>>,
+    /// How many links there are, of all locks.
+    linked: usize,
+    /// When each foreign lock was last told of, monotonic.
+    strangers: BTreeMap<LockId, u64>,
     /// `seen` to publish with this batch.
-    dirty: BTreeSet<(String, LockId)>,
+    pub(super) dirty: BTreeSet<(String, LockId)>,
     /// The first frame behind a hole.
-    stuck: BTreeMap<(String, LockId), Stuck>,
+    pub(super) stuck: BTreeMap<(String, LockId), Stuck>,
 }
 
 impl Default for Route {
@@ -81,6 +66,8 @@ impl Default for Route {
             encoding: Encoding::Json,
             gateways: BTreeMap::new(),
             links: BTreeMap::new(),
+            linked: 0,
+            strangers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             stuck: BTreeMap::new(),
         }
@@ -125,11 +112,36 @@ impl Route {
     }
 
     fn link(&mut self, gateway: &str, lock: LockId) -> Option<&mut Link> {
-        if self.links.len() >= MAX_LINKS && !self.links.contains_key(&lock) {
+        let known = self.links.get(&lock).is_some_and(|by| by.contains_key(gateway));
+        if !known && self.linked >= MAX_LINKS {
             return None;
         }
+        let by = self.links.entry(lock).or_default();
+        if !known {
+            if by.len() >= MAX_LOCK_GATEWAYS {
+                let silent = by.iter().min_by_key(|(_, link)| link.heard).map(|(name, _)| name.clone());
+                by.remove(&silent?);
+            } else {
+                self.linked = self.linked.saturating_add(1);
+            }
+        }
         let fresh = Link { joined: true, sleepy: false, life_ms: 0, heard: 0 };
-        Some(self.links.entry(lock).or_default().entry(gateway.into()).or_insert(fresh))
+        Some(by.entry(gateway.into()).or_insert(fresh))
+    }
+
+    /// True if this foreign lock has not been told of for a while.
+    pub(super) fn is_news(&mut self, lock: LockId, now: u64) -> bool {
+        if self.strangers.get(&lock).is_some_and(|at| now < at.saturating_add(STRANGER_MS)) {
+            return false;
+        }
+        if self.strangers.len() >= MAX_STRANGERS {
+            self.strangers.retain(|_, at| now < at.saturating_add(STRANGER_MS));
+        }
+        let room = self.strangers.len() < MAX_STRANGERS;
+        if room {
+            self.strangers.insert(lock, now);
+        }
+        room
     }
 
     /// Which locks this gateway reaches.
@@ -234,14 +246,14 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let heard = secure_age(now, at);
         match datagram.kind {
             Kind::PlatformEdhoc => {
-                only_fatal(self.handle_edhoc(now, gateway, lock, &uplink.id, datagram.body))?;
+                only_fatal(self.handle_edhoc(now, gateway, lock, heard, &uplink.id, datagram.body))?;
             }
             Kind::PlatformOscore => {
                 only_fatal(self.handle_oscore(now, gateway, lock, heard, datagram.body))?;
             }
             Kind::PeerEdhoc | Kind::PeerOscore | Kind::Site | Kind::Receipt => {}
         }
-        self.mark_seen(gateway, uplink)
+        self.mark_seen(now, gateway, uplink)
     }
 
     fn handle_presence(&mut self, now: Now, gateway: &str, online: bool) -> Result<(), Error> {
@@ -301,63 +313,6 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// The link to the broker is gone.
     pub fn handle_disconnected(&mut self, _now: Now, reason: String) {
         self.event(PlatformEvent::BrokerDown { reason });
-    }
-
-    /// Notes that this uplink is stored here, and that its gateway may know.
-    fn mark_seen(&mut self, gateway: &str, uplink: &Uplink) -> Result<(), Error> {
-        let (lock, epoch, seq) = (uplink.lock, uplink.epoch.0, uplink.seq);
-        if seq == 0 || i64::try_from(seq).is_err() {
-            return Ok(());
-        }
-        let key = (gateway.to_owned(), lock);
-        let known = self.state.seen(gateway, lock)?.filter(|row| row.epoch == epoch);
-        let before = known.map_or(0, |row| row.seq);
-        let mut upto = before;
-        if seq == before.saturating_add(1) {
-            upto = seq;
-        } else if seq > before && !self.state.seen_ahead(gateway, lock, epoch, seq, true)? {
-            let stuck = Stuck::again(self.route.stuck.get(&key).copied(), epoch, seq);
-            if stuck.seq == seq && stuck.repeats >= PATIENCE {
-                let frames = seq.saturating_sub(before).saturating_sub(1);
-                let detail = format!("{frames} frame(s) of {lock} did not arrive and are not kept any more");
-                self.event(PlatformEvent::Site {
-                    gateway: gateway.into(),
-                    what: "gap".into(),
-                    lock: Some(lock),
-                    detail,
-                });
-                upto = seq;
-            } else if self.route.stuck.len() < MAX_LINKS {
-                self.route.stuck.insert(key.clone(), stuck);
-            }
-        }
-        if upto != before {
-            self.route.stuck.remove(&key);
-            self.state.seen_ahead(gateway, lock, epoch, upto, false)?;
-            while self.state.seen_ahead(gateway, lock, epoch, upto.saturating_add(1), false)? {
-                upto = upto.saturating_add(1);
-            }
-        }
-        if upto != before || known.is_none() {
-            self.state.put_seen(gateway, lock, &SeenRow { epoch, seq: upto })?;
-        }
-        self.route.dirty.insert(key);
-        Ok(())
-    }
-
-    /// Adds one `seen` for every lock that this batch moved or repeated.
-    pub(super) fn publish_seen(&mut self) -> Result<(), Error> {
-        for (gateway, lock) in std::mem::take(&mut self.route.dirty) {
-            let Some(known) = self.route.gateways.get(&gateway).filter(|g| g.wants_seen) else { continue };
-            let Some(row) = self.state.seen(&gateway, lock)?.filter(|row| row.seq > 0) else { continue };
-            let seen = Seen { v: VERSION, epoch: cardea_envelope::Epoch(row.epoch), seq: row.seq };
-            self.staged.push(Output {
-                topic: known.topics.name(&Topic::Seen(lock)),
-                payload: self.route.encoding.encode(&seen),
-                not_after: None,
-            });
-        }
-        Ok(())
     }
 
     /// Stages a downlink; returns its id.

@@ -10,8 +10,8 @@ use cardea_resources::{Event, EventKind, EventReply, LogPage, Padder, Path};
 
 use super::{Core, Now, command::Request, lock::Challenge};
 use crate::{
-    Ask, Error, KeyStore, LogRow, Phase, PlatformEvent, Stage, State,
-    event::{kind_name, value_words},
+    Ask, Error, KeyStore, LogRow, Phase, PlatformEvent, Stage, State, Stored,
+    event::{entry_words, kind_name, value_words},
 };
 
 /// Restored OSCORE messages are at most this much longer than what the radio carried.
@@ -187,7 +187,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             gateway: gateway.into(),
         };
         let keeps = event.log.is_some() || !matches!(event.kind, EventKind::Heartbeat | EventKind::Touch);
-        let fresh = !keeps || self.state.add_log(id, &entry)?;
+        let fresh = !keeps || self.store(id, &entry)?;
         let hole = match event.log {
             Some(index) => self.advance_cursor(id, index)?,
             None => false,
@@ -209,6 +209,26 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         // Commands that waited for the lock to wake go before the answer to what woke it.
         self.advance(now, id)
+    }
+
+    /// Stores an entry; true if it is new. The lock itself speaks here, so whatever contradicts the log is told
+    /// aloud: a copied lock, or one whose memory was put back, counts its entries anew.
+    fn store(&mut self, id: LockId, row: &LogRow) -> Result<bool, Error> {
+        let kept = match self.state.add_log(id, row)? {
+            Stored::New => return Ok(true),
+            Stored::Repeat => return Ok(false),
+            Stored::Differs(kept) => kept,
+        };
+        self.counters.forks += 1;
+        tracing::error!(lock = %id, index = row.index, kept = kept.kind, came = row.kind, "two entries under one log index");
+        self.event(PlatformEvent::Forked {
+            lock: id,
+            gateway: row.gateway.clone(),
+            log: row.index,
+            kept: entry_words(&kept),
+            came: entry_words(row),
+        });
+        Ok(false)
     }
 
     /// Moves the cursor over what is stored without a hole; true if there is one before `index`.
@@ -241,12 +261,14 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let mut new = 0_u32;
         let mut last = None;
         let mut events = Vec::new();
-        let Some(lock) = self.locks.get_mut(&id) else { return Ok((0, false)) };
+        let Some(activation) = self.locks.get(&id).map(|lock| lock.record.activation) else {
+            return Ok((0, false));
+        };
         for entry in page.entries() {
             last = Some(entry.index);
             let kind = kind_name(entry.kind);
             let row = LogRow {
-                activation: lock.record.activation,
+                activation,
                 index: Some(entry.index),
                 kind: kind.clone(),
                 value: entry.value.map(i64::from),
@@ -254,7 +276,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 received: now.unix,
                 gateway: String::new(),
             };
-            if self.state.add_log(id, &row)? {
+            if self.store(id, &row)? {
                 new = new.saturating_add(1);
                 events.push(PlatformEvent::Lock {
                     lock: id,
@@ -267,6 +289,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 });
             }
         }
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok((0, false)) };
         let upto = last.map_or(page.end, |index| index.saturating_add(1));
         let before = lock.record.cursor.unwrap_or(0);
         let mut cursor = before.max(upto);

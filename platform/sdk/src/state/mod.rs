@@ -126,6 +126,60 @@ pub struct SeenRow {
     pub epoch: [u8; 8],
     /// Everything up to this number is stored here.
     pub seq: u64,
+    /// When this gateway last brought something of the lock, to the hour, Unix milliseconds.
+    pub at: u64,
+}
+
+/// Gateways whose reception of one lock is remembered. The one that has been silent for longest gives way to a
+/// new one: names are the broker clients' choice, and a refused newcomer would never be acknowledged.
+pub const MAX_SEEN_GATEWAYS: usize = 16;
+/// Numbers ahead of a hole that are remembered, for each gateway and lock. A gateway leaves at most 256 frames
+/// unacknowledged; what a lock sends beside them (telemetry) takes the rest.
+pub const MAX_AHEAD: usize = 1024;
+/// Entries of one lock that contradict its log and are kept.
+pub const MAX_FORKS: usize = 64;
+
+/// What [`State::prune`] deletes: everything older than these, Unix milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Ended commands, by when they were asked.
+    pub commands: u64,
+    /// Events, by when they came.
+    pub log: u64,
+    /// Receptions, by when the gateway last brought something of the lock.
+    pub seen: u64,
+}
+
+/// What became of a number that came before its predecessors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Remembered. It may have been here before and been forgotten since.
+    New,
+    /// Remembered already: certainly a repeat.
+    Known,
+    /// Not remembered, because as many lower ones are. Says nothing about whether it was here before.
+    Full,
+}
+
+/// What lay ahead of a hole that is closed, or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// The last number that follows without another hole.
+    pub upto: u64,
+    /// How many remembered numbers lay below the one that was asked for.
+    pub below: u64,
+}
+
+/// What became of an event that was to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// It is new.
+    New,
+    /// The same is there.
+    Repeat,
+    /// Something else is there under its index, and stays: a lock never uses an index twice, so there are two locks
+    /// with one identity, or its memory was put back. Boxed, because it is rare.
+    Differs(Box<LogRow>),
 }
 
 /// The platform's memory. Synchronous; between [`State::begin`] and [`State::commit`] all changes belong
@@ -139,8 +193,14 @@ pub struct SeenRow {
 pub trait State: Send {
     /// Opens a batch.
     fn begin(&mut self) -> Result<(), crate::Error>;
-    /// Makes the batch durable.
+    /// Makes the batch durable. An error means that it is not.
     fn commit(&mut self) -> Result<(), crate::Error>;
+    /// After a commit: makes sure that a copy of the state from before it would be noticed. Nothing may be sent
+    /// before this has succeeded, because that copy would use the same sequence numbers again. Can be repeated;
+    /// an error undoes nothing. Stores that cannot be put back need not do anything.
+    fn settle(&mut self) -> Result<(), crate::Error> {
+        Ok(())
+    }
     /// Forgets the batch.
     fn rollback(&mut self) -> Result<(), crate::Error>;
 
@@ -162,8 +222,11 @@ pub trait State: Send {
     /// Whether `piv` is in the replay set.
     fn remembers(&mut self, context: i64, piv: u64) -> Result<bool, crate::Error>;
 
-    /// Appends an event; false if this (activation, index) is already there.
-    fn add_log(&mut self, lock: LockId, row: &LogRow) -> Result<bool, crate::Error>;
+    /// Appends an event. What is there under its (activation, index) is never overwritten; at most [`MAX_FORKS`]
+    /// different entries are kept beside it. An entry that is kept so already is a repeat.
+    fn add_log(&mut self, lock: LockId, row: &LogRow) -> Result<Stored, crate::Error>;
+    /// Entries of this lock that contradict its log, oldest first.
+    fn forks(&mut self, lock: LockId) -> Result<Vec<LogRow>, crate::Error>;
     /// Whether this log index is there.
     fn has_log(&mut self, lock: LockId, activation: u32, index: u32) -> Result<bool, crate::Error>;
     /// The newest `limit` events, oldest first.
@@ -176,22 +239,30 @@ pub trait State: Send {
 
     /// What is held of `lock` through `gateway`.
     fn seen(&mut self, gateway: &str, lock: LockId) -> Result<Option<SeenRow>, crate::Error>;
-    /// Stores it.
+    /// Stores it, and forgets the notes of earlier gateway runs. Keeps the [`MAX_SEEN_GATEWAYS`] gateways of this
+    /// lock that were heard last, this one among them, and forgets the notes of the others.
     fn put_seen(&mut self, gateway: &str, lock: LockId, seen: &SeenRow) -> Result<(), crate::Error>;
-    /// Notes an uplink number that came before its predecessors (`add`), or takes it off the notes.
-    fn seen_ahead(
+    /// Notes a number that came before its predecessors. The lowest [`MAX_AHEAD`] are kept.
+    fn note_ahead(
         &mut self,
         gateway: &str,
         lock: LockId,
         epoch: [u8; 8],
         seq: u64,
-        add: bool,
-    ) -> Result<bool, crate::Error>;
+    ) -> Result<Noted, crate::Error>;
+    /// Takes everything up to `seq` off the notes, and what follows it without a hole.
+    fn take_ahead(
+        &mut self,
+        gateway: &str,
+        lock: LockId,
+        epoch: [u8; 8],
+        seq: u64,
+    ) -> Result<Taken, crate::Error>;
 
     /// Deletes every context and replay set: the state was restored from a backup, and its counters may lie
     /// behind what was already sent. Locks start a new handshake by themselves. Open commands end, as
     /// [`crate::Outcome::Unanswered`]: what became of them is not known any more.
     fn discard_contexts(&mut self) -> Result<u64, crate::Error>;
-    /// Deletes closed commands and log rows older than these, Unix milliseconds.
-    fn prune(&mut self, commands_before: u64, log_before: u64) -> Result<(), crate::Error>;
+    /// Deletes closed commands, events and receptions older than these, Unix milliseconds.
+    fn prune(&mut self, before: Before) -> Result<(), crate::Error>;
 }

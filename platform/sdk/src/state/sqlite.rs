@@ -1,8 +1,16 @@
 //! [`State`] in one SQLite file, mode 0600, `synchronous=FULL`.
 
+mod custody;
 mod fence;
+mod log;
+mod schema;
+#[cfg(test)]
+mod tests;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use cardea_framing::LockId;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -10,39 +18,10 @@ use zeroize::Zeroizing;
 
 use fence::Fence;
 
-use super::{CommandRow, ContextRecord, LockRecord, LogRow, Phase, SeenRow, Stage, State};
+use super::{
+    Before, CommandRow, ContextRecord, LockRecord, LogRow, Noted, Phase, SeenRow, Stage, State, Stored, Taken,
+};
 use crate::{Error, Outcome};
-
-/// Raised when the tables change; an older program refuses a newer file.
-const SCHEMA: i64 = 1;
-
-const TABLES: &str = "
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE lock (
-  lock BLOB PRIMARY KEY, thumbprint BLOB, credential BLOB, code BLOB, stage INTEGER NOT NULL,
-  activation INTEGER NOT NULL, cursor INTEGER) WITHOUT ROWID;
-CREATE TABLE context (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, lock BLOB NOT NULL, algorithm INTEGER NOT NULL, secret BLOB NOT NULL,
-  salt BLOB NOT NULL, own_id BLOB NOT NULL, peer_id BLOB NOT NULL, phase INTEGER NOT NULL,
-  reserved INTEGER NOT NULL, failed_tags INTEGER NOT NULL, created INTEGER NOT NULL, retired INTEGER,
-  replay_floor INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE replay (context INTEGER NOT NULL, piv INTEGER NOT NULL, PRIMARY KEY (context, piv)) WITHOUT ROWID;
-CREATE TABLE log (
-  id INTEGER PRIMARY KEY, lock BLOB NOT NULL, activation INTEGER NOT NULL, number INTEGER, kind TEXT NOT NULL,
-  value INTEGER, at INTEGER, received INTEGER NOT NULL, gateway TEXT NOT NULL);
-CREATE UNIQUE INDEX log_number ON log (lock, activation, number) WHERE number IS NOT NULL;
-CREATE INDEX log_lock ON log (lock, id);
-CREATE TABLE command (
-  id BLOB NOT NULL, lock BLOB NOT NULL, ask INTEGER NOT NULL, asked INTEGER NOT NULL, deadline INTEGER NOT NULL,
-  sent BLOB NOT NULL, outcome TEXT, PRIMARY KEY (lock, id)) WITHOUT ROWID;
-CREATE INDEX command_open ON command (asked) WHERE outcome IS NULL;
-CREATE TABLE seen (
-  gateway TEXT NOT NULL, lock BLOB NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
-  PRIMARY KEY (gateway, lock)) WITHOUT ROWID;
-CREATE TABLE ahead (
-  gateway TEXT NOT NULL, lock BLOB NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
-  PRIMARY KEY (gateway, lock, epoch, seq)) WITHOUT ROWID;
-";
 
 /// The file store of one platform.
 pub struct SqliteState {
@@ -57,7 +36,20 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl SqliteState {
-    /// Opens or creates the database.
+    /// Makes an empty database. Where there is one, it stays and is checked.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        if !holds_something(path)? {
+            private_file(path, true)?;
+            let made = connect(path).and_then(configured).and_then(|mut db| schema::create(&mut db));
+            made.map_err(|error| named(path, error))?;
+        }
+        Self::open(path, false)
+    }
+
+    /// Opens what [`Self::create`] made, and gives a file of an earlier version today's tables.
     ///
     /// A file that was put back from a backup may hold counters behind what was already sent. A random number
     /// is kept both in it and in the file `*.fence` beside it, new at every opening and with every block of
@@ -67,14 +59,29 @@ impl SqliteState {
     /// rolled-back file system or virtual disk brings both back; there the operator must say it.
     ///
     /// # Errors
-    /// [`Error::State`] when the file is not a database of this version or is damaged; it is never
-    /// recreated silently. [`Error::Io`] for the file system's own errors.
+    /// [`Error::State`] when the file is missing or empty, is not a database of this version or is damaged; it is
+    /// never recreated silently. [`Error::Io`] for the file system's own errors.
     pub fn open(path: &Path, restored: bool) -> Result<Self, Error> {
-        let io = |source| Error::Io { path: path.into(), source };
-        private_file(path).map_err(io)?;
-        let db = Connection::open(path)?;
-        let mut state = Self::prepare(db)?;
-        let inode = inode(path).map_err(io)?;
+        if !holds_something(path)? {
+            return Err(Error::State(format!(
+                "{} is missing or empty, and with it every lock, session and event; put it back from a backup, or begin \
+                 with no locks by `cardea-platform init --state-only`",
+                path.display()
+            )));
+        }
+        private_file(path, false)?;
+        let db = connect(path)
+            .and_then(|db| {
+                // Before anything is written: it may not be ours.
+                schema::version(&db)?;
+                check(&db)?;
+                let mut db = configured(db)?;
+                schema::upgrade(&mut db)?;
+                Ok(db)
+            })
+            .map_err(|error| named(path, error))?;
+        let mut state = Self { db, fence: None };
+        let inode = inode(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let known: Option<i64> =
             state.db.query_row("SELECT value FROM meta WHERE key='inode'", [], |r| r.get(0)).optional()?;
         let mut fence = Fence::beside(path);
@@ -88,6 +95,7 @@ impl SqliteState {
         let dropped = if again { state.discard_contexts()? } else { 0 };
         state.db.execute("INSERT OR REPLACE INTO meta VALUES ('inode', ?1)", [inode])?;
         state.commit()?;
+        state.settle()?;
         if dropped > 0 {
             tracing::warn!(
                 dropped,
@@ -102,7 +110,9 @@ impl SqliteState {
     /// # Errors
     /// [`Error::State`].
     pub fn in_memory() -> Result<Self, Error> {
-        Self::prepare(Connection::open_in_memory()?)
+        let mut db = configured(Connection::open_in_memory()?)?;
+        schema::create(&mut db)?;
+        Ok(Self { db, fence: None })
     }
 
     fn move_fence(&mut self) {
@@ -110,37 +120,57 @@ impl SqliteState {
             fence.due = true;
         }
     }
+}
 
-    fn prepare(db: Connection) -> Result<Self, Error> {
-        db.busy_timeout(std::time::Duration::from_secs(5))?;
-        // `journal_mode` answers with a row, hence not part of the batch below.
-        db.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
-        db.execute_batch("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")?;
-        let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-        match version {
-            0 => {
-                db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"))?
-            }
-            SCHEMA => {}
-            other => {
-                return Err(Error::State(format!(
-                    "the database has version {other}, this program knows {SCHEMA}"
-                )));
-            }
-        }
-        let check: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
-        if check != "ok" {
-            return Err(Error::State(format!("the database is damaged ({check}); restore it from a backup")));
-        }
-        Ok(Self { db, fence: None })
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(db)
+}
+
+fn configured(db: Connection) -> Result<Connection, Error> {
+    // `journal_mode` answers with a row, hence not part of the batch below.
+    db.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
+    db.execute_batch("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")?;
+    Ok(db)
+}
+
+fn check(db: &Connection) -> Result<(), Error> {
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(Error::State(found)) }
+}
+
+/// Which file, and what its owner can do; the file stays as it is.
+fn named(path: &Path, error: Error) -> Error {
+    match error {
+        Error::State(why) => Error::State(format!(
+            "{}: {why}; nothing was changed, and if the file is damaged, put it back from a backup",
+            path.display()
+        )),
+        other => other,
     }
 }
 
-/// Makes sure the file exists and only its owner reads it: it holds context secrets and owner codes.
-fn private_file(path: &Path) -> std::io::Result<()> {
+/// SQLite takes an empty file for a new database; here it is a lost one.
+fn holds_something(path: &Path) -> Result<bool, Error> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(found.len() > 0),
+        Ok(_) => Err(Error::State(format!("{}: not a file", path.display()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::Io { path: path.into(), source }),
+    }
+}
+
+/// Makes sure that only its owner reads it: it holds context secrets and owner codes.
+fn private_file(path: &Path, create: bool) -> Result<(), Error> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-    fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+    fs::OpenOptions::new()
+        .append(true)
+        .create(create)
+        .mode(0o600)
+        .open(path)
+        .and_then(|_| fs::set_permissions(path, fs::Permissions::from_mode(0o600)))
+        .map_err(|source| Error::Io { path: PathBuf::from(path), source })
 }
 
 fn inode(path: &Path) -> std::io::Result<i64> {
@@ -167,15 +197,18 @@ impl State for SqliteState {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        let moved = match &mut self.fence {
-            Some(fence) => fence.prepare(&self.db)?,
-            None => false,
-        };
-        self.db.execute_batch("COMMIT")?;
-        match &mut self.fence {
-            Some(fence) if moved => fence.settle(),
-            _ => Ok(()),
+        if let Some(fence) = &mut self.fence {
+            fence.prepare(&self.db)?;
         }
+        self.db.execute_batch("COMMIT")?;
+        if let Some(fence) = &mut self.fence {
+            fence.committed();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        self.fence.as_mut().map_or(Ok(()), Fence::settle)
     }
 
     fn rollback(&mut self) -> Result<(), Error> {
@@ -334,52 +367,20 @@ impl State for SqliteState {
             .query_row(params![context, int(piv)], |r| r.get(0))?)
     }
 
-    fn add_log(&mut self, lock: LockId, row: &LogRow) -> Result<bool, Error> {
-        let added = self
-            .db
-            .prepare_cached(
-                "INSERT OR IGNORE INTO log (lock, activation, number, kind, value, at, received, gateway)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                lock.0,
-                row.activation,
-                row.index,
-                row.kind,
-                row.value,
-                row.at,
-                int(row.received),
-                row.gateway,
-            ])?;
-        Ok(added == 1)
+    fn add_log(&mut self, lock: LockId, row: &LogRow) -> Result<Stored, Error> {
+        log::add(&self.db, lock, row)
+    }
+
+    fn forks(&mut self, lock: LockId) -> Result<Vec<LogRow>, Error> {
+        log::forks(&self.db, lock)
     }
 
     fn has_log(&mut self, lock: LockId, activation: u32, index: u32) -> Result<bool, Error> {
-        Ok(self
-            .db
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM log WHERE lock=?1 AND activation=?2 AND number=?3)",
-            )?
-            .query_row(params![lock.0, activation, index], |r| r.get(0))?)
+        log::has(&self.db, lock, activation, index)
     }
 
     fn log(&mut self, lock: LockId, limit: u32) -> Result<Vec<LogRow>, Error> {
-        let mut query = self.db.prepare_cached(
-            "SELECT * FROM (SELECT id, activation, number, kind, value, at, received, gateway FROM log
-                            WHERE lock=?1 ORDER BY id DESC LIMIT ?2) ORDER BY id",
-        )?;
-        let rows = query.query_map(params![lock.0, limit], |r| {
-            Ok(LogRow {
-                activation: r.get(1)?,
-                index: r.get(2)?,
-                kind: r.get(3)?,
-                value: r.get(4)?,
-                at: r.get(5)?,
-                received: uint(r.get(6)?),
-                gateway: r.get(7)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        log::newest(&self.db, lock, limit)
     }
 
     fn put_command(&mut self, c: &CommandRow) -> Result<(), Error> {
@@ -420,41 +421,19 @@ impl State for SqliteState {
     }
 
     fn seen(&mut self, gateway: &str, lock: LockId) -> Result<Option<SeenRow>, Error> {
-        Ok(self
-            .db
-            .prepare_cached("SELECT epoch, seq FROM seen WHERE gateway=?1 AND lock=?2")?
-            .query_row(params![gateway, lock.0], |r| Ok(SeenRow { epoch: r.get(0)?, seq: uint(r.get(1)?) }))
-            .optional()?)
+        custody::seen(&self.db, gateway, lock)
     }
 
     fn put_seen(&mut self, gateway: &str, lock: LockId, seen: &SeenRow) -> Result<(), Error> {
-        self.db.prepare_cached("INSERT OR REPLACE INTO seen VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-            gateway,
-            lock.0,
-            seen.epoch,
-            int(seen.seq)
-        ])?;
-        // Notes of earlier runs mean nothing any more: a new epoch numbers everything unseen again.
-        self.db
-            .prepare_cached("DELETE FROM ahead WHERE gateway=?1 AND lock=?2 AND epoch<>?3")?
-            .execute(params![gateway, lock.0, seen.epoch])?;
-        Ok(())
+        custody::put_seen(&self.db, gateway, lock, seen)
     }
 
-    fn seen_ahead(
-        &mut self,
-        gateway: &str,
-        lock: LockId,
-        epoch: [u8; 8],
-        seq: u64,
-        add: bool,
-    ) -> Result<bool, Error> {
-        let sql = if add {
-            "INSERT OR IGNORE INTO ahead VALUES (?1, ?2, ?3, ?4)"
-        } else {
-            "DELETE FROM ahead WHERE gateway=?1 AND lock=?2 AND epoch=?3 AND seq=?4"
-        };
-        Ok(self.db.prepare_cached(sql)?.execute(params![gateway, lock.0, epoch, int(seq)])? == 1)
+    fn note_ahead(&mut self, gateway: &str, lock: LockId, epoch: [u8; 8], seq: u64) -> Result<Noted, Error> {
+        custody::note_ahead(&self.db, gateway, lock, epoch, seq)
+    }
+
+    fn take_ahead(&mut self, gateway: &str, lock: LockId, epoch: [u8; 8], seq: u64) -> Result<Taken, Error> {
+        custody::take_ahead(&self.db, gateway, lock, epoch, seq)
     }
 
     fn discard_contexts(&mut self) -> Result<u64, Error> {
@@ -468,115 +447,10 @@ impl State for SqliteState {
         Ok(self.db.execute("DELETE FROM context", [])? as u64)
     }
 
-    fn prune(&mut self, commands_before: u64, log_before: u64) -> Result<(), Error> {
+    fn prune(&mut self, before: Before) -> Result<(), Error> {
         self.db
-            .execute("DELETE FROM command WHERE outcome IS NOT NULL AND asked<?1", [int(commands_before)])?;
-        self.db.execute("DELETE FROM log WHERE received<?1", [int(log_before)])?;
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn context() -> ContextRecord {
-        ContextRecord {
-            id: 0,
-            lock: LockId([1; 8]),
-            algorithm: 10,
-            secret: Zeroizing::new(vec![2; 16]),
-            salt: vec![3; 8],
-            own_id: vec![4],
-            peer_id: vec![5],
-            phase: Phase::Unconfirmed,
-            reserved: 0,
-            failed_tags: 0,
-            created: 6,
-            retired: None,
-        }
-    }
-
-    #[test]
-    fn the_replay_set_is_exact_in_any_order() {
-        let mut state = SqliteState::in_memory().unwrap();
-        let id = state.add_context(&context()).unwrap();
-        let other = state.add_context(&context()).unwrap();
-        for piv in [5, 0, 2, 1, 1 << 39, 3, 4, 7] {
-            assert!(!state.remembers(id, piv).unwrap(), "{piv}");
-            assert!(state.remember(id, piv).unwrap(), "{piv}");
-            assert!(!state.remember(id, piv).unwrap(), "{piv}");
-        }
-        assert!(!state.remembers(id, 6).unwrap());
-        assert!(!state.remembers(other, 5).unwrap());
-        // What lies below the floor costs no row.
-        let rows: i64 = state.db.query_row("SELECT count(*) FROM replay", [], |r| r.get(0)).unwrap();
-        assert_eq!(rows, 2);
-    }
-
-    #[test]
-    fn a_reservation_only_rises_and_a_row_number_never_returns() {
-        let mut state = SqliteState::in_memory().unwrap();
-        let mut record = context();
-        record.id = state.add_context(&record).unwrap();
-        for (reserved, stored) in [(64, 64), (0, 64), (128, 128)] {
-            record.reserved = reserved;
-            state.update_context(&record).unwrap();
-            assert_eq!(state.contexts().unwrap()[0].reserved, stored);
-        }
-        let old = record.id;
-        state.discard_contexts().unwrap();
-        assert!(state.add_context(&record).unwrap() > old);
-    }
-
-    #[test]
-    fn what_was_not_committed_did_not_happen() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        let mut state = SqliteState::open(&path, false).unwrap();
-        state.begin().unwrap();
-        let id = state.add_context(&context()).unwrap();
-        state.commit().unwrap();
-        state.begin().unwrap();
-        state.remember(id, 1).unwrap();
-        drop(state);
-        let mut state = SqliteState::open(&path, false).unwrap();
-        assert!(!state.remembers(id, 1).unwrap());
-        assert_eq!(state.contexts().unwrap().len(), 1);
-        drop(state);
-        let mut state = SqliteState::open(&path, true).unwrap();
-        assert!(state.contexts().unwrap().is_empty(), "restored");
-    }
-
-    #[test]
-    fn an_older_database_in_the_same_inode_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, backup) = (dir.path().join("state.db"), dir.path().join("backup"));
-        let mut state = SqliteState::open(&path, false).unwrap();
-        state.add_context(&context()).unwrap();
-        drop(state);
-        fs::copy(&path, &backup).unwrap();
-        let mut state = SqliteState::open(&path, false).unwrap();
-        assert_eq!(state.contexts().unwrap().len(), 1, "an ordinary start keeps them");
-        drop(state);
-        fs::write(&path, fs::read(&backup).unwrap()).unwrap();
-        let mut state = SqliteState::open(&path, false).unwrap();
-        assert!(state.contexts().unwrap().is_empty());
-        state.add_context(&context()).unwrap();
-        drop(state);
-        fs::remove_file(path.with_extension("fence")).unwrap();
-        assert!(SqliteState::open(&path, false).unwrap().contexts().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_damaged_or_newer_file_is_an_error_and_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        fs::write(&path, [0x55; 8192]).unwrap();
-        assert!(matches!(SqliteState::open(&path, false), Err(Error::State(_))));
-        assert_eq!(fs::read(&path).unwrap(), [0x55; 8192]);
-        let path = dir.path().join("newer.db");
-        SqliteState::open(&path, false).unwrap().db.execute_batch("PRAGMA user_version=99").unwrap();
-        assert!(matches!(SqliteState::open(&path, false), Err(Error::State(why)) if why.contains("99")));
+            .execute("DELETE FROM command WHERE outcome IS NOT NULL AND asked<?1", [int(before.commands)])?;
+        log::prune(&self.db, before.log)?;
+        custody::prune(&self.db, before.seen)
     }
 }

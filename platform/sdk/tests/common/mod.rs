@@ -12,6 +12,7 @@
 // One test board for both sides of the protocol.
 #[path = "../../../../lock/agent/tests/common/board.rs"]
 pub mod board;
+pub mod faulty;
 
 use std::{collections::VecDeque, path::Path};
 
@@ -25,9 +26,10 @@ use cardea_envelope::{
 use cardea_framing::{Datagram, Kind, LinkConfig, LockId, LockLink, uplink_id};
 use cardea_resources::Firmware;
 use cardea_sdk::{
-    Ask, FileKeys, KeyStore, Outcome, PlatformEvent, SqliteState,
+    Ask, Error, FileKeys, KeyStore, Outcome, PlatformEvent, SqliteState,
     session::{Config, Core, Now},
 };
+use faulty::{Faults, Faulty};
 use tempfile::TempDir;
 
 pub const CODE: OwnerCode = OwnerCode::from_bytes([7; 16]);
@@ -63,7 +65,11 @@ pub struct World {
     boots: u64,
     pub dir: TempDir,
     open_keys: OpenKeys,
-    pub core: Option<Core<Box<dyn KeyStore>, SqliteState>>,
+    pub core: Option<Core<Box<dyn KeyStore>, Faulty>>,
+    /// What goes wrong in the platform's state.
+    pub faults: Faults,
+    /// What the broker has delivered without being thanked for it; it delivers it again.
+    pub unacknowledged: Vec<(String, Vec<u8>)>,
     pub topics: Topics,
     pub epoch: [u8; 8],
     pub seq: u64,
@@ -92,6 +98,7 @@ impl World {
 
     /// A platform in `dir` whose keys are made already, and elsewhere.
     pub fn with_keys(lock_config: LockConfig, dir: TempDir, open_keys: OpenKeys) -> Self {
+        cardea_sdk::Platform::init_state(dir.path()).unwrap();
         let mut nvm = TestNvm::default();
         provision(&mut nvm, &CODE).unwrap();
         let clock = TestClock::default();
@@ -110,6 +117,8 @@ impl World {
             dir,
             open_keys,
             core: None,
+            faults: Faults::default(),
+            unacknowledged: Vec::new(),
             topics: Topics::new("cardea/v1", GATEWAY).unwrap(),
             epoch: [1; 8],
             seq: 0,
@@ -157,7 +166,8 @@ impl World {
     pub fn restart(&mut self) {
         self.core = None;
         let keys = (self.open_keys)(self.dir.path());
-        let state = SqliteState::open(&self.dir.path().join("state.db"), false).unwrap();
+        let inner = SqliteState::open(&self.dir.path().join("state.db"), false).unwrap();
+        let state = Faulty { inner, faults: self.faults.clone() };
         self.boots += 1;
         let random = Box::new(TestRandom::new(9_000 + self.boots));
         self.core = Some(Core::open(keys, state, random, Config::default()).unwrap());
@@ -216,14 +226,43 @@ impl World {
         Now { mono: unix - board::EPOCH_MS, unix }
     }
 
-    pub fn batch<T>(&mut self, act: impl FnOnce(&mut Core<Box<dyn KeyStore>, SqliteState>, Now) -> T) -> T {
+    pub fn batch<T>(&mut self, act: impl FnOnce(&mut Core<Box<dyn KeyStore>, Faulty>, Now) -> T) -> T {
+        self.attempt(|core, now| Ok(act(core, now))).unwrap()
+    }
+
+    /// As the platform's thread does it: an error gives the batch up.
+    pub fn attempt<T>(
+        &mut self,
+        act: impl FnOnce(&mut Core<Box<dyn KeyStore>, Faulty>, Now) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.settle()?;
         let now = self.now();
         let core = self.core.as_mut().unwrap();
-        core.begin().unwrap();
-        let result = act(core, now);
-        core.handle_timeout(now).unwrap();
-        assert!(core.poll_output().is_none(), "nothing leaves before the commit");
-        core.commit().unwrap();
+        let result = core.begin().and_then(|()| {
+            let done = act(core, now)?;
+            core.handle_timeout(now)?;
+            assert!(core.poll_output().is_none(), "nothing leaves before the commit");
+            core.commit()?;
+            Ok(done)
+        });
+        if result.is_err() {
+            let _ = core.reload();
+        }
+        self.collect();
+        result
+    }
+
+    /// The fence can be written again, or not: tries, and takes what may leave then.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        let result = self.core.as_mut().unwrap().settle();
+        self.collect();
+        result
+    }
+
+    /// Takes what the platform lets go.
+    fn collect(&mut self) {
+        let now = self.now();
+        let core = self.core.as_mut().unwrap();
         while let Some(event) = core.poll_event() {
             self.events.push(event);
         }
@@ -253,12 +292,25 @@ impl World {
                 other => panic!("the platform publishes {other:?}"),
             }
         }
-        result
     }
 
     pub fn message(&mut self, topic: &Topic, payload: Vec<u8>) {
         let name = self.topics.name(topic);
-        self.batch(|core, now| core.handle_message(now, &name, &payload, false).unwrap());
+        self.deliver(name, payload);
+    }
+
+    fn deliver(&mut self, name: String, payload: Vec<u8>) {
+        let done = self.attempt(|core, now| core.handle_message(now, &name, &payload, false));
+        if done.is_err() || !self.core.as_ref().unwrap().is_settled() {
+            self.unacknowledged.push((name, payload));
+        }
+    }
+
+    /// A new connection: the broker delivers again what was not acknowledged.
+    pub fn redeliver(&mut self) {
+        for (name, payload) in std::mem::take(&mut self.unacknowledged) {
+            self.deliver(name, payload);
+        }
     }
 
     /// Publishes a datagram of the lock as the gateway does.
@@ -380,7 +432,8 @@ impl World {
             let next = lock.min(core).max(now + 1);
             self.clock.set(next.min(end));
             self.agent().handle_timeout();
-            self.batch(|_, _| ());
+            let _ = self.attempt(|_, _| Ok(())); // what failed is due again
+            self.redeliver();
             if next >= end {
                 self.run();
                 return;

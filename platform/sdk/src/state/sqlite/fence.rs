@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -12,18 +12,24 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::{Error, OsRandom};
 
+const MAX_LEN: u64 = 256;
+
 /// One number in the database, the same in a file beside it, both replaced before anything is sent that an older
 /// database does not know of.
 ///
-/// Two files cannot change at once. So the file first admits the old and the new number, then the database
-/// changes, then the file admits the new one only; and the batch counts as durable after that, so that nothing
-/// has left while the old one was still admitted.
+/// Two files cannot change at once. So the file first admits the old and the new number ([`Self::prepare`]), then
+/// the database changes ([`Self::committed`]), then the file admits the new one only ([`Self::settle`]). The batch is
+/// durable after the second step, and may have effects outside after the third: until then a copy of the old
+/// database would be believed, and would use the sequence numbers of this batch again. The third step may fail
+/// and be repeated as often as it takes; a start after a crash finds a number that is admitted either way.
 pub(super) struct Fence {
     path: PathBuf,
     /// What the database held at the last commit, while it is believed.
     current: Option<i64>,
     /// What the open batch put there.
     next: Option<i64>,
+    /// The file still admits what the database held before.
+    unsettled: bool,
     admitted: Vec<i64>,
     /// This batch must not be undone unnoticed.
     pub(super) due: bool,
@@ -35,6 +41,7 @@ impl Fence {
             path: database.with_extension("fence"),
             current: None,
             next: None,
+            unsettled: false,
             admitted: Vec::new(),
             due: true,
         }
@@ -43,11 +50,17 @@ impl Fence {
     /// Reads both sides.
     pub(super) fn compare(&mut self, db: &Connection) -> Result<(), Error> {
         self.current = stored(db)?;
-        self.admitted = match fs::read_to_string(&self.path) {
+        self.admitted = match self.read() {
             Ok(text) => text.lines().filter_map(|line| i64::from_str_radix(line, 16).ok()).collect(),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => Vec::new(),
             Err(source) => return Err(Error::Io { path: self.path.clone(), source }),
         };
+        if self.current.is_some() && !self.fits() {
+            tracing::warn!(
+                file = %self.path.display(),
+                "the fence is missing, damaged, or of another time than the database beside it"
+            );
+        }
         Ok(())
     }
 
@@ -60,10 +73,11 @@ impl Fence {
         self.current = None;
     }
 
-    /// Before the commit. True if [`Self::settle`] must follow it.
-    pub(super) fn prepare(&mut self, db: &Connection) -> Result<bool, Error> {
+    /// Before the commit.
+    pub(super) fn prepare(&mut self, db: &Connection) -> Result<(), Error> {
+        self.next = None;
         if !self.due {
-            return Ok(false);
+            return Ok(());
         }
         let mut bytes = [0; 8];
         OsRandom.fill(&mut bytes).map_err(|_| Error::Random)?;
@@ -72,21 +86,38 @@ impl Fence {
         self.write(&[self.current, Some(next)])?;
         db.execute("INSERT OR REPLACE INTO meta VALUES ('fence', ?1)", [next])?;
         self.next = Some(next);
-        Ok(true)
+        Ok(())
     }
 
-    /// After the commit, before anything of the batch leaves.
+    /// The commit succeeded: what [`Self::prepare`] put into the database is there to stay.
+    pub(super) fn committed(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.current = Some(next);
+            self.due = false;
+            self.unsettled = true;
+        }
+    }
+
+    /// Before anything of a committed batch leaves. Changes nothing but the file, and only if it must.
     pub(super) fn settle(&mut self) -> Result<(), Error> {
-        self.current = self.next.take();
-        self.write(&[self.current])?;
-        self.due = false;
+        if self.unsettled {
+            self.write(&[self.current])?;
+            self.unsettled = false;
+        }
         Ok(())
+    }
+
+    /// A fence is two lines; whatever else lies there is not read to its end.
+    fn read(&self) -> std::io::Result<String> {
+        let mut text = String::new();
+        fs::File::open(&self.path)?.take(MAX_LEN).read_to_string(&mut text)?;
+        Ok(text)
     }
 
     fn write(&self, numbers: &[Option<i64>]) -> Result<(), Error> {
         let text: String = numbers.iter().flatten().map(|number| format!("{number:016x}\n")).collect();
         replace(&self.path, &text)
-            .map_err(|source| Error::State(format!("{}: {source}", self.path.display())))
+            .map_err(|source| Error::State(format!("{} cannot be written: {source}", self.path.display())))
     }
 }
 
