@@ -6,15 +6,15 @@ use cardea_sdk::{Ask, LockId, LockName, OwnerCode, Platform, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// One request, one line of JSON on the socket.
+/// One request, one line of JSON on the socket. The braces of the empty ones have serde refuse members there, too.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
     Enroll { lock: String, code: String },
     Command { lock: String, ask: Verb, timeout_ms: u64 },
     Log { lock: String, limit: u32 },
-    Locks,
-    Watch,
+    Locks {},
+    Watch {},
 }
 
 /// The commands to a lock.
@@ -106,7 +106,7 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
                 more: false,
             }
         }
-        Request::Locks | Request::Watch => {
+        Request::Locks {} | Request::Watch {} => {
             let locks = platform.locks().await?;
             let lines: Vec<String> = locks
                 .iter()

@@ -78,7 +78,7 @@ async fn connection(stream: UnixStream, platform: &Platform) -> Result<()> {
             return send(&mut writer, &answer).await;
         }
     };
-    if !matches!(request, Request::Watch) {
+    if !matches!(request, Request::Watch {}) {
         let answer = serve_one(platform, request).await;
         return send(&mut writer, &answer).await;
     }
