@@ -227,6 +227,50 @@ fn run(data: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// What a worn or tampered flash may hold: records (slot, length, bytes) over those of an activated lock. An agent boots
+/// or says why it does not; one that boots moves no bolt by itself, comes to rest, and boots again on what it wrote.
+pub fn agent_nvm(mut data: &[u8]) {
+    let Some(nvm) = activated() else { return };
+    while let [slot, len, rest @ ..] = data {
+        let (bytes, rest) = rest.split_at(usize::from(*len).min(rest.len()));
+        data = rest;
+        let slot = slot_of(*slot);
+        let record = bytes.get(..bytes.len().min(slot.max_len())).unwrap_or_default();
+        if record.is_empty() {
+            nvm.0.borrow_mut().remove(&slot);
+        } else {
+            nvm.0.borrow_mut().insert(slot, record.to_vec());
+        }
+    }
+    let (ticks, motor) = (Ticks::default(), Motor::default());
+    let Some(mut agent) = boot(&nvm, &ticks, &motor) else { return };
+    for _ in 0..4 {
+        agent.touch();
+        ticks.0.set(ticks.0.get() + 60_000);
+        agent.handle_timeout();
+        assert!(settles(&mut agent, 51), "the lock never comes to rest");
+    }
+    drop(agent);
+    assert!(boot(&nvm, &ticks, &motor).is_some(), "it does not boot on what it wrote itself");
+    assert_eq!(motor.0.get(), 0, "the bolt moved without a request");
+}
+
+/// Each slot by a byte; those whose records are more than a list of their kind come first.
+const fn slot_of(byte: u8) -> Slot {
+    match byte {
+        0 => Slot::Code,
+        1 => Slot::Identity,
+        2 => Slot::Owner,
+        3 | 4 => Slot::Context(byte - 3),
+        5 | 6 => Slot::Sequence(byte - 5),
+        7 => Slot::Ledger,
+        8 => Slot::LogMeta,
+        9 => Slot::Time,
+        10..=73 => Slot::Log(byte - 10),
+        _ => Slot::Pin((byte - 74) % 16),
+    }
+}
+
 /// Asks for frames until there are none.
 fn settles(agent: &mut Agent<Board>, mtu: usize) -> bool {
     let mut frame = [0; 256];

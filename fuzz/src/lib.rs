@@ -22,6 +22,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target.
 pub const TARGETS: &[Target] = &[
     ("agent_frames", agent::agent_frames),
+    ("agent_nvm", agent::agent_nvm),
     ("api_request", api::api_request),
     ("config_parse", config::config_parse),
     ("credentials_cbor", credentials::credentials_cbor),
@@ -42,6 +43,8 @@ pub const TARGETS: &[Target] = &[
     ("framing_elision", framing::framing_elision),
     ("framing_link", framing::framing_link),
     ("lora_network", lora::lora_network),
+    ("lora_records", lora::lora_records),
+    ("loopback_datagram", lora::loopback_datagram),
     ("lora_semtech", lora::lora_semtech),
     ("radio_label", lora::radio_label),
     ("coap_parse", oscore::coap_parse),

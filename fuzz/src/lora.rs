@@ -63,6 +63,52 @@ pub fn lora_network(mut data: &[u8]) {
     assert_eq!(site.outcomes, site.sends, "each send has one outcome");
 }
 
+/// What a damaged or foreign store may hold: records (kind, lock, length, bytes) that a network starts from. It starts or
+/// names the record; one that starts serves a forwarder, and what it writes at its end is read again.
+pub fn lora_records(mut data: &[u8]) {
+    let mut records = Vec::new();
+    while let [kind, lock, len, rest @ ..] = data {
+        let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*len)));
+        data = rest;
+        let key = match kind & 3 {
+            0 => b"lorawan/j".to_vec(),
+            1 => [&b"lorawan/d"[..], &[*lock; 8]].concat(),
+            2 => [&b"lorawan/a"[..], &[*lock; 8]].concat(),
+            _ => [&b"lorawan/p"[..], &[*lock; 8]].concat(),
+        };
+        // A store has one record of a name.
+        records.retain(|(known, _)| *known != key);
+        records.push((key, bytes.to_vec()));
+    }
+    let Ok(network) = Network::new(LoraConfig::default(), records.clone()) else { return };
+    let mut site = Site { network, now: 1_000, sends: 0, outcomes: 0 };
+    site.datagram(&Packet::PullData { token: 0, eui: FORWARDER }.encode(), true);
+    for line in PRELUDE.lines() {
+        site.hear(hex::decode(line).unwrap_or_default(), true);
+        site.pass(8_000, true);
+    }
+    site.network.handle_command(site.now, Command::Stop);
+    while let Some((id, batch)) = site.network.poll_commit() {
+        for change in batch {
+            records.retain(|(known, _)| *known != change.key);
+            records.extend(change.value.map(|value| (change.key, value)));
+        }
+        site.network.handle_stored(site.now, id, Ok(()));
+    }
+    assert!(
+        Network::new(LoraConfig::default(), records).is_ok(),
+        "it does not start from what it wrote itself"
+    );
+}
+
+/// A datagram of the loopback radio: nothing is lost of it.
+pub fn loopback_datagram(data: &[u8]) {
+    match cardea_radio::loopback::split(data) {
+        Some((lock, frame)) => assert_eq!([&lock.0[..], frame].concat(), data),
+        None => assert!(data.len() < 8),
+    }
+}
+
 struct Site {
     network: Network,
     now: u64,

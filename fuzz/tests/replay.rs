@@ -30,7 +30,7 @@ fn corpus_and_its_neighbours_panic_nowhere() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for (name, target) in TARGETS {
         let seeds = fs::read_dir(corpus.join(name)).unwrap_or_else(|_| panic!("{name} has no corpus"));
-        let mut count = 0;
+        let (mut count, start) = (0, std::time::Instant::now());
         for seed in seeds {
             let path = seed.unwrap().path();
             let seed = fs::read(&path).unwrap();
@@ -41,7 +41,7 @@ fn corpus_and_its_neighbours_panic_nowhere() {
             count += 1;
         }
         assert!(count > 0, "{name} has no seed");
-        println!("{name}: {count} seeds");
+        println!("{name}: {count} seeds, {:.1} s", start.elapsed().as_secs_f32());
     }
 }
 

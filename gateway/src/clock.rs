@@ -1,5 +1,6 @@
 //! The wall clock, and whether to believe it.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,7 +45,7 @@ impl WallClock {
 /// Looks until the clock is synchronised; from then on its drift is slow and the system's own affair.
 async fn watch_over(synced: watch::Sender<bool>) {
     while !synced.is_closed() {
-        if is_synchronised().await {
+        if is_synchronised(TIMESYNC_FLAG.as_ref(), "timedatectl".as_ref()).await {
             tracing::info!("the system clock is synchronised");
             synced.send_replace(true);
             return;
@@ -57,12 +58,13 @@ async fn watch_over(synced: watch::Sender<bool>) {
 ///
 /// The kernel knows (adjtimex), and so every time service is seen by asking `timedatectl`, which asks the
 /// kernel; the flag file of timesyncd spares a process in the most common case.
-async fn is_synchronised() -> bool {
-    if Path::new(TIMESYNC_FLAG).exists() {
+async fn is_synchronised(flag: &Path, timedatectl: &OsStr) -> bool {
+    if flag.exists() {
         return true;
     }
-    let asked = tokio::task::spawn_blocking(|| {
-        std::process::Command::new("timedatectl")
+    let timedatectl = timedatectl.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        std::process::Command::new(timedatectl)
             .args(["show", "--property=NTPSynchronized", "--value"])
             .stdin(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
@@ -91,5 +93,32 @@ mod tests {
         assert!(!clock.now().synced);
         tx.send_replace(true);
         assert!(clock.now().synced);
+    }
+
+    #[tokio::test]
+    async fn the_system_is_asked_by_flag_and_by_command_and_only_a_plain_yes_counts() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let (flag, command) = (directory.path().join("flag"), directory.path().join("timedatectl"));
+        assert!(!is_synchronised(&flag, command.as_ref()).await, "there is no such command");
+        for (script, believed) in [
+            ("echo yes", true),
+            ("echo no", false),
+            ("echo", false),
+            ("echo NTPSynchronized=yes", false),
+            ("echo yes; exit 1", false),
+        ] {
+            // Written aside, so that no thread of this process holds it open for writing while it is run.
+            let made = std::process::Command::new("sh")
+                .args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\"", "sh", script])
+                .arg(&command)
+                .status();
+            assert!(made.unwrap().success());
+            std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(is_synchronised(&flag, command.as_ref()).await, believed, "{script}");
+        }
+        std::fs::write(&flag, "").unwrap();
+        assert!(is_synchronised(&flag, command.as_ref()).await, "the flag needs no command");
     }
 }

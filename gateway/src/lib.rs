@@ -9,9 +9,10 @@
 //! - [`run()`]: start to stop
 //! - `relay_loop`: the one task that owns the relay
 //! - `supervisor`: starts parts again that end or panic
-//! - `server`, `metrics`: the control socket and `/metrics`
+//! - `server`, `metrics`, `bounded`: the control socket, `/metrics`, and how few connections that may take
 //! - `clock`, `identity`, `logging`, `service`: what the operating system knows
 
+mod bounded;
 pub mod cli;
 mod clock;
 mod identity;

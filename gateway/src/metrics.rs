@@ -10,9 +10,10 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, extract::State};
 use cardea_core::Metrics;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use cardea_lora::network::Counters as LoraCounters;
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::bounded::Bounded;
 use crate::relay_loop::Ask;
 
 /// Everything that is measured, at one moment. Names no lock.
@@ -26,12 +27,20 @@ pub(crate) struct Vitals {
     pub(crate) uptime_s: u64,
 }
 
+/// Where what is measured comes from.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) asks: mpsc::Sender<Ask>,
+    /// What the LoRaWAN radio has ignored; `None` while that radio is off.
+    pub(crate) lora: Option<watch::Receiver<LoraCounters>>,
+}
+
 /// Serves for as long as the daemon runs, once the address is free.
-pub(crate) async fn serve(bind: SocketAddr, asks: mpsc::Sender<Ask>) {
-    let router = Router::new().route("/metrics", get(metrics)).with_state(asks);
+pub(crate) async fn serve(bind: SocketAddr, sources: Sources) {
+    let router = Router::new().route("/metrics", get(metrics)).with_state(sources);
     let mut backoff = cardea_upstream::Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     loop {
-        let error = match TcpListener::bind(bind).await {
+        let error = match Bounded::bind(bind).await {
             Ok(listener) => match axum::serve(listener, router.clone()).await {
                 Ok(()) => return,
                 Err(error) => error,
@@ -43,7 +52,7 @@ pub(crate) async fn serve(bind: SocketAddr, asks: mpsc::Sender<Ask>) {
     }
 }
 
-async fn metrics(State(asks): State<mpsc::Sender<Ask>>) -> impl IntoResponse {
+async fn metrics(State(Sources { asks, lora }): State<Sources>) -> impl IntoResponse {
     let (tx, rx) = oneshot::channel();
     let vitals = match asks.send(Ask::Vitals(tx)).await {
         Ok(()) => rx.await.ok(),
@@ -52,14 +61,15 @@ async fn metrics(State(asks): State<mpsc::Sender<Ask>>) -> impl IntoResponse {
     match vitals {
         Some(vitals) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            (StatusCode::OK, kind, text(&vitals)).into_response()
+            let lora = lora.map(|counters| *counters.borrow());
+            (StatusCode::OK, kind, text(&vitals, lora.as_ref())).into_response()
         }
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
 /// The Prometheus text format.
-fn text(vitals: &Vitals) -> String {
+fn text(vitals: &Vitals, lora: Option<&LoraCounters>) -> String {
     let mut out = Text(String::new());
     let Vitals { relay: r, upstream: u, radios, clock_synced, uptime_s } = vitals;
     out.family("cardea_build_info", "gauge", "Always 1.");
@@ -105,6 +115,10 @@ fn text(vitals: &Vitals) -> String {
         out.sample("cardea_frames_discarded_total", &format!("reason=\"{reason}\""), count);
     }
 
+    if let Some(lora) = lora {
+        lora_families(&mut out, lora);
+    }
+
     out.gauge("cardea_outbox_frames", "Frames that wait for broker or platform.", r.outbox_rows);
     out.gauge("cardea_outbox_bytes", "Bytes of frames in the store.", r.outbox_bytes);
     out.gauge("cardea_outbox_memory_frames", "Frames of the outbox in memory.", r.rows_in_memory);
@@ -145,6 +159,31 @@ fn text(vitals: &Vitals) -> String {
     out.0
 }
 
+/// Anybody who reaches the packet forwarder's port, or has a transmitter, can make these rise.
+fn lora_families(out: &mut Text, lora: &LoraCounters) {
+    out.family("cardea_lora_ignored_total", "counter", "Received by the LoRaWAN radio and not used.");
+    for (reason, count) in [
+        ("not_a_forwarder", lora.malformed),
+        ("foreign_forwarder", lora.foreign_forwarder),
+        ("unusable", lora.unusable),
+        ("off_plan", lora.off_plan),
+        ("not_lorawan", lora.not_lorawan),
+        ("unknown", lora.unknown),
+        ("join_mic", lora.join_mic),
+        ("join_nonce", lora.join_nonce),
+        ("repeated", lora.repeated),
+        ("shed", lora.shed),
+    ] {
+        out.sample("cardea_lora_ignored_total", &format!("reason=\"{reason}\""), count);
+    }
+    out.family("cardea_lora_downlinks_lost_total", "counter", "Downlinks the packet forwarder did not take.");
+    for (reason, count) in [("refused", lora.refused), ("unanswered", lora.unanswered)] {
+        out.sample("cardea_lora_downlinks_lost_total", &format!("reason=\"{reason}\""), count);
+    }
+    let failures = "Transactions of the LoRaWAN radio that the store could not commit.";
+    out.counter("cardea_lora_store_failures_total", failures, lora.store_failures);
+}
+
 struct Text(String);
 
 impl Text {
@@ -182,7 +221,9 @@ mod tests {
             clock_synced: true,
             uptime_s: 1,
         };
-        let text = text(&vitals);
+        let lora = LoraCounters { foreign_forwarder: 3, ..LoraCounters::default() };
+        assert!(!text(&vitals, None).contains("cardea_lora"));
+        let text = text(&vitals, Some(&lora));
         let mut families = BTreeSet::new();
         for line in text.lines() {
             if let Some(declared) = line.strip_prefix("# TYPE ") {
@@ -197,5 +238,6 @@ mod tests {
         }
         assert!(text.contains("\ncardea_frames_received_total 7\n"));
         assert!(text.contains("\ncardea_radio_restarts_total{radio=\"lora\"} 2\n"));
+        assert!(text.contains("\ncardea_lora_ignored_total{reason=\"foreign_forwarder\"} 3\n"));
     }
 }

@@ -185,8 +185,7 @@ impl RelayLoop {
                 if !self.store.is_alive() {
                     return Err(Ended::Store);
                 }
-                service::alive();
-                service::status(&self.one_line());
+                service::turned(self.store.busy_for(), &self.one_line());
                 self.retry_late();
             }
             Happening::Stop => {}

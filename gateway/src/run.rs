@@ -87,7 +87,8 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
 
     let clock = Clock::start();
     let wall = WallClock::start(config.gateway.clock);
-    let drivers = drivers(config, &wall);
+    let lora_counters = watch::Sender::new(cardea_lora::network::Counters::default());
+    let drivers = drivers(config, &wall, &lora_counters);
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     let relay =
         Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
@@ -111,7 +112,8 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
     tokio::spawn(server.serve(asks_tx.clone()));
     if config.metrics.enabled {
-        tokio::spawn(metrics::serve(config.metrics.bind, asks_tx));
+        let lora = config.lora.enabled.then(|| lora_counters.subscribe());
+        tokio::spawn(metrics::serve(config.metrics.bind, metrics::Sources { asks: asks_tx, lora }));
     }
 
     service::ready();
@@ -190,14 +192,18 @@ fn upstream(config: &Config, gateway: &str, topics: &Topics, wall: &WallClock) -
 }
 
 /// The radios that are switched on, by the names that the registry keeps.
-fn drivers(config: &Config, wall: &WallClock) -> Vec<(&'static str, Driver)> {
+fn drivers(
+    config: &Config,
+    wall: &WallClock,
+    lora_counters: &watch::Sender<cardea_lora::network::Counters>,
+) -> Vec<(&'static str, Driver)> {
     let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
     if config.lora.enabled {
-        let (settings, wall) = (lora(config), wall.clone());
+        let (settings, wall, counters) = (lora(config), wall.clone(), lora_counters.clone());
         drivers.push((
             "lora",
             Arc::new(move |end| {
-                let (settings, wall) = (settings.clone(), wall.clone());
+                let (settings, wall, counters) = (settings.clone(), wall.clone(), counters.clone());
                 Box::pin(async move {
                     let bind = settings.bind;
                     let socket = UdpSocket::bind(bind).await.map_err(|error| format!("{bind}: {error}"))?;
@@ -205,7 +211,8 @@ fn drivers(config: &Config, wall: &WallClock) -> Vec<(&'static str, Driver)> {
                         let now = wall.now();
                         cardea_lora::Wall { unix_ms: now.unix_ms, synced: now.synced }
                     });
-                    cardea_lora::run_on(socket, settings, end, time).await.map_err(|error| error.to_string())
+                    let run = cardea_lora::run_counted(socket, settings, end, time, counters);
+                    run.await.map_err(|error| error.to_string())
                 })
             }),
         ));

@@ -1,4 +1,4 @@
-//! What operators and their tools meet: arguments, configuration, the control socket, systemd, metrics.
+//! What operators and their tools meet: arguments, configuration, the control socket, metrics.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -285,33 +285,6 @@ fn without_a_packet_forwarder_the_gateway_stays_and_says_so() {
     });
     assert!(daemon.said(&["locks", "admit", &lorawan]).contains("is admitted on lora"));
     assert!(daemon.said(&["locks"]).contains("0707070707070707  lora      not joined"));
-}
-
-#[test]
-fn systemd_is_told_what_is_true() {
-    let broker = Broker::prepared();
-    let mut daemon = Daemon::prepared(&broker, "");
-    let path = daemon.path("notify.sock");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    daemon.environment =
-        vec![("NOTIFY_SOCKET".into(), path.display().to_string()), ("WATCHDOG_USEC".into(), "600000".into())];
-    daemon.up();
-    let hear = |wanted: &str| {
-        let mut buffer = [0; 4096];
-        eventually(wanted, || {
-            let len = socket.recv(&mut buffer).unwrap();
-            String::from_utf8_lossy(&buffer[..len]).lines().any(|l| l.starts_with(wanted)).then_some(())
-        });
-    };
-    hear("READY=1");
-    for _ in 0..5 {
-        hear("WATCHDOG=1");
-    }
-    hear("STATUS=broker DOWN");
-    daemon.signal("-TERM");
-    hear("STOPPING=1");
-    assert!(daemon.ended().success());
 }
 
 #[test]

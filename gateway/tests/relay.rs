@@ -7,6 +7,7 @@ mod common;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use cardea_framing::{Class, uplink_id};
+use common::faults::Faults;
 use common::*;
 use serde_json::json;
 
@@ -155,15 +156,57 @@ fn the_clock_must_be_believed_before_an_interactive_command_is() {
     let text = std::fs::read_to_string(daemon.path("cardea.toml")).unwrap();
     std::fs::write(daemon.path("cardea.toml"), text.replace("clock = \"trust\"", "clock = \"auto\""))
         .unwrap();
+    // Whatever this machine's time service has done, to this daemon it has not yet.
+    Faults::prepare(&mut daemon).begin("unsynced");
+    let path = format!("{}:{}", daemon.path("bin").display(), std::env::var("PATH").unwrap());
+    daemon.environment.push(("PATH".into(), path));
+    daemon.program("timedatectl", "echo no");
     daemon.up();
-    if daemon.scrape().contains("cardea_clock_synced 1") {
-        return; // This machine's clock is synchronised; there is nothing to see.
-    }
     daemon.admit();
-    Radio::new(&daemon).send(b"");
+    let radio = Radio::new(&daemon);
+    radio.send(b"");
+    observer.json(&format!("lock/{LOCK}/link"), |v| v["joined"] == true);
+    assert_eq!(daemon.metric("cardea_clock_synced"), 0);
     let sealed = datagram(Class::Interactive, b"\x09\x02x");
-    let id = "00112233445566778899aabbccddeeff";
     let down = format!("{GATEWAY}/lock/{LOCK}/down");
+    let id = "00112233445566778899aabbccddeeff";
     observer.publish(&down, false, &downlink(id, &sealed, now_ms() + 10_000));
     assert_eq!(observer.result(id, "refused")["reason"], "clock");
+    assert_eq!(radio.hear(), None);
+    radio.deliver(&datagram(Class::Log, b"\x09\x03x"));
+    assert_eq!(observer.json(&format!("lock/{LOCK}/up"), |_| true)["clock"], "unsynced");
+
+    daemon.program("timedatectl", "echo yes");
+    eventually("believed", || (daemon.metric("cardea_clock_synced") == 1).then_some(()));
+    let id = "00112233445566778899aabbccddee00";
+    observer.publish(&down, false, &downlink(id, &sealed, now_ms() + 10_000));
+    observer.result(id, "queued");
+    assert_eq!(eventually("the frame", || radio.hear()), sealed);
+}
+
+#[test]
+fn a_clock_that_has_lost_its_time_is_not_believed_even_if_it_is_to_be_trusted() {
+    let broker = Broker::start();
+    let observer = Observer::new(&broker);
+    let mut daemon = Daemon::prepared(&broker, "");
+    let faults = Faults::prepare(&mut daemon);
+    faults.begin("past");
+    daemon.up();
+    daemon.admit();
+    let radio = Radio::new(&daemon);
+    radio.send(b"");
+    observer.json(&format!("lock/{LOCK}/link"), |v| v["joined"] == true);
+    let status = String::from_utf8(daemon.cli(&["status"]).stdout).unwrap();
+    assert!(status.contains("clock    not synchronised"), "{status}");
+    let sealed = datagram(Class::Interactive, b"\x09\x02x");
+    let down = format!("{GATEWAY}/lock/{LOCK}/down");
+    let id = "00112233445566778899aabbccddeeff";
+    observer.publish(&down, false, &downlink(id, &sealed, now_ms() + 10_000));
+    assert_eq!(observer.result(id, "refused")["reason"], "clock");
+    assert_eq!(radio.hear(), None);
+    faults.end("past");
+    let id = "00112233445566778899aabbccddee00";
+    observer.publish(&down, false, &downlink(id, &sealed, now_ms() + 10_000));
+    observer.result(id, "queued");
+    assert_eq!(eventually("the frame", || radio.hear()), sealed);
 }

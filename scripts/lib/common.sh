@@ -22,11 +22,5 @@ need_packages() {
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# A Rust toolchain at least as new as the workspace asks for.
-need_rust() {
-    local want have
-    want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-    command -v cargo >/dev/null || fail "no Rust toolchain: install one of at least $want (rustup.rs), then run this again"
-    have=$(rustc --version | awk '{print $2}')
-    [ "$(printf '%s\n%s\n' "$want" "$have" | sort -V | head -1)" = "$want" ] || fail "Rust $have is too old; $want is the oldest that works"
-}
+# shellcheck source=scripts/lib/rust.sh
+. "$(dirname "${BASH_SOURCE[0]}")/rust.sh"

@@ -16,6 +16,7 @@ mod error;
 mod key;
 mod network;
 mod outbox;
+mod pulse;
 mod reader;
 mod schema;
 mod snapshot;
@@ -30,6 +31,7 @@ use std::{
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use cardea_core::{Failure, FailureKind, Snapshot, StoreOp, StoreReply};
@@ -39,6 +41,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use error::Error;
 
 use network::Network;
+use pulse::Pulse;
 use writer::Job;
 
 /// Where and how large.
@@ -80,6 +83,13 @@ pub(crate) struct Counters {
     failures: AtomicU64,
 }
 
+/// One for each thread.
+#[derive(Debug, Default)]
+struct Pulses {
+    writer: Arc<Pulse>,
+    reader: Arc<Pulse>,
+}
+
 /// The open store. Dropping it finishes what was given to it.
 #[derive(Debug)]
 pub struct Store {
@@ -90,6 +100,7 @@ pub struct Store {
     threads: Vec<JoinHandle<()>>,
     replies: UnboundedSender<StoreReply>,
     counters: Arc<Counters>,
+    pulses: Pulses,
 }
 
 impl Store {
@@ -106,17 +117,19 @@ impl Store {
         let reading = schema::open_reader(&path)?;
 
         let counters = Arc::new(Counters::default());
+        let pulses = Pulses::default();
         let (writer, jobs) = sync_channel(options.queue.max(1));
         let (reader, pages) = sync_channel(options.queue.max(1));
         let mut threads = Vec::new();
-        let (group, to, count) = (options.group.max(1), replies.clone(), Arc::clone(&counters));
-        threads
-            .push(spawn(&path, "store-writer", move || writer::run(connection, &jobs, group, &to, &count))?);
-        let to = replies.clone();
-        threads.push(spawn(&path, "store-reader", move || reader::run(&reading, &pages, &to))?);
-        let store =
-            Self { path, key, writer: Some(writer), reader: Some(reader), threads, replies, counters };
-        Ok((store, snapshot))
+        let (group, to) = (options.group.max(1), replies.clone());
+        let (count, pulse) = (Arc::clone(&counters), Arc::clone(&pulses.writer));
+        threads.push(spawn(&path, "store-writer", move || {
+            writer::run(connection, &jobs, group, &to, &count, &pulse);
+        })?);
+        let (to, pulse) = (replies.clone(), Arc::clone(&pulses.reader));
+        threads.push(spawn(&path, "store-reader", move || reader::run(&reading, &pages, &to, &pulse))?);
+        let (writer, reader) = (Some(writer), Some(reader));
+        Ok((Self { path, key, writer, reader, threads, replies, counters, pulses }, snapshot))
     }
 
     /// Gives an operation to the store; never blocks. The answer comes through the channel of
@@ -161,6 +174,15 @@ impl Store {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// How long the store has been at the one transaction or statement that it is at; zero when it waits for work.
+    ///
+    /// Work that fails or is slow ends, and the next begins anew. What only grows is a disk that never answers, or
+    /// a fault of ours, and nothing else tells of it: the threads are alive.
+    #[must_use]
+    pub fn busy_for(&self) -> Duration {
+        self.pulses.writer.busy_for().max(self.pulses.reader.busy_for())
     }
 
     /// The database file.

@@ -7,7 +7,7 @@ use cardea_framing::LockId;
 use rusqlite::Connection;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{error::failure, outbox};
+use crate::{error::failure, outbox, pulse::Pulse};
 
 /// One request.
 #[derive(Debug)]
@@ -19,9 +19,15 @@ pub(crate) struct Page {
 }
 
 /// Reads until nobody asks any more.
-pub(crate) fn run(connection: &Connection, pages: &Receiver<Page>, replies: &UnboundedSender<StoreReply>) {
+pub(crate) fn run(
+    connection: &Connection,
+    pages: &Receiver<Page>,
+    replies: &UnboundedSender<StoreReply>,
+    pulse: &Pulse,
+) {
     while let Ok(Page { lock, after, through, limit }) = pages.recv() {
-        let rows = outbox::page(connection, lock, after, through, limit).map_err(|e| failure(&e));
+        let rows =
+            pulse.during(|| outbox::page(connection, lock, after, through, limit)).map_err(|e| failure(&e));
         if replies.send(StoreReply::Page { lock, after, through, limit, rows }).is_err() {
             return;
         }

@@ -18,6 +18,7 @@ use crate::{
     error::failure,
     network::{self, Sealed},
     outbox::{self, Dropped},
+    pulse::Pulse,
 };
 
 /// How long operations that nobody waits for gather before they cost a flush of their own.
@@ -53,12 +54,13 @@ pub(crate) fn run(
     most: usize,
     replies: &UnboundedSender<StoreReply>,
     counters: &Counters,
+    pulse: &Pulse,
 ) {
     let mut ended = false;
     while !ended {
         let group = gather(jobs, most, &mut ended);
         if !group.is_empty() {
-            commit_group(&mut connection, group, replies, counters);
+            commit_group(&mut connection, group, replies, counters, pulse);
         }
     }
     // A clean end leaves one file behind; a failure here costs nothing but the next start's recovery.
@@ -109,14 +111,15 @@ fn commit_group(
     group: Vec<Job>,
     replies: &UnboundedSender<StoreReply>,
     counters: &Counters,
+    pulse: &Pulse,
 ) {
-    let verdict = transact(connection, &group, counters);
+    let verdict = pulse.during(|| transact(connection, &group, counters));
     match verdict {
         Ok(dropped) => answer(group, &Ok(()), dropped, replies),
         Err(_) if group.len() > 1 => {
             for job in group {
                 let one = [job];
-                let verdict = transact(connection, &one, counters);
+                let verdict = pulse.during(|| transact(connection, &one, counters));
                 finish(one.into(), verdict, replies, counters);
             }
         }

@@ -10,6 +10,8 @@
     reason = "helpers of tests fail the test; each test binary uses its part"
 )]
 
+pub(crate) mod faults;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -213,6 +215,28 @@ impl Daemon {
             assert!(self.child.as_mut().unwrap().try_wait().unwrap().is_none(), "it ended: {}", self.log());
             UnixStream::connect(self.path("api.sock")).ok()
         });
+    }
+
+    /// A command of this name, in the directory `bin` that a test may put on its PATH.
+    pub(crate) fn program(&self, name: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (path, aside) = (self.path("bin").join(name), self.path("program"));
+        std::fs::create_dir_all(self.path("bin")).unwrap();
+        std::fs::write(&aside, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(aside, path).unwrap();
+    }
+
+    /// Memory that it has in use, KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Files and sockets that it has open.
+    pub(crate) fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     pub(crate) fn log(&self) -> String {

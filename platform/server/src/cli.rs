@@ -201,8 +201,8 @@ async fn run(cli: &Cli) -> Result<bool> {
             check_lock(lock)?;
             Request::Enroll { lock: lock.clone(), code: read_code(code_file.as_ref())? }
         }
-        Cmd::Watch => Request::Watch,
-        Cmd::Locks => Request::Locks,
+        Cmd::Watch => Request::Watch {},
+        Cmd::Locks => Request::Locks {},
         Cmd::Status(target) => command(target, Verb::Status)?,
         Cmd::Battery(target) => command(target, Verb::Battery)?,
         Cmd::Lock(target) => command(target, Verb::Lock)?,
@@ -392,7 +392,7 @@ async fn serve(config: &Config) -> Result<bool> {
 
 /// No `serve` runs: this process is the platform for a moment.
 async fn alone(config: &Config, request: Request, mut print: impl FnMut(Answer)) -> Result<()> {
-    let needs_broker = matches!(request, Request::Command { .. } | Request::Watch);
+    let needs_broker = matches!(request, Request::Command { .. } | Request::Watch {});
     if needs_broker && config.broker.is_none() {
         // A directory without a platform is the likelier mistake, and has the better advice.
         drop(open(config)?);
@@ -408,7 +408,7 @@ async fn alone(config: &Config, request: Request, mut print: impl FnMut(Answer))
     if needs_broker {
         link = Some(tokio::spawn(platform.clone().run(broker(config)?)));
     }
-    if matches!(request, Request::Watch) {
+    if matches!(request, Request::Watch {}) {
         loop {
             tokio::select! {
                 event = events.recv() => if let Ok(event) = event {

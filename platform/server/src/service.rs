@@ -9,15 +9,16 @@ use serde_json::{Value, json};
 /// Longest text of an error about a line that is no request: it need not be repeated whole.
 const MAX_WORDS: usize = 160;
 
-/// One request, one line of JSON on the socket. No `Debug`: it may hold an owner code.
+/// One request, one line of JSON on the socket. The braces of the empty ones have serde refuse members there, too. No
+/// `Debug`: it may hold an owner code.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
     Enroll { lock: String, code: String },
     Command { lock: String, ask: Verb, timeout_ms: u64 },
     Log { lock: String, limit: u32 },
-    Locks,
-    Watch,
+    Locks {},
+    Watch {},
 }
 
 impl Request {
@@ -134,7 +135,7 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
                 more: false,
             }
         }
-        Request::Locks | Request::Watch => {
+        Request::Locks {} | Request::Watch {} => {
             let locks = platform.locks().await?;
             let lines: Vec<String> = locks
                 .iter()

@@ -1,19 +1,29 @@
 //! The Unix socket between `serve` and the other commands: one request a connection, answers line by line.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use cardea_sdk::Platform;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::broadcast::error::RecvError,
+    sync::{Semaphore, broadcast::error::RecvError},
+    time::timeout,
 };
 
 use crate::service::{Answer, Request, serve_one};
 
 /// A request is a lock name and a code; more is not one of ours.
 const MAX_REQUEST: u64 = 4096;
+
+/// Connections served at once, each `watch` one of them; more wait.
+const CONNECTIONS: usize = 64;
+
+/// Who connects has a request to make, and makes it.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// Who does not read what it asked for gives up its place.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// Binds the socket. The caller holds the platform, so a socket file that is there belongs to a dead process.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
@@ -33,7 +43,9 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
 
 /// Answers until the program ends.
 pub(crate) async fn accept(listener: UnixListener, platform: Platform) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let platform = platform.clone();
@@ -41,11 +53,12 @@ pub(crate) async fn accept(listener: UnixListener, platform: Platform) {
                     if let Err(error) = connection(stream, &platform).await {
                         tracing::debug!(%error, "a client of the socket left");
                     }
+                    drop(permit);
                 });
             }
             Err(error) => {
                 tracing::warn!(%error, "the socket refuses connections for a moment");
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
     }
@@ -54,7 +67,8 @@ pub(crate) async fn accept(listener: UnixListener, platform: Platform) {
 async fn connection(stream: UnixStream, platform: &Platform) -> Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
-    BufReader::new(reader.take(MAX_REQUEST)).read_until(b'\n', &mut line).await?;
+    let mut reader = BufReader::new(reader.take(MAX_REQUEST));
+    timeout(REQUEST_TIME, reader.read_until(b'\n', &mut line)).await??;
     let request = match Request::parse(&line) {
         Ok(request) => request,
         Err(text) => {
@@ -63,7 +77,7 @@ async fn connection(stream: UnixStream, platform: &Platform) -> Result<()> {
             return send(&mut writer, &answer).await;
         }
     };
-    if !matches!(request, Request::Watch) {
+    if !matches!(request, Request::Watch {}) {
         let answer = serve_one(platform, request).await;
         return send(&mut writer, &answer).await;
     }
@@ -72,7 +86,12 @@ async fn connection(stream: UnixStream, platform: &Platform) -> Result<()> {
     send(&mut writer, &Answer { done: true, text: String::new(), data: serde_json::Value::Null, more: true })
         .await?;
     loop {
-        let (text, data) = match events.recv().await {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            // Whoever has left, or says more than one request, keeps no place until something happens.
+            _ = reader.read_u8() => return Ok(()),
+        };
+        let (text, data) = match event {
             Ok(event) => (event.to_string(), serde_json::to_value(&event)?),
             Err(RecvError::Lagged(missed)) => {
                 let text = format!("{missed} events were too fast for this window; the log has them");
@@ -87,7 +106,7 @@ async fn connection(stream: UnixStream, platform: &Platform) -> Result<()> {
 async fn send(writer: &mut (impl tokio::io::AsyncWrite + Unpin), answer: &Answer) -> Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    Ok(writer.write_all(&line).await?)
+    Ok(timeout(ANSWER_TIME, writer.write_all(&line)).await??)
 }
 
 /// A connection to a running `serve`; `None` if there is none.

@@ -3,8 +3,9 @@
 
 use std::{
     fs,
-    net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -163,6 +164,89 @@ fn serve_answers_the_other_commands_and_survives_its_broker() {
     // Alone, on the same state.
     let output = run(dir.path(), &["locks"]);
     assert!(text(&output).contains(LOCK), "{}", text(&output));
+}
+
+/// Memory that a process has in use, KiB.
+fn memory_kib(process: &Child) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn hostile_clients_of_the_socket_are_answered_or_shown_out_and_keep_nobody_out_for_long() {
+    let dir = initialised();
+    // Nobody listens there: what is asked of the socket needs no broker.
+    let args = ["--broker", "mqtt://127.0.0.1:1", "serve"];
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    let mut serve = Guard(program(dir.path(), &args).stderr(log).spawn().unwrap());
+    let path = dir.path().join("socket");
+    wait_for("the socket", || path.exists());
+    let connect = || {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    let asked = |bytes: &[u8]| {
+        let mut stream = connect();
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    assert!(asked(b"{\"do\":\"locks\"}\n").contains("\"done\":true"));
+    let memory = memory_kib(&serve.0);
+    for line in [
+        &b""[..],
+        b"\n",
+        b"null\n",
+        b"[]\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xff\xfe\x00\n",
+        b"{\"do\":\"open sesame\"}\n",
+        b"{\"do\":\"locks\",\"all\":true}\n",
+        b"{\"do\":\"log\",\"lock\":\"'; DROP TABLE locks; --\",\"limit\":1}\n",
+        b"{\"do\":\"log\",\"lock\":\"0123456789abcdef\",\"limit\":-1}\n",
+        b"{\"do\":\"enroll\",\"lock\":\"0123456789abcdef\",\"code\":\"\\u0000\"}\n",
+        b"{\"do\":\"command\",\"lock\":\"0123456789abcdef\",\"ask\":\"unlock\",\"timeout_ms\":1e99}\n",
+        b"{\"do\":\"lo",
+    ] {
+        let answer = asked(line);
+        assert!(answer.contains("\"done\":false"), "{}: {answer}", String::from_utf8_lossy(line));
+    }
+    assert!(asked(&[b'['; 4096]).contains("\"done\":false"));
+    // A line that has no end: what comes after 4096 bytes is not read.
+    for _ in 0..50 {
+        let answer = asked(&vec![b'x'; 1 << 20]);
+        assert!(answer.is_empty() || answer.contains("\"done\":false"), "{answer}");
+    }
+    for _ in 0..500 {
+        connect().write_all(b"{\"do\":\"lo").unwrap();
+    }
+    assert!(run(dir.path(), &["locks"]).status.success(), "after half requests");
+
+    // More than are served at once watch, and go; the places are free although nothing has happened.
+    for _ in 0..3 {
+        let mut watching: Vec<_> = (0..60).map(|_| connect()).collect();
+        for stream in &mut watching {
+            stream.write_all(b"{\"do\":\"watch\"}\n").unwrap();
+            let mut first = [0; 1];
+            stream.read_exact(&mut first).unwrap();
+        }
+    }
+    let start = Instant::now();
+    assert!(run(dir.path(), &["locks"]).status.success(), "after watchers");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // More than are served at once say nothing: they are shown out.
+    let silent: Vec<_> = (0..100).map(|_| connect()).collect();
+    assert!(run(dir.path(), &["locks"]).status.success(), "behind silent clients");
+    let files = fs::read_dir(format!("/proc/{}/fd", serve.0.id())).unwrap().count();
+    assert!(files < 100, "{files} files");
+    drop(silent);
+    assert!(memory_kib(&serve.0) < memory + 16 * 1024, "{memory} KiB became {}", memory_kib(&serve.0));
+    assert_eq!(serve.0.try_wait().unwrap(), None, "serve stays");
+    assert!(!fs::read_to_string(dir.path().join("log")).unwrap().contains("panicked"));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use cardea_radio::{Clock, Command, DriverEnd, NetworkStore, NetworkStoreError};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::LoraConfig;
-use crate::network::{Network, NetworkError, Wall};
+use crate::network::{Counters, Network, NetworkError, Wall};
 
 /// Why the driver ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,20 @@ pub async fn run_on(
     end: DriverEnd,
     wall: WallClock,
 ) -> Result<(), LoraError> {
+    run_counted(socket, config, end, wall, watch::Sender::new(Counters::default())).await
+}
+
+/// [`run_on`], and what was ignored is told in `counters` as it is counted, from zero at each start.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_counted(
+    socket: UdpSocket,
+    config: LoraConfig,
+    end: DriverEnd,
+    wall: WallClock,
+    counters: watch::Sender<Counters>,
+) -> Result<(), LoraError> {
     let DriverEnd { mut commands, events, clock, store } = end;
     let records = {
         let store = store.clone();
@@ -80,6 +94,7 @@ pub async fn run_on(
             network.handle_timeout(now);
         }
         flush(&mut network, &socket, &store, &stored_tx).await;
+        counters.send_if_modified(|told| std::mem::replace(told, network.counters()) != *told);
         waiting = waiting.or_else(|| network.poll_event());
         let timeout = network.poll_timeout().map(|at| clock.instant(at));
         tokio::select! {

@@ -25,5 +25,5 @@ pub mod semtech;
 mod session;
 
 pub use config::{ConfigError, DevNoncePolicy, Eui, LoraConfig, Region};
-pub use driver::{LoraError, WallClock, run, run_on};
+pub use driver::{LoraError, WallClock, run, run_counted, run_on};
 pub use network::{MAX_USED_NONCES, Wall};

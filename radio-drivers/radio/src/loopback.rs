@@ -102,6 +102,13 @@ pub async fn run(config: LoopbackConfig, mut air: AirEnd, mut end: DriverEnd) ->
     }
 }
 
+/// Lock and frame of a datagram of the UDP flavour; `None` when it is too short to be one.
+#[must_use]
+pub fn split(datagram: &[u8]) -> Option<(LockId, &[u8])> {
+    let (lock, frame) = datagram.split_first_chunk()?;
+    Some((LockId(*lock), frame))
+}
+
 /// Binds `address` and runs the UDP flavour until [`Command::Stop`].
 ///
 /// # Errors
@@ -141,8 +148,7 @@ pub async fn run_socket(
                     // A peer that is gone answers with an ICMP error; the socket itself is fine.
                     Err(error) => { tracing::debug!(%error, "loopback radio: receive"); continue }
                 };
-                let Some((lock, frame)) = buffer.get(..len).and_then(<[u8]>::split_first_chunk) else { continue };
-                let lock = LockId(*lock);
+                let Some((lock, frame)) = buffer.get(..len).and_then(split) else { continue };
                 if driver.admitted.contains(&lock) {
                     addresses.insert(lock, from);
                     driver.heard(&end, lock, Bytes::copy_from_slice(frame)).await;
