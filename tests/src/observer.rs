@@ -29,7 +29,7 @@ impl Observer {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("observer-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_max_packet_size(8 << 20, 8 << 20);
+        options.set_max_packet_size(32 << 20, 32 << 20);
         let (client, mut eventloop) = AsyncClient::new(options, 100);
         let (tx, seen) = mpsc::unbounded_channel();
         let (ready_tx, mut ready) = watch::channel(false);

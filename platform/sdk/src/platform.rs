@@ -282,7 +282,7 @@ impl Platform {
     /// Keeps the link to a broker: connects, reconnects, never gives up. Ends when dropped or aborted.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Io`] when the settings cannot work from the start; [`Error::Stopped`].
+    /// [`Error::Config`] when the settings cannot work from the start; [`Error::Stopped`].
     pub async fn run(self, broker: Broker) -> Result<(), Error> {
         broker.check()?;
         let (to_broker, outbox) = mpsc::unbounded_channel();
