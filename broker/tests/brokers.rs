@@ -18,14 +18,13 @@ use std::time::{Duration, SystemTime};
 use cardea_broker::Event;
 use cardea_tests::{
     broker::Broker,
-    fake_broker::{Answer, FakeBroker, usual},
+    fake_broker::{Answer, FakeBroker, QoS, packets, usual},
     observer::Observer,
     proxy::Proxy,
     soon,
 };
 use common::*;
-use rumqttc::QoS;
-use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
+use packets::{Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
 
 #[tokio::test]
 async fn a_message_of_ours_that_is_too_large_is_refused_and_the_rest_goes() {

@@ -9,10 +9,8 @@ use std::{
 };
 
 use bytes::BytesMut;
-use rumqttc::{
-    QoS,
-    mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeReasonCode},
-};
+use packets::{ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeReasonCode};
+pub use rumqttc::{QoS, mqttbytes::v4 as packets};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,

@@ -1,4 +1,5 @@
-//! What the whole-system tests are built from: real processes, a real broker, real sockets.
+//! What the whole-system tests are built from: real processes, a real broker, real sockets. The tests of single crates
+//! take their brokers, their failing networks and their certificates from here as well.
 //!
 //! The programs under test are the ones that `scripts/test` has built (`--profile quick`); the tests never build
 //! or install anything. Every process a test starts is stopped when its handle is dropped.

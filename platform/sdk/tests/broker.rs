@@ -46,24 +46,30 @@ impl Running {
 
     /// Waits until the broker is down for a reason with these words.
     async fn down(&mut self, words: &str) -> String {
-        loop {
-            if let PlatformEvent::BrokerDown { reason } = self.next(words).await
-                && reason.contains(words)
-            {
-                return reason;
+        soon(words, async {
+            loop {
+                if let PlatformEvent::BrokerDown { reason } = self.next(words).await
+                    && reason.contains(words)
+                {
+                    return reason;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Waits for this message of a gateway; no connection may break meanwhile.
     async fn told(&mut self, text: &str) {
-        loop {
-            match self.next(text).await {
-                PlatformEvent::Site { detail, .. } if detail == text => return,
-                PlatformEvent::BrokerDown { reason } => panic!("{text}: {reason}"),
-                _ => {}
+        soon(text, async {
+            loop {
+                match self.next(text).await {
+                    PlatformEvent::Site { detail, .. } if detail == text => return,
+                    PlatformEvent::BrokerDown { reason } => panic!("{text}: {reason}"),
+                    _ => {}
+                }
             }
-        }
+        })
+        .await;
     }
 }
 

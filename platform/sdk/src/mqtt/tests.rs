@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use cardea_tests::{
     broker::Broker as Mosquitto,
-    fake_broker::{Answer, FakeBroker, usual},
+    fake_broker::{Answer, FakeBroker, QoS, packets, usual},
     observer::Observer,
     soon,
 };
-use rumqttc::mqttbytes::v4::{Packet, SubAck, SubscribeReasonCode};
+use packets::{Packet, SubAck, SubscribeReasonCode};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -71,7 +71,7 @@ impl Core {
 /// Payloads of the publishes that reached a broker, by connection.
 type Taken = Arc<Mutex<Vec<(u64, String)>>>;
 
-fn note(taken: &Taken, connection: u64, publish: &rumqttc::mqttbytes::v4::Publish) {
+fn note(taken: &Taken, connection: u64, publish: &packets::Publish) {
     taken.lock().unwrap().push((connection, String::from_utf8(publish.payload.to_vec()).unwrap()));
 }
 
@@ -228,7 +228,7 @@ async fn a_refused_subscription_is_told_and_there_is_no_link_until_it_is_granted
     let count = published.clone();
     let broker = FakeBroker::new(move |connection, packet| match packet {
         Packet::Subscribe(s) if connection < 2 => {
-            let mut codes = vec![SubscribeReasonCode::Success(rumqttc::QoS::AtLeastOnce); s.filters.len()];
+            let mut codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); s.filters.len()];
             codes[2] = SubscribeReasonCode::Failure;
             Answer::Send(vec![Packet::SubAck(SubAck::new(s.pkid, codes))])
         }
@@ -267,7 +267,10 @@ async fn a_retained_message_too_large_to_read_is_told_and_is_no_endless_reconnec
     let mut told = Vec::new();
     while told.last().is_none_or(|why: &String| !why.contains("uplinks do not arrive")) {
         match core.next("what is the matter").await {
-            FromBroker::Down(why) => told.push(why),
+            FromBroker::Down(why) => {
+                told.push(why);
+                assert!(told.len() <= 4, "again and again: {told:?}");
+            }
             FromBroker::Up => {}
             FromBroker::Message { .. } => panic!("nothing of that size"),
         }
