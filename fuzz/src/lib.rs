@@ -55,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("relay_frames", relay::relay_frames),
     ("relay_message", relay::relay_message),
     ("resources_decode", resources::resources_decode),
+    ("sdk_broker_address", sdk::sdk_broker_address),
     ("sdk_message", sdk::sdk_message),
     ("sdk_uplink", sdk::sdk_uplink),
 ];

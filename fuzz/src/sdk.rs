@@ -1,9 +1,9 @@
-//! What a hostile broker or gateway may publish to an owner's platform.
+//! What a hostile broker or gateway may publish to an owner's platform, and where an operator says the broker is.
 
 use cardea_credentials::{OwnerCode, Random};
 use cardea_framing::{Class, Datagram, Kind, LockId, uplink_id};
 use cardea_sdk::{
-    FileKeys, SqliteState,
+    BrokerAddress, FileKeys, SqliteState,
     session::{Config, Core, Now},
 };
 
@@ -79,6 +79,22 @@ pub fn sdk_uplink(data: &[u8]) {
         base64(data),
     );
     run(&format!("cardea/v1/g/lock/{LOCK}/up"), envelope.as_bytes());
+}
+
+/// The broker's address out of an operator's configuration: what is taken can be connected to and is written as it is
+/// read, and a refusal repeats no password.
+pub fn sdk_broker_address(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match text.parse::<BrokerAddress>() {
+        Ok(address) => {
+            assert!(!address.host.is_empty() && address.port != 0);
+            assert_eq!(address.to_string().parse(), Ok(address));
+        }
+        Err(why) => {
+            let secret = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+            assert!(secret.is_none_or(|(user, _)| user.len() < 8 || !why.contains(user)));
+        }
+    }
 }
 
 fn run(topic: &str, payload: &[u8]) {

@@ -11,7 +11,7 @@ use cardea_lora::LoraConfig;
 use cardea_radio::Clock;
 use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
-use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will};
+use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -181,6 +181,7 @@ fn upstream(config: &Config, gateway: &str, topics: &Topics, wall: &WallClock) -
     upstream.max_packet = usize::try_from(mqtt.max_packet).unwrap_or(usize::MAX);
     upstream.inflight = mqtt.inflight;
     upstream.filters = topics.gateway_filters();
+    upstream.wording = Wording { me: "gateway", inbound: "commands" };
     upstream.backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
     let (topic, encoding, wall) = (topics.name(&Topic::State), encoding(config), wall.clone());
     upstream.will = Some(Arc::new(move || {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cardea_core::RadioId;
 use cardea_radio::{Clock, DriverEnd, GatewayEnd, NetworkStore};
-use cardea_upstream::{Backoff, Handle, Mqtt, MqttConfig, Upstream as _};
+use cardea_upstream::{Backoff, Handle, Mqtt, MqttConfig, Upstream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -81,7 +81,7 @@ impl Supervisor {
                     return;
                 }
                 let started = Instant::now();
-                let Err(error) = tokio::spawn(Mqtt::new(config.clone()).run(port)).await else {
+                let Err(error) = tokio::spawn(Upstream::run(Mqtt::new(config.clone()), port)).await else {
                     return; // Its handle was dropped.
                 };
                 if !this.again("broker link", &panic_text(error), started, &mut backoff, None).await {

@@ -16,13 +16,28 @@ pub struct Broker {
     dir: PathBuf,
     more: String,
     process: Option<Process>,
+    _own: Option<tempfile::TempDir>,
 }
 
 impl Broker {
     /// Starts one with an open listener; `more` is appended to its configuration.
     pub fn start(dir: &Path, more: &str) -> Self {
-        let mut broker =
-            Self { port: crate::free_port(), dir: dir.to_owned(), more: more.to_owned(), process: None };
+        Self::new(dir.to_owned(), format!("allow_anonymous true\n{more}"), None)
+    }
+
+    /// Starts one with an open listener in a folder of its own.
+    pub fn open() -> Self {
+        Self::with("allow_anonymous true")
+    }
+
+    /// Starts one in a folder of its own; `lines` of its configuration say who may use it.
+    pub fn with(lines: &str) -> Self {
+        let own = tempfile::tempdir().unwrap();
+        Self::new(own.path().to_owned(), lines.to_owned(), Some(own))
+    }
+
+    fn new(dir: PathBuf, more: String, own: Option<tempfile::TempDir>) -> Self {
+        let mut broker = Self { port: crate::free_port(), dir, more, process: None, _own: own };
         broker.up();
         broker
     }
@@ -33,7 +48,7 @@ impl Broker {
         let Self { port, more, .. } = self;
         // Root drops to `mosquitto` by default and could then not write into the test's folder.
         let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\nmax_inflight_messages 0\n{more}\n"
+            "listener {port} 127.0.0.1\nuser root\nmax_queued_messages 0\nmax_inflight_messages 0\n{more}\n"
         );
         std::fs::write(&file, text).unwrap();
         let mosquitto = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto"]

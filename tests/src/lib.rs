@@ -1,18 +1,23 @@
-//! What the whole-system tests are built from: real processes, a real broker, real sockets.
+//! What the whole-system tests are built from: real processes, a real broker, real sockets. The tests of single crates
+//! take their brokers, their failing networks and their certificates from here as well.
 //!
 //! The programs under test are the ones that `scripts/test` has built (`--profile quick`); the tests never build
 //! or install anything. Every process a test starts is stopped when its handle is dropped.
 
+pub mod authority;
 pub mod broker;
 pub mod daemon;
+pub mod fake_broker;
 pub mod loopback;
+pub mod observer;
 pub mod process;
+pub mod proxy;
 pub mod spy;
 pub mod venv;
 
 use std::{
     net::{TcpListener, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -52,4 +57,19 @@ pub fn eventually<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Opt
         assert!(Instant::now() < end, "{what}: not within {limit:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Waits for a future; panics if it takes longer than anything should.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(30), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("timed out: {what}"),
+    }
+}
+
+/// Writes a file and gives its path.
+pub fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
 }

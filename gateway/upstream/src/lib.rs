@@ -1,33 +1,24 @@
 //! Brokers behind the relay.
 //!
-//! [`Upstream`] is what every kind of broker link implements; [`Mqtt`] is MQTT 3.1.1 over TCP or TLS. The relay
-//! holds a [`Handle`], the link runs with the matching [`Port`] in a task of its own:
+//! [`Upstream`] is what every kind of broker link implements; [`Mqtt`] is the one there is, from `cardea-broker`,
+//! which the platform uses as well. [`Handle`] is the relay's end: a link in the words of [`cardea_core`].
 //!
 //! ```no_run
 //! # async fn example(config: cardea_upstream::MqttConfig) {
 //! use cardea_upstream::{Mqtt, Upstream};
 //! let (mut handle, port) = cardea_upstream::link();
-//! tokio::spawn(Mqtt::new(config).run(port));
+//! tokio::spawn(Upstream::run(Mqtt::new(config), port));
 //! while let Some(event) = handle.recv().await { /* … */ }
 //! # }
 //! ```
 //!
-//! The promise, whatever the broker and the network do: a [`Publish`] given after `Connected` is answered by
-//! `Acked`, by `Refused`, or by the `Disconnected` of the same connection, and then it is forgotten here. The
-//! relay's store is the only memory; this crate keeps no message across a connection. What it does not do:
-//! know topics or envelopes, retry, or persist.
+//! What it does not do: know topics or envelopes, retry, or persist. The relay's store is the only memory.
 
-mod backoff;
-mod mqtt;
-
+use cardea_broker::Event;
 use cardea_core::{Publish, UpstreamEvent};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-pub use backoff::Backoff;
-pub use mqtt::{Fault, Mqtt, MqttConfig, TlsFiles, Will};
-
-/// Events that may wait for the relay before the link stops reading from the broker.
-const EVENTS: usize = 1024;
+pub use cardea_broker::{Backoff, Command, Fault, Mqtt, MqttConfig, Port, Status, TlsFiles, Will, Wording};
 
 /// A link to one broker: connects, reconnects, and reports, until its [`Handle`] is dropped.
 pub trait Upstream: Send + 'static {
@@ -35,99 +26,104 @@ pub trait Upstream: Send + 'static {
     fn run(self, port: Port) -> impl Future<Output = ()> + Send;
 }
 
+impl Upstream for Mqtt {
+    fn run(self, port: Port) -> impl Future<Output = ()> + Send {
+        Self::run(self, port)
+    }
+}
+
 /// Makes both ends of a link.
 #[must_use]
 pub fn link() -> (Handle, Port) {
-    let (command_tx, commands) = mpsc::unbounded_channel();
-    let (events, event_rx) = mpsc::channel(EVENTS);
-    let (status, status_rx) = watch::channel(Status::default());
-    (
-        Handle { commands: command_tx, events: event_rx, status: status_rx, epoch: 0 },
-        Port { commands, events, status },
-    )
+    let (handle, port) = cardea_broker::link();
+    (Handle(handle), port)
 }
 
-/// The relay's end. Dropping it ends the link in good order.
-///
-/// What is given between a broken connection and the moment the relay learns of it belongs to the broken
-/// connection: it carries that connection's number and is dropped with it, never sent on the next one, because
-/// the relay publishes it again by itself.
+/// The relay's end: a [`cardea_broker::Handle`], with whose promises it comes. Topics and payloads are moved through
+/// it, never copied.
 #[derive(Debug)]
-pub struct Handle {
-    // Unbounded, so that the relay never waits for the broker; the relay's own window bounds what is in it.
-    commands: mpsc::UnboundedSender<(u64, Command)>,
-    events: mpsc::Receiver<(u64, UpstreamEvent)>,
-    status: watch::Receiver<Status>,
-    /// The connection of the last event that was received.
-    epoch: u64,
-}
+pub struct Handle(cardea_broker::Handle);
 
 impl Handle {
     /// The next event; `None` once the link has died. Cancel-safe.
     pub async fn recv(&mut self) -> Option<UpstreamEvent> {
-        let (epoch, event) = self.events.recv().await?;
-        self.epoch = epoch;
-        Some(event)
+        loop {
+            if let Some(event) = for_the_relay(self.0.recv().await?) {
+                return Some(event);
+            }
+        }
     }
 
     /// The next event if one is waiting.
     pub fn try_recv(&mut self) -> Option<UpstreamEvent> {
-        let (epoch, event) = self.events.try_recv().ok()?;
-        self.epoch = epoch;
-        Some(event)
+        loop {
+            if let Some(event) = for_the_relay(self.0.try_recv()?) {
+                return Some(event);
+            }
+        }
     }
 
     /// Publishes with QoS 1, in the order of the calls. Never waits.
     pub fn publish(&self, publish: Publish) {
-        // A dead link is told by `recv`.
-        let _ = self.commands.send((self.epoch, Command::Publish(publish)));
+        let Publish { token, topic, payload, retain } = publish;
+        // The relay's outbox decides what is still worth sending.
+        self.0.publish(cardea_broker::Publish { token, topic, payload, retain, not_after: None });
     }
 
     /// Tells the broker that a message is safe. An ack of an earlier connection is ignored: the broker sends
     /// that message again.
     pub fn ack(&self, ack: u64) {
-        let _ = self.commands.send((self.epoch, Command::Ack(ack)));
+        self.0.ack(ack);
     }
 
     /// State of the link for the operator.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
+        self.0.status()
     }
 }
 
-/// The link's end.
-#[derive(Debug)]
-pub struct Port {
-    pub(crate) commands: mpsc::UnboundedReceiver<(u64, Command)>,
-    pub(crate) events: mpsc::Sender<(u64, UpstreamEvent)>,
-    pub(crate) status: watch::Sender<Status>,
+/// `None`: the relay does not need to know, the status has told the operator.
+fn for_the_relay(event: Event) -> Option<UpstreamEvent> {
+    Some(match event {
+        // Without commands uplinks still go: half a gateway with a loud complaint, in the status, is better than none.
+        Event::Connected(_) => UpstreamEvent::Connected,
+        Event::Disconnected => UpstreamEvent::Disconnected,
+        Event::Down(_) => return None,
+        Event::Acked { token } => UpstreamEvent::Acked { token },
+        Event::Refused { token, reason } => UpstreamEvent::Refused { token, reason },
+        Event::Message { ack, topic, payload, retain, dup } => {
+            UpstreamEvent::Message { ack, topic, payload, retain, dup }
+        }
+        Event::Rtt { ms } => UpstreamEvent::Rtt { ms },
+    })
 }
 
-/// What the relay asks for, tagged with the connection it was asked on.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Publish(Publish),
-    Ack(u64),
-}
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
 
-/// State of a link for the operator; counters since the link was started.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
-    /// True between `Connected` and `Disconnected`.
-    pub connected: bool,
-    /// One line: why not connected, or what does not work although connected; empty when all is well.
-    pub detail: String,
-    /// Connections made.
-    pub connects: u64,
-    /// Attempts that failed and connections that broke.
-    pub failures: u64,
-    /// Publishes acknowledged by the broker.
-    pub acked: u64,
-    /// Publishes that the broker will never take.
-    pub refused: u64,
-    /// Messages received.
-    pub received: u64,
-    /// Messages discarded because they were larger than allowed.
-    pub oversized: u64,
+    use super::*;
+
+    /// What the relay gives and gets is moved, on the way up and on the way down.
+    #[tokio::test]
+    async fn payloads_pass_both_ways_without_a_copy_and_a_failed_attempt_is_no_event() {
+        let (mut handle, mut port) = link();
+        let up = Bytes::from(vec![1; 100]);
+        let at = up.as_ptr();
+        handle.publish(Publish { token: 1, topic: "up".into(), payload: up, retain: true });
+        let Some((0, Command::Publish(given))) = port.commands.recv().await else { panic!("a publish") };
+        assert_eq!((given.payload.as_ptr(), given.token, given.retain, given.not_after), (at, 1, true, None));
+
+        port.events.send((1, Event::Down("nobody there".into()))).await.unwrap();
+        let message =
+            Event::Message { ack: 7, topic: "down".into(), payload: given.payload, retain: false, dup: true };
+        port.events.send((1, message)).await.unwrap();
+        let Some(UpstreamEvent::Message { ack, topic, payload, retain, dup }) = handle.try_recv() else {
+            panic!("a message")
+        };
+        assert_eq!((ack, topic.as_str(), payload.as_ptr(), retain, dup), (7, "down", at, false, true));
+        handle.ack(ack);
+        assert!(matches!(port.commands.recv().await, Some((1, Command::Ack(7)))));
+    }
 }

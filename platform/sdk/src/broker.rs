@@ -1,16 +1,29 @@
 //! How to reach a broker.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+mod address;
+#[cfg(test)]
+mod tests;
 
-use cardea_envelope::{DEFAULT_PREFIX, Encoding};
-use rumqttc::{MqttOptions, TlsConfiguration, Transport};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use cardea_broker::{Backoff, MqttConfig, TlsFiles, Wording};
+use cardea_envelope::{DEFAULT_PREFIX, Encoding, PlatformTopics};
 use serde::Deserialize;
 
+pub use address::BrokerAddress;
+
 use crate::Error;
+
+/// Largest packet that is sent or looked at, bytes; an envelope is at most about 6 KB.
+const MAX_PACKET: usize = 256 * 1024;
+
+/// Larger packets up to this one are read, acknowledged and discarded. A packet above it cannot be skipped: it costs
+/// the session at the broker, with the uplinks that wait in it, so only what no gateway and no accident makes may
+/// reach it. Bytes.
+const READ_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How long a broker may take to answer a connection attempt or SUBSCRIBE; twice that for an acknowledgement.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How payloads are written; must match the gateways'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -37,7 +50,7 @@ impl From<PayloadEncoding> for Encoding {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
-    /// `mqtt://host[:1883]` or `mqtts://host[:8883]`.
+    /// [`BrokerAddress`]: `mqtt://host[:1883]` or `mqtts://host[:8883]`.
     pub url: String,
     /// MQTT client id; the broker keeps the session under it. At most 64 of `[A-Za-z0-9_-]`.
     #[serde(default = "default_client_id")]
@@ -45,13 +58,17 @@ pub struct Broker {
     /// Topic prefix, as in the gateways' configuration.
     #[serde(default = "default_prefix")]
     pub prefix: String,
+    /// Topics that a cloud dictates, by name, as in the gateways' configuration (`[mqtt] topics`). Here each needs the
+    /// level `{gateway}`.
+    #[serde(default)]
+    pub topics: BTreeMap<String, String>,
     /// Payload encoding, as in the gateways' configuration.
     #[serde(default)]
     pub encoding: PayloadEncoding,
     /// User name.
     #[serde(default)]
     pub username: Option<String>,
-    /// File with the password; one trailing line break is cut off.
+    /// File with the password, 1 to 65,535 bytes; one trailing line break is cut off.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// PEM file with the only certificate authorities to believe; without it the system's.
@@ -63,7 +80,7 @@ pub struct Broker {
     /// PEM file with the client's private key.
     #[serde(default)]
     pub key_file: Option<PathBuf>,
-    /// Seconds, 30 to 900.
+    /// Seconds between pings, 5 to 900. A dead connection is noticed within twice this time.
     #[serde(default = "default_keepalive")]
     pub keepalive_s: u16,
 }
@@ -80,9 +97,6 @@ fn default_keepalive() -> u16 {
     60
 }
 
-/// Larger packets are refused by either side; an envelope is at most about 6 KB.
-const MAX_PACKET: usize = 256 * 1024;
-
 impl Broker {
     /// The broker at `url`, everything else by default.
     #[must_use]
@@ -91,6 +105,7 @@ impl Broker {
             url: url.into(),
             client_id: default_client_id(),
             prefix: default_prefix(),
+            topics: BTreeMap::new(),
             encoding: PayloadEncoding::Json,
             username: None,
             password_file: None,
@@ -101,124 +116,59 @@ impl Broker {
         }
     }
 
-    /// Reads every file and says what does not fit.
+    /// Publications under way at once.
+    pub(crate) const IN_FLIGHT: u16 = 64;
+
+    /// Reads every file and says what does not fit; a file is named. Blocks.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::Io`].
+    /// [`Error::Config`].
     pub fn check(&self) -> Result<(), Error> {
-        self.options().map(drop)
+        self.mqtt()?.check().map_err(|fault| Error::Config(fault.to_string()))
     }
 
-    /// Options for one connection.
-    pub(crate) fn options(&self) -> Result<MqttOptions, Error> {
-        let bad = |why: &str| Error::Config(format!("`{}`: {why}", self.url));
-        let (tls, rest) = match self.url.split_once("://") {
-            Some(("mqtt", rest)) => (false, rest),
-            Some(("mqtts", rest)) => (true, rest),
-            _ => return Err(bad("expected mqtt://host[:port] or mqtts://host[:port]")),
-        };
-        let (host, port) = match rest.strip_prefix('[') {
-            Some(v6) => {
-                let (host, port) = v6.split_once(']').ok_or_else(|| bad("`]` is missing"))?;
-                (host, port.strip_prefix(':'))
-            }
-            None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-        };
-        let port = match port {
-            None => {
-                if tls {
-                    8883
-                } else {
-                    1883
-                }
-            }
-            Some(text) => text
-                .trim_end_matches('/')
-                .parse()
-                .map_err(|_| bad("the port is not a number from 1 to 65535"))?,
-        };
-        let host = host.trim_end_matches('/');
-        if host.is_empty() || host.contains(['/', '@', ' ']) || port == 0 {
-            return Err(bad("no usable host; user and password belong in `username` and `password_file`"));
-        }
+    /// The topics of all gateways.
+    pub(crate) fn topics(&self) -> Result<PlatformTopics, Error> {
+        PlatformTopics::new(&self.prefix, &self.topics).map_err(|e| Error::Config(format!("topics: {e}")))
+    }
+
+    /// What the link needs; looks into no file.
+    pub(crate) fn mqtt(&self) -> Result<MqttConfig, Error> {
+        let bad = |why: &str| Err(Error::Config(why.into()));
+        let BrokerAddress { tls, host, port } =
+            self.url.parse().map_err(|why| Error::Config(format!("url: {why}")))?;
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if self.client_id.is_empty() || self.client_id.len() > 64 || !self.client_id.bytes().all(plain) {
-            return Err(Error::Config("client_id: 1 to 64 of letters, digits, `-` and `_`".into()));
+            return bad("client_id: 1 to 64 of letters, digits, `-` and `_`");
         }
-        if !(30..=900).contains(&self.keepalive_s) {
-            return Err(Error::Config("keepalive_s: 30 to 900".into()));
+        if !(5..=900).contains(&self.keepalive_s) {
+            return bad("keepalive_s: 5 to 900");
         }
-        if !tls && (self.ca_file.is_some() || self.cert_file.is_some()) {
-            return Err(Error::Config("ca_file and cert_file need an mqtts:// address".into()));
+        if !tls && (self.ca_file.is_some() || self.cert_file.is_some() || self.key_file.is_some()) {
+            return bad("ca_file, cert_file and key_file need an mqtts:// address");
         }
-        let mut options = MqttOptions::new(&self.client_id, host, port);
-        options
-            .set_keep_alive(Duration::from_secs(self.keepalive_s.into()))
-            .set_clean_session(false)
-            .set_manual_acks(true)
-            .set_inflight(100)
-            .set_max_packet_size(MAX_PACKET, MAX_PACKET);
-        if let Some(user) = &self.username {
-            options.set_credentials(user, self.password()?);
-        } else if self.password_file.is_some() {
-            return Err(Error::Config("password_file needs a username".into()));
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            return bad("cert_file and key_file belong together");
         }
-        if tls {
-            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(self.tls()?))));
+        if self.password_file.is_some() && self.username.is_none() {
+            return bad("password_file needs a username");
         }
-        Ok(options)
+        let mut mqtt = MqttConfig::new(host, port, &self.client_id);
+        mqtt.tls = tls.then(|| TlsFiles {
+            ca: self.ca_file.clone(),
+            client: self.cert_file.clone().zip(self.key_file.clone()),
+        });
+        mqtt.username = self.username.clone();
+        mqtt.password_file = self.password_file.clone();
+        mqtt.keepalive = Duration::from_secs(self.keepalive_s.into());
+        // Who wants to know sooner that the line is dead waits no longer for an answer either.
+        mqtt.timeout = mqtt.keepalive.min(LONGEST_WAIT);
+        mqtt.max_packet = MAX_PACKET;
+        mqtt.read_limit = READ_LIMIT;
+        mqtt.inflight = Self::IN_FLIGHT;
+        mqtt.filters = self.topics()?.filters();
+        mqtt.backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        mqtt.wording = Wording { me: "platform", inbound: "uplinks" };
+        Ok(mqtt)
     }
-
-    fn password(&self) -> Result<String, Error> {
-        let Some(path) = &self.password_file else { return Ok(String::new()) };
-        let mut text = fs::read_to_string(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        let end = text.trim_end_matches(['\r', '\n']).len();
-        text.truncate(end);
-        Ok(text)
-    }
-
-    fn tls(&self) -> Result<ClientConfig, Error> {
-        let mut roots = RootCertStore::empty();
-        match &self.ca_file {
-            Some(path) => {
-                for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        if roots.is_empty() {
-            return Err(Error::Config("no certificate authority to believe; set ca_file".into()));
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| Error::Config(e.to_string()))?
-            .with_root_certificates(roots);
-        match (&self.cert_file, &self.key_file) {
-            (None, None) => Ok(builder.with_no_client_auth()),
-            (Some(cert), Some(key)) => {
-                let key_der = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|e| Error::Config(format!("{}: no private key in PEM ({e})", key.display())))?;
-                builder
-                    .with_client_auth_cert(certificates(cert)?, key_der)
-                    .map_err(|e| Error::Config(format!("{} and {}: {e}", cert.display(), key.display())))
-            }
-            _ => Err(Error::Config("cert_file and key_file belong together".into())),
-        }
-    }
-}
-
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = |e: rustls::pki_types::pem::Error| {
-        Error::Config(format!("{}: no certificates in PEM ({e})", path.display()))
-    };
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(read)?.collect::<Result<_, _>>().map_err(read)?;
-    if certificates.is_empty() {
-        return Err(Error::Config(format!("{}: no certificates in PEM", path.display())));
-    }
-    Ok(certificates)
 }

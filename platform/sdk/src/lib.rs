@@ -40,7 +40,7 @@ mod platform;
 pub mod session;
 mod state;
 
-pub use broker::{Broker, PayloadEncoding};
+pub use broker::{Broker, BrokerAddress, PayloadEncoding};
 pub use cardea_credentials::OwnerCode;
 pub use cardea_framing::LockId;
 pub use cardea_resources::{Battery, Bolt, Refusal, Status};

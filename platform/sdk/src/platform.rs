@@ -292,7 +292,7 @@ impl Platform {
     /// Keeps the link to a broker: connects, reconnects, never gives up. Ends when dropped or aborted.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Io`] when the settings cannot work from the start; [`Error::Stopped`].
+    /// [`Error::Config`] when the settings cannot work from the start; [`Error::Stopped`].
     pub async fn run(self, broker: Broker) -> Result<(), Error> {
         broker.check()?;
         let (to_broker, outbox) = mpsc::unbounded_channel();
@@ -502,7 +502,8 @@ impl<S: State> Worker<S> {
             Request::Log(lock, limit, reply) => drop(reply.send(self.core.log(lock, limit))),
             Request::Locks(reply) => drop(reply.send(self.core.summaries())),
             Request::Attach(sender, broker, reply) => {
-                let result = self.core.set_topics(&broker.prefix, broker.encoding.into());
+                let result =
+                    broker.topics().map(|topics| self.core.set_topics(topics, broker.encoding.into()));
                 if result.is_ok() {
                     self.broker = Some(sender);
                 }

@@ -189,6 +189,7 @@ fn impossible_templates_are_refused_by_name() {
 #[test]
 fn a_platform_tells_gateways_apart_by_whatever_topics_they_have() {
     let default = PlatformTopics::new(DEFAULT_PREFIX, &BTreeMap::new()).unwrap();
+    assert_eq!(default, PlatformTopics::default());
     assert_eq!(default.filters()[4], "cardea/v1/+/lock/+/up");
     assert_eq!(default.gateway("cardea/v1/gw-2/lock/a102030405060708/up"), Some("gw-2"));
     assert_eq!(default.gateway("cardea/v1/gw-2/state"), Some("gw-2"));

@@ -197,6 +197,14 @@ pub struct PlatformTopics {
     patterns: Vec<String>,
 }
 
+impl Default for PlatformTopics {
+    /// The contract's topics below [`DEFAULT_PREFIX`].
+    fn default() -> Self {
+        let patterns = DEFAULTS.map(|(_, template)| template.replace("{prefix}", DEFAULT_PREFIX)).into();
+        Self { prefix: DEFAULT_PREFIX.into(), replaced: BTreeMap::new(), patterns }
+    }
+}
+
 impl PlatformTopics {
     /// Prefix and replaced templates as the gateways have them, see [`Topics::with_templates`].
     ///

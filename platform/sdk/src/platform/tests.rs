@@ -74,7 +74,7 @@ impl Bench {
         };
         Request::Broker(FromBroker::Message {
             topic: Topics::new("cardea/v1", "g").unwrap().name(&Topic::Up(LOCK)),
-            payload: Encoding::Json.encode(&uplink),
+            payload: Encoding::Json.encode(&uplink).into(),
             retain: false,
             delivery: None,
         })

@@ -23,16 +23,15 @@ mod secure;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cardea_credentials::{OwnerCode, Random};
-use cardea_envelope::{Encoding, MessageId};
+use cardea_envelope::{Encoding, MessageId, PlatformTopics};
 use cardea_framing::LockId;
 
 use crate::{
     Ask, Before, Error, KeyStore, LockName, LockRecord, LockSummary, LogRow, PlatformEvent, Stage, State,
 };
 
-pub(crate) use route::filters;
-
 use lock::Lock;
+use route::Route;
 
 /// Lives and limits. All times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +133,7 @@ pub struct Core<K, S> {
     state: S,
     random: Box<dyn Random + Send>,
     config: Config,
-    route: route::Route,
+    route: Route,
     locks: BTreeMap<LockId, Lock>,
     /// When something of a lock is due.
     timers: BTreeSet<(u64, LockId)>,
@@ -161,7 +160,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             state,
             random,
             config,
-            route: route::Route::default(),
+            route: Route::new(PlatformTopics::default(), Encoding::Json),
             locks: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_prune: 0,
@@ -402,12 +401,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
         self.counters
     }
 
-    /// Other topics and another encoding than the default.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a prefix that no topic can start with.
-    pub fn set_topics(&mut self, prefix: &str, encoding: Encoding) -> Result<(), Error> {
-        self.route.set_topics(prefix, encoding)
+    /// Other topics and another encoding than the default. What is known of gateways is forgotten.
+    pub fn set_topics(&mut self, topics: PlatformTopics, encoding: Encoding) {
+        self.route = Route::new(topics, encoding);
     }
 
     /// The state, for callers that keep more in the same store.

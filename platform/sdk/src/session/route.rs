@@ -20,12 +20,6 @@ const MAX_LOCK_GATEWAYS: usize = crate::MAX_SEEN_GATEWAYS;
 const MAX_STRANGERS: usize = 1024;
 const STRANGER_MS: u64 = 600_000;
 
-/// What a platform subscribes to, for every gateway below `prefix`.
-pub(crate) fn filters(prefix: &str) -> Result<Vec<String>, Error> {
-    let topics = PlatformTopics::new(prefix, &BTreeMap::new());
-    Ok(topics.map_err(|e| Error::Config(e.to_string()))?.filters())
-}
-
 /// How a lock is reached through one gateway.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
@@ -45,7 +39,7 @@ pub(super) struct Gateway {
 }
 
 pub(super) struct Route {
-    prefix: String,
+    topics: PlatformTopics,
     pub(super) encoding: Encoding,
     pub(super) gateways: BTreeMap<String, Gateway>,
     links: BTreeMap<LockId, BTreeMap<String, Link>>,
@@ -59,11 +53,11 @@ pub(super) struct Route {
     pub(super) stuck: BTreeMap<(String, LockId), Stuck>,
 }
 
-impl Default for Route {
-    fn default() -> Self {
+impl Route {
+    pub(super) fn new(topics: PlatformTopics, encoding: Encoding) -> Self {
         Self {
-            prefix: cardea_envelope::DEFAULT_PREFIX.into(),
-            encoding: Encoding::Json,
+            topics,
+            encoding,
             gateways: BTreeMap::new(),
             links: BTreeMap::new(),
             linked: 0,
@@ -71,14 +65,6 @@ impl Default for Route {
             dirty: BTreeSet::new(),
             stuck: BTreeMap::new(),
         }
-    }
-}
-
-impl Route {
-    pub(super) fn set_topics(&mut self, prefix: &str, encoding: Encoding) -> Result<(), Error> {
-        filters(prefix)?;
-        *self = Self { prefix: prefix.into(), encoding, ..Self::default() };
-        Ok(())
     }
 
     pub(super) fn forget_batch(&mut self) {
@@ -97,14 +83,13 @@ impl Route {
 
     /// The gateway of a topic, known or new.
     fn parse(&mut self, topic: &str) -> Option<(String, Topic)> {
-        let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?;
-        let (name, _) = rest.split_once('/')?;
+        let name = self.topics.gateway(topic)?;
         if !self.gateways.contains_key(name) {
             // A longer name could not be the audience of a site message.
             if self.gateways.len() >= MAX_GATEWAYS || name.len() > cardea_credentials::MAX_AUDIENCE {
                 return None;
             }
-            let topics = Topics::new(&self.prefix, name).ok()?;
+            let topics = self.topics.of(name).ok()?;
             self.gateways.insert(name.into(), Gateway { topics, online: false, wants_seen: true });
         }
         let parsed = self.gateways.get(name)?.topics.parse(topic)?;

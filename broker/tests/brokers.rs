@@ -13,16 +13,22 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use cardea_core::UpstreamEvent;
+use cardea_broker::Event;
+use cardea_tests::{
+    broker::Broker,
+    fake_broker::{Answer, FakeBroker, QoS, packets, usual},
+    observer::Observer,
+    proxy::Proxy,
+    soon,
+};
 use common::*;
-use rumqttc::QoS;
-use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
+use packets::{Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
 
 #[tokio::test]
 async fn a_message_of_ours_that_is_too_large_is_refused_and_the_rest_goes() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let mut config = config(broker.port);
     config.max_packet = 10_000;
     let (mut handle, _task) = start(config);
@@ -33,12 +39,12 @@ async fn a_message_of_ours_that_is_too_large_is_refused_and_the_rest_goes() {
     handle.publish(publish(4, "up", &"x".repeat(9_989)));
     let mut refused = Vec::new();
     event("answers to all four", &mut handle, |e| match e {
-        UpstreamEvent::Refused { token, reason } => {
+        Event::Refused { token, reason } => {
             refused.push((token, reason));
             None
         }
-        UpstreamEvent::Acked { token } => Some(assert_eq!(token, 4)),
-        UpstreamEvent::Disconnected => panic!("the connection broke"),
+        Event::Acked { token } => Some(assert_eq!(token, 4)),
+        Event::Disconnected => panic!("the connection broke"),
         _ => None,
     })
     .await;
@@ -49,7 +55,7 @@ async fn a_message_of_ours_that_is_too_large_is_refused_and_the_rest_goes() {
 
 #[tokio::test]
 async fn a_large_message_for_us_is_discarded_once() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let observer = Observer::new(broker.port).await;
     let mut config = config(broker.port);
     config.max_packet = 10_000;
@@ -58,8 +64,8 @@ async fn a_large_message_for_us_is_discarded_once() {
     observer.publish("down/x", false, vec![b'x'; 200_000]).await;
     observer.publish("down/x", false, "small").await;
     event("the small one", &mut handle, |e| match e {
-        UpstreamEvent::Message { payload, .. } => Some(assert_eq!(payload, "small")),
-        UpstreamEvent::Disconnected => panic!("the connection broke"),
+        Event::Message { payload, .. } => Some(assert_eq!(payload, "small")),
+        Event::Disconnected => panic!("the connection broke"),
         _ => None,
     })
     .await;
@@ -68,7 +74,7 @@ async fn a_large_message_for_us_is_discarded_once() {
 
 #[tokio::test]
 async fn a_queued_message_too_large_to_read_does_not_loop() {
-    let broker = Broker::start("allow_anonymous true\nmax_packet_size 8000000").await;
+    let broker = Broker::with("allow_anonymous true\nmax_packet_size 8000000");
     let proxy = Proxy::new(broker.port).await;
     let observer = Observer::new(broker.port).await;
     let (handle, _task) = start(config(proxy.port));
@@ -88,7 +94,7 @@ async fn a_queued_message_too_large_to_read_does_not_loop() {
 
 #[tokio::test]
 async fn a_retained_message_too_large_to_read_costs_commands_and_not_uplinks() {
-    let broker = Broker::start("allow_anonymous true\nmax_packet_size 8000000").await;
+    let broker = Broker::with("allow_anonymous true\nmax_packet_size 8000000");
     let observer = Observer::new(broker.port).await;
     observer.publish("down/x", true, vec![b'x'; 4_000_000]).await;
     let (handle, _task) = start(config(broker.port));
@@ -98,7 +104,7 @@ async fn a_retained_message_too_large_to_read_costs_commands_and_not_uplinks() {
     }
     relay.run_for(Duration::from_secs(2)).await;
     assert_eq!(relay.pending(), 0);
-    detail(&relay.handle, "commands do not arrive").await;
+    detail(&relay.handle, "messages do not arrive").await;
     let status = relay.handle.status().borrow().clone();
     assert!(status.connected && status.failures == 2, "{status:?}");
 }
@@ -180,6 +186,59 @@ async fn acknowledgements_out_of_order_and_a_packet_id_still_taken_wedge_nothing
     }
     relay.until_empty().await;
     assert_eq!(relay.connects, 1);
+}
+
+#[tokio::test]
+async fn what_became_too_late_behind_a_slow_broker_is_refused_and_never_sent() {
+    let (taken, mut took) = tokio::sync::mpsc::unbounded_channel();
+    let mut held = None;
+    let broker = FakeBroker::new(move |_, packet| match packet {
+        Packet::Publish(p) => {
+            taken.send(String::from_utf8(p.payload.to_vec()).unwrap()).unwrap();
+            if p.payload == "first" {
+                held = Some(p.pkid);
+                return Answer::Send(Vec::new());
+            }
+            usual(packet)
+        }
+        // A second later the first is acknowledged.
+        Packet::PingReq => {
+            let mut packets = vec![Packet::PingResp];
+            packets.extend(held.take().map(|pkid| Packet::PubAck(PubAck::new(pkid))));
+            Answer::Send(packets)
+        }
+        other => usual(other),
+    })
+    .await;
+    let mut config = config(broker.port);
+    config.inflight = 1;
+    let (mut handle, _task) = start(config);
+    connected(&mut handle).await;
+    let now = SystemTime::now();
+    let until = |token, text, ms| cardea_broker::Publish {
+        not_after: Some(now + Duration::from_millis(ms)),
+        ..publish(token, "up", text)
+    };
+    handle.publish(until(1, "first", 60_000));
+    handle.publish(until(2, "short-lived", 100));
+    handle.publish(until(3, "long-lived", 60_000));
+    let mut refused = Vec::new();
+    event("the last is acked", &mut handle, |e| match e {
+        Event::Refused { token, reason } => {
+            refused.push((token, reason));
+            None
+        }
+        Event::Acked { token } => (token == 3).then_some(()),
+        Event::Disconnected => panic!("the connection broke"),
+        _ => None,
+    })
+    .await;
+    assert_eq!(refused, [(2, "it is too late for it".to_owned())]);
+    let mut seen = Vec::new();
+    while let Ok(text) = took.try_recv() {
+        seen.push(text);
+    }
+    assert_eq!(seen, ["first", "long-lived"]);
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use cardea_core::Publish;
 use tokio::time::Instant;
+
+use crate::Publish;
 
 /// The publishes of one connection.
 ///
@@ -123,8 +124,13 @@ impl Flight {
 
     /// The client did not take what [`Self::next`] gave out last: it waits again, before all others.
     pub(super) fn give_back(&mut self, publish: Publish) {
-        self.given.pop_back();
+        self.drop_last();
         self.waiting.push_front(publish);
+    }
+
+    /// What [`Self::next`] gave out last goes nowhere.
+    pub(super) fn drop_last(&mut self) {
+        self.given.pop_back();
     }
 
     /// Takes a publish with this content out of those that wait.
@@ -244,7 +250,13 @@ mod tests {
     use super::*;
 
     fn publish(token: u64, text: &'static str) -> Publish {
-        Publish { token, topic: "t".into(), payload: Bytes::from_static(text.as_bytes()), retain: false }
+        Publish {
+            token,
+            topic: "t".into(),
+            payload: Bytes::from_static(text.as_bytes()),
+            retain: false,
+            not_after: None,
+        }
     }
 
     #[test]

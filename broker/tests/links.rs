@@ -14,8 +14,15 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cardea_core::UpstreamEvent;
-use cardea_upstream::Will;
+use cardea_broker::Event;
+use cardea_broker::Will;
+use cardea_tests::{
+    broker::Broker,
+    free_port,
+    observer::Observer,
+    proxy::{Mode, Proxy},
+    soon, write,
+};
 use common::*;
 
 /// First deliveries at the observer are in order and complete.
@@ -33,14 +40,14 @@ async fn all_arrive_in_order(observer: &mut Observer, rows: u64) {
 
 #[tokio::test]
 async fn messages_go_both_ways() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let mut observer = Observer::new(broker.port).await;
     observer.publish("down/old", true, "kept").await;
     let (mut handle, task) = start(config(broker.port));
     connected(&mut handle).await;
     for (text, kept) in [("kept", true), ("fresh", false)] {
         let ack = event(text, &mut handle, |e| match e {
-            UpstreamEvent::Message { ack, payload, retain, .. } => {
+            Event::Message { ack, payload, retain, .. } => {
                 assert_eq!((payload, retain), (Bytes::from(text), kept));
                 Some(ack)
             }
@@ -51,8 +58,8 @@ async fn messages_go_both_ways() {
         observer.publish("down/x", false, "fresh").await;
     }
     handle.publish(publish(7, "up", "hello"));
-    event("acked", &mut handle, |e| (e == UpstreamEvent::Acked { token: 7 }).then_some(())).await;
-    event("round trip", &mut handle, |e| matches!(e, UpstreamEvent::Rtt { ms: 0..5000 }).then_some(())).await;
+    event("acked", &mut handle, |e| (e == Event::Acked { token: 7 }).then_some(())).await;
+    event("round trip", &mut handle, |e| matches!(e, Event::Rtt { ms: 0..5000 }).then_some(())).await;
     assert_eq!(observer.next("up").await.1, "hello");
     let status = handle.status().borrow().clone();
     assert!(status.connected && status.detail.is_empty());
@@ -63,13 +70,13 @@ async fn messages_go_both_ways() {
 
 #[tokio::test]
 async fn a_message_that_was_not_acked_comes_again_and_one_that_was_does_not() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let proxy = Proxy::new(broker.port).await;
     let observer = Observer::new(broker.port).await;
     let (mut handle, _task) = start(config(proxy.port));
     connected(&mut handle).await;
     let message = |e| match e {
-        UpstreamEvent::Message { ack, payload, dup, .. } => Some((ack, payload, dup)),
+        Event::Message { ack, payload, dup, .. } => Some((ack, payload, dup)),
         _ => None,
     };
     observer.publish("down/a", false, "first").await;
@@ -78,7 +85,7 @@ async fn a_message_that_was_not_acked_comes_again_and_one_that_was_does_not() {
     let (second, ..) = event("second", &mut handle, message).await;
     handle.ack(first);
     handle.publish(publish(1, "up", "flush")); // Behind the ack on the same connection.
-    event("acked", &mut handle, |e| matches!(e, UpstreamEvent::Acked { .. }).then_some(())).await;
+    event("acked", &mut handle, |e| matches!(e, Event::Acked { .. }).then_some(())).await;
 
     proxy.set(Mode::Refuse);
     disconnected(&mut handle).await;
@@ -91,7 +98,7 @@ async fn a_message_that_was_not_acked_comes_again_and_one_that_was_does_not() {
         // The first connection's ack, though its packet id is the same, does not count on this one.
         handle.ack(second);
         handle.publish(publish(2, "up", "flush"));
-        event("acked", &mut handle, |e| matches!(e, UpstreamEvent::Acked { .. }).then_some(())).await;
+        event("acked", &mut handle, |e| matches!(e, Event::Acked { .. }).then_some(())).await;
         proxy.set(Mode::Refuse);
         disconnected(&mut handle).await;
         proxy.set(Mode::Pass);
@@ -100,7 +107,7 @@ async fn a_message_that_was_not_acked_comes_again_and_one_that_was_does_not() {
 
 #[tokio::test]
 async fn a_broker_that_restarts_and_remembers_nothing_costs_nothing() {
-    let mut broker = Broker::open().await;
+    let mut broker = Broker::open();
     let (handle, _task) = start(config(broker.port));
     let mut relay = Relay::new(handle);
     for round in 0..3 {
@@ -110,9 +117,9 @@ async fn a_broker_that_restarts_and_remembers_nothing_costs_nothing() {
         while relay.pending() > 300 {
             relay.step().await;
         }
-        broker.kill();
+        broker.down();
         relay.run_for(Duration::from_millis(100)).await;
-        broker.up().await;
+        broker.up();
     }
     relay.until_empty().await;
     assert!(relay.connects >= 3);
@@ -120,7 +127,7 @@ async fn a_broker_that_restarts_and_remembers_nothing_costs_nothing() {
 
 #[tokio::test]
 async fn a_session_lost_while_messages_are_in_flight_loses_none() {
-    let mut broker = Broker::open().await;
+    let mut broker = Broker::open();
     let proxy = Proxy::new(broker.port).await;
     let (handle, _task) = start(config(proxy.port));
     let mut relay = Relay::new(handle);
@@ -133,8 +140,8 @@ async fn a_session_lost_while_messages_are_in_flight_loses_none() {
     }
     relay.run_for(Duration::from_millis(200)).await;
     assert_eq!(relay.pending(), 399);
-    broker.kill();
-    broker.up().await;
+    broker.down();
+    broker.up();
     let mut observer = Observer::new(broker.port).await;
     proxy.set(Mode::Refuse);
     relay.run_for(Duration::from_millis(100)).await;
@@ -148,7 +155,7 @@ async fn a_session_lost_while_messages_are_in_flight_loses_none() {
 
 #[tokio::test]
 async fn a_half_open_link_is_noticed_by_the_pings_and_nothing_is_lost() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let proxy = Proxy::new(broker.port).await;
     let mut observer = Observer::new(broker.port).await;
     let (handle, _task) = start(config(proxy.port));
@@ -180,7 +187,7 @@ async fn a_half_open_link_is_noticed_by_the_pings_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn links_that_break_again_and_again_keep_the_order() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let proxy = Proxy::new(broker.port).await;
     let mut observer = Observer::new(broker.port).await;
     let (handle, _task) = start(config(proxy.port));
@@ -200,7 +207,7 @@ async fn links_that_break_again_and_again_keep_the_order() {
 
 #[tokio::test]
 async fn what_was_given_to_a_broken_connection_is_not_sent_on_the_next() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let proxy = Proxy::new(broker.port).await;
     let mut observer = Observer::new(broker.port).await;
     let (mut handle, _task) = start(config(proxy.port));
@@ -215,7 +222,7 @@ async fn what_was_given_to_a_broken_connection_is_not_sent_on_the_next() {
     connected(&mut handle).await;
     handle.publish(publish(3, "up", "fresh"));
     event("acked", &mut handle, |e| match e {
-        UpstreamEvent::Acked { token } => Some(assert_eq!(token, 3)),
+        Event::Acked { token } => Some(assert_eq!(token, 3)),
         _ => None,
     })
     .await;
@@ -223,13 +230,49 @@ async fn what_was_given_to_a_broken_connection_is_not_sent_on_the_next() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_asked_for_brings_what_was_not_acked_again_and_asking_late_breaks_nothing() {
+    let broker = Broker::open();
+    let observer = Observer::new(broker.port).await;
+    let (mut handle, _task) = start(config(broker.port));
+    connected(&mut handle).await;
+    observer.publish("down/a", false, "precious").await;
+    event("precious", &mut handle, |e| matches!(e, Event::Message { .. }).then_some(())).await;
+    handle.reconnect("not stored");
+    // The second connection is up, but this is still about the first.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    handle.reconnect("not stored");
+    let why = event("why", &mut handle, |e| match e {
+        Event::Down(why) => Some(why),
+        _ => None,
+    })
+    .await;
+    assert_eq!(why, "not stored");
+    connected(&mut handle).await;
+    let again = event("again", &mut handle, |e| match e {
+        Event::Message { ack, payload, dup, .. } => Some((ack, payload, dup)),
+        _ => None,
+    })
+    .await;
+    assert_eq!((again.1, again.2), (Bytes::from_static(b"precious"), true));
+    handle.ack(again.0);
+    handle.publish(publish(1, "up", "still here"));
+    event("acked", &mut handle, |e| match e {
+        Event::Acked { token: 1 } => Some(()),
+        Event::Disconnected => panic!("the connection broke"),
+        _ => None,
+    })
+    .await;
+    assert_eq!(handle.status().borrow().connects, 2);
+}
+
+#[tokio::test]
 async fn nobody_there_is_said_and_the_link_comes_up_when_somebody_is() {
-    let mut broker = Broker::open().await;
-    broker.kill();
+    let mut broker = Broker::open();
+    broker.down();
     let (mut handle, _task) = start(config(broker.port));
     detail(&handle, "cannot be reached: Connection refused").await;
     assert!(!handle.status().borrow().connected);
-    broker.up().await;
+    broker.up();
     connected(&mut handle).await;
     assert_eq!(handle.status().borrow().detail, "");
 }
@@ -244,8 +287,7 @@ async fn a_refused_password_is_said_and_a_new_one_is_read_at_the_next_attempt() 
         .args(["lobby", "right"])
         .status();
     assert!(made.unwrap().success());
-    let broker =
-        Broker::start(&format!("allow_anonymous false\npassword_file {}", passwords.display())).await;
+    let broker = Broker::with(&format!("allow_anonymous false\npassword_file {}", passwords.display()));
     let file = write(directory.path(), "password", "wrong\n");
     let mut config = config(broker.port);
     config.username = Some("lobby".into());
@@ -261,7 +303,7 @@ async fn a_refused_password_is_said_and_a_new_one_is_read_at_the_next_attempt() 
 
 #[tokio::test]
 async fn the_last_will_speaks_for_a_dead_gateway_and_not_for_one_that_left() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let proxy = Proxy::new(broker.port).await;
     let mut observer = Observer::new(broker.port).await;
     let mut config = config(proxy.port);

@@ -13,55 +13,9 @@ mod common;
 
 use std::path::PathBuf;
 
-use cardea_upstream::{MqttConfig, TlsFiles};
+use cardea_broker::{MqttConfig, TlsFiles};
+use cardea_tests::{authority::Authority, broker::Broker, soon, write};
 use common::*;
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
-};
-
-/// A certification authority with a directory for what it issues.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    directory: tempfile::TempDir,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let file = write(directory.path(), "ca.pem", &certificate.pem());
-        Self { issuer: Issuer::new(params, key), directory, file }
-    }
-
-    /// Certificate and key files for a name.
-    fn issue(&self, name: &str, valid_until: i32, usage: ExtendedKeyUsagePurpose) -> (PathBuf, PathBuf) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.extended_key_usages = vec![usage];
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(valid_until, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let file = |kind: &str, text: &str| write(self.directory.path(), &format!("{name}.{kind}"), text);
-        (file("pem", &certificate.pem()), file("key", &key.serialize_pem()))
-    }
-
-    fn server(&self, name: &str, valid_until: i32) -> String {
-        let (cert, key) = self.issue(name, valid_until, ExtendedKeyUsagePurpose::ServerAuth);
-        format!("allow_anonymous true\ncertfile {}\nkeyfile {}\n", cert.display(), key.display())
-    }
-
-    fn client(&self, name: &str) -> (PathBuf, PathBuf) {
-        self.issue(name, 2090, ExtendedKeyUsagePurpose::ClientAuth)
-    }
-}
 
 fn over_tls(port: u16, ca: Option<PathBuf>, client: Option<(PathBuf, PathBuf)>) -> MqttConfig {
     let mut config = config(port);
@@ -72,7 +26,7 @@ fn over_tls(port: u16, ca: Option<PathBuf>, client: Option<(PathBuf, PathBuf)>) 
 #[tokio::test]
 async fn a_certificate_of_the_configured_authority_for_the_right_address_is_taken() {
     let authority = Authority::new();
-    let broker = Broker::start(&authority.server("127.0.0.1", 2090)).await;
+    let broker = Broker::with(&authority.server("127.0.0.1", 2090));
     let (handle, _task) = start(over_tls(broker.port, Some(authority.file.clone()), None));
     let mut relay = Relay::new(handle);
     for row in 0..50 {
@@ -81,7 +35,7 @@ async fn a_certificate_of_the_configured_authority_for_the_right_address_is_take
     relay.until_empty().await;
     assert_eq!(relay.connects, 1);
     // By name as well.
-    let broker = Broker::start(&authority.server("localhost", 2090)).await;
+    let broker = Broker::with(&authority.server("localhost", 2090));
     let mut config = over_tls(broker.port, Some(authority.file.clone()), None);
     config.host = "localhost".into();
     let (mut handle, _task) = start(config);
@@ -92,7 +46,7 @@ async fn a_certificate_of_the_configured_authority_for_the_right_address_is_take
 async fn the_wrong_authority_the_wrong_name_and_an_old_certificate_are_refused_by_name() {
     let authority = Authority::new();
     let other = Authority::new();
-    let good = Broker::start(&authority.server("127.0.0.1", 2090)).await;
+    let good = Broker::with(&authority.server("127.0.0.1", 2090));
     let (handle, _task) = start(over_tls(good.port, Some(other.file.clone()), None));
     let said = detail(&handle, "certificate is refused").await;
     assert!(said.contains("not issued by an authority in") && said.contains("ca.pem"), "{said}");
@@ -101,12 +55,12 @@ async fn the_wrong_authority_the_wrong_name_and_an_old_certificate_are_refused_b
     let said = detail(&handle, "system's trust store").await;
     assert!(!handle.status().borrow().connected, "{said}");
 
-    let named = Broker::start(&authority.server("broker.example", 2090)).await;
+    let named = Broker::with(&authority.server("broker.example", 2090));
     let (handle, _task) = start(over_tls(named.port, Some(authority.file.clone()), None));
     let said = detail(&handle, "certificate is refused").await;
     assert!(said.contains("127.0.0.1") && said.contains("broker.example"), "{said}");
 
-    let old = Broker::start(&authority.server("127.0.0.1", 2021)).await;
+    let old = Broker::with(&authority.server("127.0.0.1", 2021));
     let (handle, _task) = start(over_tls(old.port, Some(authority.file.clone()), None));
     detail(&handle, "it has expired").await;
     assert_eq!(handle.status().borrow().connects, 0);
@@ -120,7 +74,7 @@ async fn a_client_certificate_is_shown_and_its_lack_or_a_foreign_one_is_named() 
         authority.server("127.0.0.1", 2090),
         authority.file.display()
     );
-    let broker = Broker::start(&server).await;
+    let broker = Broker::with(&server);
     let (mut handle, _task) =
         start(over_tls(broker.port, Some(authority.file.clone()), Some(authority.client("lobby"))));
     connected(&mut handle).await;
@@ -145,7 +99,7 @@ async fn a_renewed_client_certificate_is_read_at_the_next_attempt() {
         authority.server("127.0.0.1", 2090),
         authority.file.display()
     );
-    let broker = Broker::start(&server).await;
+    let broker = Broker::with(&server);
     let stranger = Authority::new();
     let files = stranger.client("lobby");
     let (mut handle, _task) = start(over_tls(broker.port, Some(authority.file.clone()), Some(files.clone())));
@@ -160,7 +114,7 @@ async fn a_renewed_client_certificate_is_read_at_the_next_attempt() {
 #[tokio::test]
 async fn unusable_files_are_named() {
     let authority = Authority::new();
-    let broker = Broker::start(&authority.server("127.0.0.1", 2090)).await;
+    let broker = Broker::with(&authority.server("127.0.0.1", 2090));
     let directory = tempfile::tempdir().unwrap();
     let empty = write(directory.path(), "empty.pem", "");
     let (handle, _task) = start(over_tls(broker.port, Some(empty), None));
@@ -179,11 +133,11 @@ async fn unusable_files_are_named() {
 
 #[tokio::test]
 async fn tls_to_a_plain_port_and_plain_to_a_tls_port_are_told_apart() {
-    let broker = Broker::open().await;
+    let broker = Broker::open();
     let authority = Authority::new();
     let (handle, _task) = start(over_tls(broker.port, Some(authority.file.clone()), None));
     detail(&handle, "TLS").await;
-    let broker = Broker::start(&authority.server("127.0.0.1", 2090)).await;
+    let broker = Broker::with(&authority.server("127.0.0.1", 2090));
     let (handle, _task) = start(config(broker.port));
     let mut status = handle.status();
     soon("a failure", status.wait_for(|s| s.failures > 0)).await.unwrap();

@@ -1,20 +1,19 @@
 //! One connection, from the files to the fault.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use cardea_core::{Publish, UpstreamEvent};
 use rumqttc::{
-    AsyncClient, ClientError, ConnAck, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing,
-    Packet, QoS, Request, SubAck, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ClientError, ConnAck, ConnectionError, Event as Happened, EventLoop, Outgoing, Packet, QoS,
+    Request, SubAck, SubscribeFilter, SubscribeReasonCode,
 };
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Instant;
 
 use super::fault::Scene;
 use super::flight::{Flight, Suspicion};
-use super::{Fault, MqttConfig, Session, tls};
-use crate::{Command, Port};
+use super::{Fault, MqttConfig, Session, options, tls};
+use crate::{Command, Event, Hearing, Port, Publish};
 
 /// How a connection ended.
 pub(super) enum Ended {
@@ -51,7 +50,7 @@ pub(super) struct Connection<'a> {
     /// Packet ids to acknowledge, not given to the client yet.
     acks: VecDeque<u16>,
     /// Messages that came before the SUBACK.
-    early: Vec<UpstreamEvent>,
+    early: Vec<Event>,
     /// Set once `Connected` was reported.
     reported: bool,
     connected: bool,
@@ -91,7 +90,7 @@ impl<'a> Connection<'a> {
 
     /// Connects and carries messages until something ends it. Reports `Disconnected` if it reported `Connected`.
     pub(super) async fn run(mut self, port: &mut Port) -> Ended {
-        let ended = match self.options().await {
+        let ended = match options::of(self.config, self.session).await {
             Ok(options) => {
                 let capacity = usize::from(self.config.inflight) + SPARE_REQUESTS;
                 let (client, mut eventloop) = AsyncClient::new(options, capacity);
@@ -106,61 +105,16 @@ impl<'a> Connection<'a> {
             if self.suspicion.trial(false).is_some() {
                 tracing::error!(
                     "the broker closes the connection on a message each time; it is kept until others of its kind are \
-                     taken: see whether the broker's access rules let this gateway publish"
+                     taken: see whether the broker's access rules let this {} publish",
+                    self.config.wording.me
                 );
             }
         }
         port.status.send_modify(|status| status.connected = false);
-        if self.reported && port.events.send((self.epoch, UpstreamEvent::Disconnected)).await.is_err() {
+        if self.reported && port.events.send((self.epoch, Event::Disconnected)).await.is_err() {
             return Ended::Stopped;
         }
         ended
-    }
-
-    /// The client's options, from the files as they are now.
-    async fn options(&self) -> Result<MqttOptions, Fault> {
-        let config = self.config;
-        let files = config.tls.clone();
-        let password_file = config.password_file.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let tls = files.as_ref().map(tls::client_config).transpose()?;
-            let password = password_file.as_deref().map(tls::password).transpose()?;
-            Ok((tls, password))
-        });
-        let (tls, password) = read.await.map_err(|e| Fault::Protocol(e.to_string()))??;
-
-        // An IPv6 literal is bracketed for the resolver and bare for the certificate's name.
-        let host = if config.host.contains(':') && tls.is_none() {
-            format!("[{}]", config.host)
-        } else {
-            config.host.clone()
-        };
-        let mut options = MqttOptions::new(&config.client_id, host, config.port);
-        options
-            .set_clean_session(matches!(self.session, Session::Purge | Session::Deaf { .. }))
-            .set_keep_alive(config.keepalive.max(Duration::from_secs(1)))
-            .set_max_packet_size(self.read_limit(), config.max_packet)
-            // Packet ids wrap at this number: with room to spare, a broker that acknowledges out of order
-            // does not run into an id that is still taken.
-            .set_inflight(config.inflight.saturating_mul(4).max(256))
-            .set_manual_acks(true);
-        if let Some(tls) = tls {
-            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
-        }
-        if let Some(username) = &config.username {
-            options.set_credentials(username, password.unwrap_or_default());
-        }
-        if let Some(will) = &config.will {
-            let will = will();
-            options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain));
-        }
-        Ok(options)
-    }
-
-    /// Packets between the configured bound and this one are read, discarded and acknowledged; larger ones
-    /// break the connection.
-    fn read_limit(&self) -> usize {
-        self.config.max_packet.saturating_mul(4).max(1024 * 1024)
     }
 
     async fn carry(&mut self, client: &AsyncClient, eventloop: &mut EventLoop, port: &mut Port) -> Ended {
@@ -168,7 +122,7 @@ impl<'a> Connection<'a> {
             if let Err(ended) = self.commands(client, port).await {
                 return ended;
             }
-            self.feed(client);
+            self.feed(client, port).await;
             self.arm();
             // The poll future lives until it is done; see the module documentation.
             let poll = eventloop.poll();
@@ -179,17 +133,17 @@ impl<'a> Connection<'a> {
                     polled = &mut poll => break polled,
                     command = port.commands.recv(), if self.leaving.is_none() => {
                         let handled = match command {
-                            Some(command) => { self.command(command, port).await; Ok(()) }
+                            Some(command) => self.command(command, port).await,
                             None => self.leave(Ended::Stopped, client),
                         };
                         if let Err(ended) = handled {
                             return ended;
                         }
-                        self.feed(client);
+                        self.feed(client, port).await;
                     }
                     () = sleep_until(self.hold) => {
                         self.hold = None;
-                        self.feed(client);
+                        self.feed(client, port).await;
                     }
                     () = sleep_until(self.wait.at()) => match self.expired(client) {
                         Err(ended) => return ended,
@@ -212,7 +166,7 @@ impl<'a> Connection<'a> {
     async fn commands(&mut self, client: &AsyncClient, port: &mut Port) -> Result<(), Ended> {
         for _ in 0..COMMANDS_AT_ONCE {
             match port.commands.try_recv() {
-                Ok(command) => self.command(command, port).await,
+                Ok(command) => self.command(command, port).await?,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) if self.leaving.is_none() => {
                     return self.leave(Ended::Stopped, client);
@@ -235,7 +189,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Gives the client what it may have, without ever waiting for its channel.
-    fn feed(&mut self, client: &AsyncClient) {
+    async fn feed(&mut self, client: &AsyncClient, port: &Port) {
         if !self.reported || self.leaving.is_some() {
             return;
         }
@@ -248,7 +202,12 @@ impl<'a> Connection<'a> {
             self.acks.pop_front();
         }
         let trial = self.suspicion.trial(self.hold.is_some());
-        while let Some(Publish { token, topic, payload, retain }) = self.flight.next(trial) {
+        while let Some(Publish { token, topic, payload, retain, not_after }) = self.flight.next(trial) {
+            if not_after.is_some_and(|at| at < SystemTime::now()) {
+                self.flight.drop_last();
+                self.report(port, Event::Refused { token, reason: "it is too late for it".into() }).await;
+                continue;
+            }
             match client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
                 Ok(()) => {}
                 // Full of acknowledgements. What is not in the channel must not count as given, or the next PUBACK
@@ -258,7 +217,7 @@ impl<'a> Connection<'a> {
                     | ClientError::Request(Request::Publish(back)),
                 ) => {
                     let rumqttc::Publish { topic, payload, retain, .. } = back;
-                    self.flight.give_back(Publish { token, topic, payload, retain });
+                    self.flight.give_back(Publish { token, topic, payload, retain, not_after });
                     return;
                 }
                 Err(_) => return tracing::error!("the MQTT client gave another request back"),
@@ -266,12 +225,12 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn command(&mut self, (epoch, command): (u64, Command), port: &Port) {
+    async fn command(&mut self, (epoch, command): (u64, Command), port: &Port) -> Result<(), Ended> {
         match command {
             Command::Publish(publish) if epoch == self.epoch => {
                 if let Some(reason) = self.unfit(&publish) {
                     port.status.send_modify(|status| status.refused += 1);
-                    self.report(port, UpstreamEvent::Refused { token: publish.token, reason }).await;
+                    self.report(port, Event::Refused { token: publish.token, reason }).await;
                 } else {
                     self.flight.push(publish);
                     self.judge(port).await;
@@ -281,9 +240,11 @@ impl<'a> Connection<'a> {
                 // 0 is a message with QoS 0, which nobody acknowledges.
                 self.acks.extend(u16::try_from(ack & 0xffff).ok().filter(|pkid| *pkid != 0));
             }
-            // Of a connection that is gone: the relay publishes again, the broker delivers again.
-            Command::Publish(_) | Command::Ack(_) => {}
+            Command::Reconnect(why) if epoch == self.epoch => return Err(Ended::Broken(Fault::Asked(why))),
+            // Of a connection that is gone: the user publishes again, the broker delivers again.
+            Command::Publish(_) | Command::Ack(_) | Command::Reconnect(_) => {}
         }
+        Ok(())
     }
 
     /// Why this publish is never sent.
@@ -307,28 +268,28 @@ impl<'a> Connection<'a> {
             self.suspicion.forget();
             port.status.send_modify(|status| status.refused += 1);
             let reason = "the broker closed the connection on it each time".into();
-            self.report(port, UpstreamEvent::Refused { token, reason }).await;
+            self.report(port, Event::Refused { token, reason }).await;
         }
     }
 
-    async fn event(&mut self, event: Event, client: &AsyncClient, port: &Port) -> Result<(), Ended> {
+    async fn event(&mut self, event: Happened, client: &AsyncClient, port: &Port) -> Result<(), Ended> {
         match event {
-            Event::Incoming(Packet::ConnAck(connack)) => self.connack(connack, client, port).await,
-            Event::Incoming(Packet::SubAck(suback)) => {
+            Happened::Incoming(Packet::ConnAck(connack)) => self.connack(connack, client, port).await,
+            Happened::Incoming(Packet::SubAck(suback)) => {
                 self.wait = Wait::Nothing;
                 self.suback(&suback, port).await;
                 Ok(())
             }
-            Event::Incoming(Packet::Publish(message)) => self.message(message, port).await,
-            Event::Incoming(Packet::PubAck(puback)) => {
+            Happened::Incoming(Packet::Publish(message)) => self.message(message, port).await,
+            Happened::Incoming(Packet::PubAck(puback)) => {
                 self.puback(puback.pkid, port).await;
                 Ok(())
             }
-            Event::Outgoing(Outgoing::Publish(pkid)) => {
+            Happened::Outgoing(Outgoing::Publish(pkid)) => {
                 self.flight.wrote(pkid, Instant::now());
                 Ok(())
             }
-            Event::Outgoing(Outgoing::Disconnect) => Err(Ended::Stopped), // `carry` knows why we leave.
+            Happened::Outgoing(Outgoing::Disconnect) => Err(Ended::Stopped), // `carry` knows why we leave.
             _ => Ok(()),
         }
     }
@@ -337,22 +298,19 @@ impl<'a> Connection<'a> {
         self.connected = true;
         tracing::info!(broker = self.config.address(), session = connack.session_present, "broker connected");
         match self.session {
-            Session::Purge => {
-                tracing::error!(
-                    "an oversized message: what the broker had queued for this gateway is thrown away"
-                );
-                self.leave(Ended::Purged, client)
-            }
+            Session::Purge => self.leave(Ended::Purged, client),
             Session::Deaf { until } => {
                 self.wait = Wait::Deaf(until);
-                let detail = "not subscribed: the broker holds an oversized message on a topic of this gateway; \
-                              commands do not arrive";
-                self.greet(port, detail.into()).await;
+                let detail = format!(
+                    "not subscribed: the broker holds an oversized message on a topic of this {}; {} do not arrive",
+                    self.config.wording.me, self.config.wording.inbound
+                );
+                self.greet(port, Hearing::Deaf(detail)).await;
                 Ok(())
             }
             Session::Keep | Session::Purged { .. } if self.config.filters.is_empty() => {
                 self.wait = Wait::Nothing;
-                self.greet(port, String::new()).await;
+                self.greet(port, Hearing::All).await;
                 Ok(())
             }
             Session::Keep | Session::Purged { .. } => {
@@ -378,21 +336,22 @@ impl<'a> Connection<'a> {
             .filter(|(_, code)| **code == SubscribeReasonCode::Failure)
             .map(|(filter, _)| filter.as_str())
             .collect();
-        let detail = if refused.is_empty() {
-            String::new()
+        let hearing = if refused.is_empty() {
+            Hearing::All
         } else {
-            // Uplinks still go; half a gateway with a loud complaint is better than none.
+            // Whether half a link is better than none is the user's to decide.
             let detail = format!(
-                "the broker refuses the subscription to {}; commands do not arrive",
-                refused.join(", ")
+                "the broker refuses the subscription to {}; {} do not arrive",
+                refused.join(", "),
+                self.config.wording.inbound
             );
             tracing::error!(detail, "subscription refused");
-            detail
+            Hearing::Refused(detail)
         };
-        self.greet(port, detail).await;
+        self.greet(port, hearing).await;
     }
 
-    async fn greet(&mut self, port: &Port, detail: String) {
+    async fn greet(&mut self, port: &Port, hearing: Hearing) {
         if self.reported {
             return;
         }
@@ -401,9 +360,9 @@ impl<'a> Connection<'a> {
         port.status.send_modify(|status| {
             status.connected = true;
             status.connects += 1;
-            status.detail = detail;
+            status.detail = hearing.detail().into();
         });
-        self.report(port, UpstreamEvent::Connected).await;
+        self.report(port, Event::Connected(hearing)).await;
         for event in std::mem::take(&mut self.early) {
             self.report(port, event).await;
         }
@@ -426,7 +385,7 @@ impl<'a> Connection<'a> {
         }
         port.status.send_modify(|status| status.received += 1);
         let ack = (self.epoch << 16) | u64::from(pkid);
-        let event = UpstreamEvent::Message { ack, topic, payload, retain, dup };
+        let event = Event::Message { ack, topic, payload, retain, dup };
         if self.reported {
             self.report(port, event).await;
         } else if self.early.len() < EARLY {
@@ -444,7 +403,7 @@ impl<'a> Connection<'a> {
         self.judge(port).await;
         self.flight.set_window(self.suspicion.window(self.config.inflight.into()));
         port.status.send_modify(|status| status.acked += 1);
-        self.report(port, UpstreamEvent::Acked { token: acked.token }).await;
+        self.report(port, Event::Acked { token: acked.token }).await;
 
         let (smooth, reported) = match self.rtt {
             None => (acked.rtt, None),
@@ -453,14 +412,14 @@ impl<'a> Connection<'a> {
         if reported.is_none_or(|at| now.saturating_duration_since(at) >= RTT_EVERY) {
             self.rtt = Some((smooth, now));
             let ms = u32::try_from(smooth.as_millis()).unwrap_or(u32::MAX);
-            self.report(port, UpstreamEvent::Rtt { ms }).await;
+            self.report(port, Event::Rtt { ms }).await;
         } else {
             self.rtt = self.rtt.map(|(_, at)| (smooth, at));
         }
     }
 
-    /// Hands an event to the relay. A relay that is gone is noticed by its command channel.
-    async fn report(&self, port: &Port, event: UpstreamEvent) {
+    /// Hands an event to the user. A user that is gone is noticed by its command channel.
+    async fn report(&self, port: &Port, event: Event) {
         let _ = port.events.send((self.epoch, event)).await;
     }
 
@@ -504,7 +463,8 @@ impl<'a> Connection<'a> {
             address: &address,
             host: &self.config.host,
             ca: &ca,
-            read_limit: self.read_limit(),
+            me: self.config.wording.me,
+            read_limit: self.config.read_limit(),
             tls: self.config.tls.is_some(),
             connected: self.connected,
         };

@@ -47,6 +47,9 @@ pub enum Fault {
         /// The bound.
         limit: usize,
     },
+    /// Our own side asked for another connection, and why.
+    #[error("{0}")]
+    Asked(String),
     /// The other side does not speak MQTT 3.1.1 as it should.
     #[error("protocol: {0}")]
     Protocol(String),
@@ -57,6 +60,8 @@ pub(super) struct Scene<'a> {
     pub(super) address: &'a str,
     pub(super) host: &'a str,
     pub(super) ca: &'a str,
+    /// [`super::Wording::me`].
+    pub(super) me: &'a str,
     pub(super) read_limit: usize,
     pub(super) tls: bool,
     /// False until the CONNACK.
@@ -136,10 +141,10 @@ impl Fault {
         };
         Self::Certificate(match error {
             C::Expired | C::ExpiredContext { .. } => {
-                "it has expired (or the clock of this gateway is ahead)".into()
+                format!("it has expired (or the clock of this {} is ahead)", scene.me)
             }
             C::NotValidYet | C::NotValidYetContext { .. } => {
-                "it is not valid yet (or the clock of this gateway is behind)".into()
+                format!("it is not valid yet (or the clock of this {} is behind)", scene.me)
             }
             // The same name with another key is another authority.
             C::UnknownIssuer | C::BadSignature => {

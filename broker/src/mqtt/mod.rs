@@ -12,6 +12,7 @@
 mod connection;
 mod fault;
 mod flight;
+mod options;
 mod tls;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{Backoff, Port, Upstream};
+use crate::{Backoff, Event, Port};
 use connection::{Connection, Ended};
 pub use fault::Fault;
 use flight::Suspicion;
@@ -34,7 +35,7 @@ pub struct MqttConfig {
     pub port: u16,
     /// TLS, with these files.
     pub tls: Option<TlsFiles>,
-    /// MQTT client id; must be this gateway's own, and not empty (the session is persistent).
+    /// MQTT client id; must be nobody else's, and not empty (the session is persistent).
     pub client_id: String,
     /// User name.
     pub username: Option<String>,
@@ -42,8 +43,12 @@ pub struct MqttConfig {
     pub password_file: Option<PathBuf>,
     /// Between pings, at least a second. Silence is noticed within twice this time.
     pub keepalive: Duration,
-    /// Largest packet either way, bytes.
+    /// Largest packet that is sent or handed over, bytes.
     pub max_packet: usize,
+    /// Packets between the bound above and this one are read, discarded and acknowledged; larger ones break the
+    /// connection, and the broker's session with all that it had queued. Bytes; never less than four times
+    /// `max_packet`.
+    pub read_limit: usize,
     /// Publishes that may be unacknowledged at once.
     pub inflight: u16,
     /// What to subscribe to, QoS 1, in one SUBSCRIBE after each CONNACK.
@@ -54,6 +59,17 @@ pub struct MqttConfig {
     pub timeout: Duration,
     /// Between attempts.
     pub backoff: Backoff,
+    /// For logs and the status.
+    pub wording: Wording,
+}
+
+/// How a link speaks of its user to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wording {
+    /// What this is: `gateway`.
+    pub me: &'static str,
+    /// What does not arrive without a subscription: `commands`.
+    pub inbound: &'static str,
 }
 
 /// PEM files of a TLS connection, read anew at each connect.
@@ -89,12 +105,22 @@ impl MqttConfig {
             password_file: None,
             keepalive: Duration::from_secs(30),
             max_packet: 256 * 1024,
+            read_limit: 1024 * 1024,
             inflight: 100,
             filters: Vec::new(),
             will: None,
             timeout: Duration::from_secs(10),
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60)),
+            wording: Wording { me: "client", inbound: "messages" },
         }
+    }
+
+    /// Reads every file as a connection would, and says what does not fit. Blocks.
+    ///
+    /// # Errors
+    /// [`Fault::File`], [`Fault::Tls`].
+    pub fn check(&self) -> Result<(), Fault> {
+        options::Files::read(self.tls.as_ref(), self.password_file.as_deref()).map(drop)
     }
 
     /// `host:port` as it is shown to people.
@@ -113,7 +139,7 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// How long no subscription is made after the broker sent, twice, more than can be read.
 const DEAF: Duration = Duration::from_secs(600);
 
-/// An MQTT broker as [`Upstream`].
+/// A link to an MQTT broker: connects, reconnects, and reports, until its [`Handle`](crate::Handle) is dropped.
 pub struct Mqtt {
     config: MqttConfig,
     suspicion: Suspicion,
@@ -126,7 +152,7 @@ pub struct Mqtt {
 ///
 /// A message larger than can be read cannot be skipped: it breaks the connection, and the broker offers it again
 /// on the next. First its queue is thrown away with the session; if that does not help, the message is retained
-/// on a topic of ours, and the gateway does without commands for a while rather than without uplinks.
+/// on a topic of ours, and for a while we do without hearing rather than without speaking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Session {
     /// Keep it: the usual case.
@@ -155,10 +181,9 @@ impl Mqtt {
     pub fn new(config: MqttConfig) -> Self {
         Self { config, suspicion: Suspicion::default(), session: Session::Keep, epoch: 0 }
     }
-}
 
-impl Upstream for Mqtt {
-    async fn run(mut self, mut port: Port) {
+    /// Runs the link. Returns only after the handle was dropped, having said goodbye to the broker.
+    pub async fn run(mut self, mut port: Port) {
         let mut backoff = self.config.backoff.clone();
         loop {
             self.epoch += 1;
@@ -167,6 +192,14 @@ impl Upstream for Mqtt {
             let fault = match connection.run(&mut port).await {
                 Ended::Stopped => return,
                 Ended::Purged => {
+                    let lost = format!(
+                        "what the broker had queued for this {} was thrown away because of a message too large to read",
+                        self.config.wording.me
+                    );
+                    tracing::error!(broker = self.config.address(), lost, "oversized message");
+                    if port.events.send((self.epoch, Event::Down(lost))).await.is_err() {
+                        return;
+                    }
                     self.session = Session::Purged { at: Instant::now() };
                     continue;
                 }
@@ -189,6 +222,9 @@ impl Upstream for Mqtt {
                 status.failures += 1;
                 status.detail = fault.to_string();
             });
+            if port.events.send((self.epoch, Event::Down(fault.to_string()))).await.is_err() {
+                return;
+            }
             if wait_or_stop(&mut port, wait).await {
                 return;
             }
