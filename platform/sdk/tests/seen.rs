@@ -97,6 +97,29 @@ fn the_patience_with_one_run_of_a_gateway_does_not_count_for_the_next() {
 }
 
 #[test]
+fn what_a_batch_that_was_given_up_had_counted_gives_no_hole_up() {
+    let mut world = World::activated(listening());
+    let lock = world.lock;
+    lose(&mut world, 1);
+    let before = world.seq - 1;
+    let behind = publish(&mut world, lock);
+    let name = world.topics.name(&cardea_envelope::Topic::Up(lock));
+    let payload = cardea_envelope::Encoding::Json.encode(&behind);
+    for _ in 0..=PATIENCE {
+        let given_up = world.attempt(|core, now| {
+            core.handle_message(now, &name, &payload, false)?;
+            Err::<(), _>(cardea_sdk::Error::State("the disk is full".into()))
+        });
+        assert!(given_up.is_err());
+    }
+    for round in 0..PATIENCE {
+        assert_eq!((seen(&mut world), gaps(&world).len()), (before, 0), "after {round} repeats");
+        world.again(&behind);
+    }
+    assert_eq!(seen(&mut world), world.seq);
+}
+
+#[test]
 fn a_gap_counts_only_what_did_not_come() {
     let mut world = World::activated(listening());
     let lock = world.lock;

@@ -69,6 +69,8 @@ impl Route {
 
     pub(super) fn forget_batch(&mut self) {
         self.dirty.clear();
+        // What this batch counted comes again by the broker, which says nothing about what its gateway still keeps.
+        self.stuck.clear();
     }
 
     /// The gateway with the newest link whose state is online.
