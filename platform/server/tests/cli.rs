@@ -176,12 +176,15 @@ fn memory_kib(process: &Child) -> u64 {
 #[test]
 fn hostile_clients_of_the_socket_are_answered_or_shown_out_and_keep_nobody_out_for_long() {
     let dir = initialised();
-    // Nobody listens there: what is asked of the socket needs no broker.
-    let args = ["--broker", "mqtt://127.0.0.1:1", "serve"];
+    // Connected, so that nothing happens any more that `watch` would have to tell.
+    let broker_dir = tempfile::tempdir().unwrap();
+    let (_broker, url) = mosquitto(broker_dir.path());
     let log = fs::File::create(dir.path().join("log")).unwrap();
-    let mut serve = Guard(program(dir.path(), &args).stderr(log).spawn().unwrap());
+    let mut serve = Guard(program(dir.path(), &["--broker", &url, "serve"]).stderr(log).spawn().unwrap());
     let path = dir.path().join("socket");
-    wait_for("the socket", || path.exists());
+    wait_for("the connection", || {
+        fs::read_to_string(dir.path().join("log")).unwrap().contains("broker: connected")
+    });
     let connect = || {
         let stream = UnixStream::connect(&path).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
