@@ -154,7 +154,7 @@ fn killed_at_random_during_20000_frames() {
 
 /// The broker stops answering but the connection stays open; then it is killed, refuses, and comes back with the session
 /// that it kept on disk. A broker that comes back without it is `a_broker_that_forgets_loses_nothing_in_platform_custody`
-/// and `gateway/upstream/tests/links.rs`.
+/// and `broker/tests/links.rs`.
 #[test]
 fn half_open_then_refused_then_a_session_that_survived() {
     let mut site = site(10, "");
