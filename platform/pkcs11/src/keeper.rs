@@ -49,8 +49,16 @@ struct Asked {
     until: Instant,
 }
 
-/// Since when the thread has been busy with one call of the token.
-type Busy = Mutex<Option<Instant>>;
+/// The call of the token that the thread is busy with.
+#[derive(Clone, Copy)]
+struct Call {
+    since: Instant,
+    /// Somebody waited for an answer until patience ended. He began to wait before the thread began to work, so the call
+    /// itself may be a little younger than that.
+    given_up: bool,
+}
+
+type Busy = Mutex<Option<Call>>;
 
 /// Asks the thread. It ends with the last reference to this.
 pub(crate) struct Keeper {
@@ -88,15 +96,26 @@ impl Keeper {
     }
 
     fn ask<T>(&self, job: impl FnOnce(SyncSender<T>) -> Job) -> Result<T, KeyError> {
-        let busy = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if busy.is_some_and(|since| since.elapsed() >= PATIENCE) {
+        let busy = *self.busy();
+        if busy.is_some_and(|call| call.given_up || call.since.elapsed() >= PATIENCE) {
             return Err(KeyError::KeyUnavailable);
         }
         let (reply, answer) = sync_channel(1);
         let asked = Asked { job: job(reply), until: Instant::now() + PATIENCE };
         self.jobs.try_send(asked).map_err(|_| KeyError::KeyUnavailable)?;
-        // A reply that is dropped says no as well.
-        answer.recv_timeout(PATIENCE).map_err(|_| KeyError::KeyUnavailable)
+        answer.recv_timeout(PATIENCE).map_err(|error| {
+            // A reply that is dropped says no as well.
+            if error == RecvTimeoutError::Timeout
+                && let Some(call) = &mut *self.busy()
+            {
+                call.given_up = true;
+            }
+            KeyError::KeyUnavailable
+        })
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, Option<Call>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +151,8 @@ impl<D: Device> Worker<D> {
     }
 
     fn set_busy(&self, since: Option<Instant>) {
-        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        let call = since.map(|since| Call { since, given_up: false });
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = call;
     }
 
     fn answer(&mut self, asked: &Asked) {

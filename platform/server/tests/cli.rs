@@ -102,7 +102,7 @@ fn errors_say_what_to_do() {
         (dir.path(), &["unlock", LOCK], "cardea-platform serve --broker"),
         (dir.path(), &["serve"], "--broker"),
         (dir.path(), &["--broker", "http://x", "serve"], "expected mqtt://"),
-        (dir.path(), &["--broker", "mqtt://x:0", "serve"], "no usable host"),
+        (dir.path(), &["--broker", "mqtt://x:0", "serve"], "the port is not a number from 1 to 65535"),
         (dir.path(), &["enroll", "xyz", "--code-file", &code], "16 hexadecimal digits"),
         (dir.path(), &["enroll", LOCK, "--code-file", "/does/not/exist"], "/does/not/exist"),
         (dir.path(), &["enroll", LOCK], "no owner code given"),

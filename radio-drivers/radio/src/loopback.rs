@@ -343,6 +343,7 @@ mod tests {
             if round == 0 {
                 admit(&mut gateway).await;
             } else {
+                assert!(matches!(gateway.events.recv().await, Some(Event::Admits(locks)) if locks == [LOCK]));
                 assert!(matches!(gateway.events.recv().await, Some(Event::Health(_))));
             }
             let lock = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -374,6 +375,7 @@ mod tests {
         let (mut gateway, end) = gateway(&store);
         let (_air, air_end) = air(4);
         tokio::spawn(run(LoopbackConfig::default(), air_end, end));
+        assert!(matches!(gateway.events.recv().await, Some(Event::Admits(_))));
         assert!(matches!(gateway.events.recv().await, Some(Event::Health(_))));
         let admission = Admission { lock: LOCK, secret: AdmissionSecret::Loopback };
         gateway.commands.send(Command::Admit(admission)).await.unwrap();

@@ -91,7 +91,7 @@ fn a_token_that_is_away_is_refused_at_once_and_found_again_when_it_is_back() {
     for _ in 0..50 {
         assert_eq!(keeper.sign([1; 32]), Err(KeyError::KeyUnavailable));
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE, "one of them waited: {:?}", start.elapsed());
     let tries = script.connects.load(SeqCst);
     assert!(tries <= 4, "{tries} connections: backoff, whatever callers do");
     script.gone.store(false, SeqCst);
@@ -119,13 +119,12 @@ fn a_token_that_hangs_stalls_one_caller_for_a_while_and_nobody_else() {
     script.hangs.store(true, SeqCst);
     let start = Instant::now();
     assert_eq!(keeper.sign([1; 32]), Err(KeyError::KeyUnavailable));
-    let first = start.elapsed();
-    assert!(first >= PATIENCE && first < PATIENCE + Duration::from_secs(2), "{first:?}");
+    assert!(start.elapsed() >= PATIENCE);
     let start = Instant::now();
     for _ in 0..100 {
         assert_eq!(keeper.sign([1; 32]), Err(KeyError::KeyUnavailable));
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE, "one of them waited: {:?}", start.elapsed());
     script.hangs.store(false, SeqCst);
     wait_for(|| keeper.sign([1; 32]).is_ok());
     assert_eq!(script.connects.load(SeqCst), 1, "the session was never lost");
