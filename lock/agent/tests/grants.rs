@@ -32,6 +32,19 @@ fn a_phone_with_a_grant_opens_the_door_with_nobody_else_online() {
 }
 
 #[test]
+fn a_handshake_has_the_sizes_of_the_document() {
+    let mut world = World::activated();
+    let mut phone = Phone::new(&world, 5);
+    let (mut initiator, message_1) = phone.message_1();
+    let message_2 = phone.exchange(&mut world, &message_1).pop().unwrap();
+    let message_3 = phone.message_3(&world, &mut initiator, &message_2);
+    let message_4 = phone.exchange(&mut world, &message_3).pop().unwrap();
+    // Header, address of the peer, and the correlation prefix.
+    let lens = [&message_1, &message_2, &message_3, &message_4].map(|datagram| datagram.len() - 4);
+    assert_eq!(lens, [37, 53, phone.grant.len() + 21, 9]);
+}
+
+#[test]
 fn what_the_grant_does_not_name_is_forbidden() {
     let mut world = World::activated();
     let mut phone = Phone::with(&world, 5, |terms| terms.scope = Scope::STATUS | Scope::LOCK);
