@@ -71,7 +71,7 @@ impl Slot {
             Self::Ledger => 128,
             Self::LogMeta => 9,
             Self::Log(_) => 32,
-            Self::Time => 21,
+            Self::Time => 29,
             Self::Pin(_) => 30,
             Self::Uses => 193,
         }

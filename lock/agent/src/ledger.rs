@@ -23,8 +23,8 @@ impl By {
     /// The PIN pad. Its entries are not kept after their outcome: nobody asks for them again, and whoever has a PIN
     /// must not push the platform's commands out.
     pub(crate) const PIN: Self = Self(1);
-    /// Somebody with a grant; the id is [`grant_tag`](crate::peers::grant_tag). As with a PIN: the outcome is in the log and,
-    /// for whom it concerns, in the session.
+    /// Somebody with a grant; the id is the first bytes of the grant's. As with a PIN: the outcome is in the log and, for
+    /// whom it concerns, in the session.
     pub(crate) const PEER: Self = Self(2);
 
     /// Whether the outcome is remembered in NVM.

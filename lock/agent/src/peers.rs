@@ -5,7 +5,7 @@
 //! grant itself is CRED_I (`kcwt`): the key it names is the one that EDHOC proves. A grant is judged anew for each
 //! request, so one that ends, ends its sessions' rights with it.
 
-use cardea_credentials::{Grant, Moment, Permit, Signer, verify_grant};
+use cardea_credentials::{Grant, Moment, Permit, Rights, Signer, verify_grant};
 use cardea_edhoc::correlation::{Prefix, split};
 use cardea_edhoc::{
     Admission, AdmissionConfig, AuthKey, EphemeralKey, Error as EdhocError, IdCred, Method, OscoreKeys,
@@ -64,7 +64,9 @@ struct Peer {
     next_number: u64,
     /// When message_2 went out: what is said under this context was said later.
     since: u64,
-    grant: Grant,
+    rights: Rights,
+    /// See [`grant_tag`].
+    tag: CommandId,
     /// A grant for one use has been used, here or before.
     used_up: bool,
     commands: Deque<Entry, REMEMBERED>,
@@ -134,7 +136,7 @@ impl Peers {
 }
 
 /// Names a grant in ledger and log.
-pub(crate) fn grant_tag(grant: &Grant) -> CommandId {
+fn grant_tag(grant: &Grant) -> CommandId {
     let [a, b, c, d, ..] = grant.id();
     [a, b, c, d]
 }
@@ -204,7 +206,7 @@ impl<B: Board> Agent<B> {
         let answer =
             self.peer_datagram(address, Prefix::Session(c_i), |_, out| responder.message_4(&[], out))?;
         let keys = responder.oscore().ok()?;
-        let peer = self.new_peer(address, begun, grant, &keys)?;
+        let peer = self.new_peer(address, begun, &grant, &keys)?;
         self.peers.admission.proved(address.into());
         self.peers.expire(now);
         self.peers.insert(peer);
@@ -212,7 +214,7 @@ impl<B: Board> Agent<B> {
         Some(())
     }
 
-    fn new_peer(&mut self, address: u16, since: u64, grant: Grant, keys: &OscoreKeys) -> Option<Peer> {
+    fn new_peer(&mut self, address: u16, since: u64, grant: &Grant, keys: &OscoreKeys) -> Option<Peer> {
         let context =
             derive(keys.secret(), &keys.salt, keys.sender_id.as_bytes(), keys.recipient_id.as_bytes())?;
         let generation = self.peers.next_generation;
@@ -225,7 +227,8 @@ impl<B: Board> Agent<B> {
             window,
             next_number: 0,
             since,
-            grant,
+            rights: grant.rights(),
+            tag: grant_tag(grant),
             used_up: false,
             commands,
         })
@@ -304,10 +307,9 @@ impl<B: Board> Agent<B> {
     fn peer_asker(&mut self, now: u64, place: usize) -> Option<(Asker, u32, Option<u64>)> {
         let moment = self.moment(now);
         let peer = self.peers.sessions.get(place)?.as_ref()?;
-        let terms = peer.grant.terms();
-        let permit =
-            moment.and_then(|moment| peer.grant.permits(&terms.holder, terms.scope, moment, |_| false).ok());
-        let scope = if permit.is_some() { terms.scope.bits() } else { 0 };
+        let scope = peer.rights.scope();
+        let holds = moment.is_some_and(|moment| peer.rights.permit(scope, moment).is_ok());
+        let scope = if holds { scope.bits() } else { 0 };
         let asker = Asker { role: Role::Grantee, scope, by: By::PEER, peer: Some(place) };
         let age = now.saturating_sub(peer.since);
         Some((asker, peer.generation, (age < CHALLENGE_LIFE_MS).then_some(age)))
@@ -330,9 +332,8 @@ impl<B: Board> Agent<B> {
     ) -> Result<Option<Outcome>, StorageFault> {
         let moment = self.moment(now);
         let Some(Some(peer)) = self.peers.sessions.get(place) else { return Ok(None) };
-        let (grant, used_up) = (peer.grant, peer.used_up);
-        let terms = grant.terms();
-        let permit = moment.and_then(|now| grant.permits(&terms.holder, terms.scope, now, |_| false).ok());
+        let (rights, tag, used_up) = (peer.rights, peer.tag, peer.used_up);
+        let permit = moment.and_then(|moment| rights.permit(rights.scope(), moment).ok());
         match (permit, moment) {
             (Some(Permit::Granted), _) => {}
             (Some(Permit::Once { use_id, until }), Some(moment)) if !used_up => {
@@ -346,7 +347,7 @@ impl<B: Board> Agent<B> {
             }
             _ => return Ok(None),
         }
-        let outcome = self.carry_out(By::PEER, grant_tag(&grant), command.op)?;
+        let outcome = self.carry_out(By::PEER, tag, command.op)?;
         if let Some(Some(peer)) = self.peers.sessions.get_mut(place) {
             peer.remember(command.id, command.op, outcome);
         }
