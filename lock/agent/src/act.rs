@@ -40,13 +40,22 @@ impl<B: Board> Agent<B> {
             let [what, ..] = id;
             let used = PinUse::from_u32(what.into()).map(|used| PinUse { failed: !done, ..used });
             (EventKind::Pin, used.map_or(0, PinUse::to_u32), 0)
+        } else if by == By::PEER {
+            let kind = match (op, done) {
+                (Op::Unlock, true) => EventKind::GrantUnlock,
+                (Op::Lock, true) => EventKind::GrantLock,
+                (_, false) => EventKind::GrantFailed,
+            };
+            (kind, u32::from_be_bytes(id), 0)
         } else if done {
             (EventKind::Command, op as u32, self.config.log_delay_ms)
         } else {
             (EventKind::Bolt, u32::from(self.parts.actuator.bolt().code()), self.config.log_delay_ms)
         };
         let at = self.time.stamp(now);
-        match self.log.append(&mut self.parts.storage, kind, at, Some(value), Some(id)) {
+        // A grant's tag is the value, and says nothing of this use of it.
+        let command = (by != By::PEER).then_some(id);
+        match self.log.append(&mut self.parts.storage, kind, at, Some(value), command) {
             Ok(log) => self.events.push(kind, Some(value), log, at, now.saturating_add(pause.into())),
             Err(StorageFault) => self.tell(AgentEvent::StorageFailed),
         }

@@ -16,6 +16,7 @@ use crate::limits::Limiter;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::owner::Owner;
+use crate::peers::Peers;
 use crate::polls::Polls;
 use crate::session::Session;
 use crate::time::{Estimate, RECORD_LEN, TrustedTime};
@@ -104,6 +105,7 @@ pub struct Agent<B: Board> {
     pub(crate) time: TrustedTime,
     pub(crate) log: Log,
     pub(crate) handshake: Handshake,
+    pub(crate) peers: Peers,
     /// Limits handshakes.
     pub(crate) limiter: Limiter,
     /// Limits the PIN pad.
@@ -347,7 +349,12 @@ impl<B: Board> Agent<B> {
                     Err(_) => self.drop_frame(),
                 }
             }
-            Kind::PeerEdhoc | Kind::PeerOscore | Kind::Site | Kind::Receipt => self.drop_frame(),
+            Kind::PeerEdhoc | Kind::PeerOscore => match datagram.peer {
+                Some(from) if datagram.kind == Kind::PeerEdhoc => self.peer_edhoc(now, from, datagram.body),
+                Some(from) => self.peer_oscore(now, from, datagram.body),
+                None => self.drop_frame(),
+            },
+            Kind::Site | Kind::Receipt => self.drop_frame(),
         }
     }
 

@@ -33,11 +33,13 @@ pub enum Slot {
     Time,
     /// One PIN, below [`PIN_SLOTS`]: salted and hashed. Written when the platform sets or clears it.
     Pin(u8),
+    /// Grants for one use that were used and have not expired. Written before such a grant has its effect.
+    Uses,
 }
 
 impl Slot {
     /// Number of slots.
-    pub const COUNT: usize = 10 + LOG_SLOTS as usize + PIN_SLOTS as usize;
+    pub const COUNT: usize = 11 + LOG_SLOTS as usize + PIN_SLOTS as usize;
     /// Bytes of the largest record.
     pub const MAX_LEN: usize = 384;
 
@@ -54,6 +56,7 @@ impl Slot {
             Self::Time => 9,
             Self::Log(n) => 10 + usize::from(n % LOG_SLOTS),
             Self::Pin(n) => 10 + usize::from(LOG_SLOTS) + usize::from(n % PIN_SLOTS),
+            Self::Uses => 10 + usize::from(LOG_SLOTS) + usize::from(PIN_SLOTS),
         }
     }
 
@@ -68,8 +71,9 @@ impl Slot {
             Self::Ledger => 128,
             Self::LogMeta => 9,
             Self::Log(_) => 32,
-            Self::Time => 21,
+            Self::Time => 29,
             Self::Pin(_) => 30,
+            Self::Uses => 193,
         }
     }
 }
@@ -175,6 +179,7 @@ mod tests {
         let mut slots =
             std::vec![Slot::Code, Slot::Identity, Slot::Owner, Slot::Ledger, Slot::LogMeta, Slot::Time];
         slots.extend((0..PIN_SLOTS).map(Slot::Pin));
+        slots.push(Slot::Uses);
         slots.extend([Slot::Context(0), Slot::Context(1), Slot::Sequence(0), Slot::Sequence(1)]);
         slots.extend((0..LOG_SLOTS).map(Slot::Log));
         let indices: BTreeSet<_> = slots.iter().map(|slot| slot.index()).collect();

@@ -17,6 +17,7 @@ use crate::limits::Limiter;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::owner::{Owner, owner_code};
+use crate::peers::Peers;
 use crate::polls::Polls;
 use crate::session::{Session, sequence_generation};
 use crate::time::{RECORD_LEN, TrustedTime};
@@ -59,6 +60,7 @@ impl<B: Board> Agent<B> {
             time,
             log,
             handshake: Handshake::default(),
+            peers: Peers::default(),
             limiter: Limiter::default(),
             pad: Limiter::default(),
             battery_low: false,

@@ -10,7 +10,7 @@ use crate::agent::{Agent, AgentEvent, MESSAGE_MAX};
 use crate::board::{Board, CONTEXTS};
 use crate::events::{Sent, token_of};
 use crate::fresh::{CHALLENGE_LEN, TokenKind};
-use crate::outbox::{Sealed, padding, partial_iv_len, sealed};
+use crate::outbox::{Sealed, To, padding, partial_iv_len, sealed};
 use crate::session::SequenceError;
 
 const TAG_LEN: usize = 8;
@@ -73,7 +73,7 @@ impl<B: Board> Agent<B> {
             session.context.protect_request(number, coap.get(..len).unwrap_or_default(), &mut out)
         })()
         .ok()?;
-        let datagram = sealed(class, out.get(..len)?)?;
+        let datagram = sealed(To::Platform, class, out.get(..len)?)?;
         let generation = session.generation;
         if class == Class::Telemetry {
             self.events.remove(handle); // nobody answers it

@@ -9,7 +9,8 @@ use cardea_edhoc::{
     AuthKey, ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, Initiator,
     InitiatorConfig, Method, Suite,
 };
-use cardea_framing::{Class, Header, Kind};
+use cardea_framing::{Class, Kind};
+use cardea_oscore::Context;
 use cardea_resources::EventKind;
 use heapless::Vec;
 use sha2::{Digest, Sha256};
@@ -18,7 +19,7 @@ use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, HANDSHAKE_HANDLE};
 use crate::board::{Board, CONTEXTS, Slot, Storage, StorageFault};
 use crate::ledger::Replay;
 use crate::limits::REFUSAL_MS;
-use crate::outbox::HANDSHAKE_MAX;
+use crate::outbox::{HANDSHAKE_MAX, To, written};
 use crate::owner::{Owner, PlatformCwt, owner_code};
 use crate::session::Session;
 
@@ -214,7 +215,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// One byte that CBOR writes in one byte, and that no context in use has.
-    fn choose_c_i(&mut self) -> Option<ConnId> {
+    pub(crate) fn choose_c_i(&mut self) -> Option<ConnId> {
         for _ in 0..64 {
             let mut byte = [0];
             self.parts.random.fill(&mut byte).ok()?;
@@ -223,11 +224,9 @@ impl<B: Board> Agent<B> {
                 small @ 0..24 => small,
                 negative => negative - 24 + 0x20,
             };
-            let used =
-                self.sessions.iter().flatten().any(|session| {
-                    session.context.recipient_id() == [id] || session.context.sender_id() == [id]
-                });
-            if !used {
+            let used = |context: &Context| context.recipient_id() == [id] || context.sender_id() == [id];
+            let platform = self.sessions.iter().flatten().any(|session| used(&session.context));
+            if !platform && !self.peers.contexts().any(used) {
                 return ConnId::new(&[id]).ok();
             }
         }
@@ -308,7 +307,8 @@ impl<B: Board> Agent<B> {
             }
         }
         .map_err(refusal)?;
-        running.platform = Some(Owner { root: identity.root, version: identity.version, cwt });
+        let (signing, version) = (identity.signing, identity.version);
+        running.platform = Some(Owner { root: identity.root, signing, version, cwt });
         self.outbox.handshake = Some(reply);
         Ok(())
     }
@@ -437,17 +437,28 @@ fn internal(fault: StorageFault) -> Refusal {
     (fault.into(), None)
 }
 
-/// A platform EDHOC datagram: header byte, correlation prefix, message.
+/// An EDHOC datagram: header byte, address of a peer, correlation prefix, message.
+pub(crate) fn edhoc_datagram<const N: usize>(
+    to: To,
+    prefix: Prefix,
+    write: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
+) -> Result<Vec<u8, N>, EdhocError> {
+    let kind = match to {
+        To::Platform => Kind::PlatformEdhoc,
+        To::Peer(_) => Kind::PeerEdhoc,
+    };
+    let mut result = Err(EdhocError::BufferTooSmall);
+    let out = written(to, kind, Class::Interactive, |body| {
+        result =
+            prepend(&prefix, body).and_then(|at| Ok(at + write(body.get_mut(at..).unwrap_or_default())?));
+        result.as_ref().ok().copied()
+    });
+    result.and_then(|_| out.ok_or(EdhocError::BufferTooSmall))
+}
+
 fn datagram(
     prefix: Prefix,
     write: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
 ) -> Result<Vec<u8, HANDSHAKE_MAX>, EdhocError> {
-    let mut out = Vec::new();
-    out.resize_default(HANDSHAKE_MAX).map_err(|_| EdhocError::BufferTooSmall)?;
-    let (header, body) = out.split_first_mut().ok_or(EdhocError::BufferTooSmall)?;
-    *header = Header { kind: Kind::PlatformEdhoc, more: false, class: Class::Interactive }.encode();
-    let at = prepend(&prefix, body)?;
-    let len = write(body.get_mut(at..).unwrap_or_default())?;
-    out.truncate(1 + at + len);
-    Ok(out)
+    edhoc_datagram(To::Platform, prefix, write)
 }

@@ -23,6 +23,14 @@ impl By {
     /// The PIN pad. Its entries are not kept after their outcome: nobody asks for them again, and whoever has a PIN
     /// must not push the platform's commands out.
     pub(crate) const PIN: Self = Self(1);
+    /// Somebody with a grant; the id is the first bytes of the grant's. As with a PIN: the outcome is in the log and, for
+    /// whom it concerns, in the session.
+    pub(crate) const PEER: Self = Self(2);
+
+    /// Whether the outcome is remembered in NVM.
+    fn is_kept(self) -> bool {
+        self == Self::PLATFORM
+    }
 }
 
 /// One command that reached, or may have reached, the actuator.
@@ -122,7 +130,7 @@ impl Ledger {
 
     /// Notes that `op` is about to be carried out; the oldest command is forgotten for it.
     pub(crate) fn begin(&mut self, by: By, id: CommandId, op: Op) {
-        if by != By::PIN && self.commands.len() >= COMMAND_CACHE {
+        if by.is_kept() && self.commands.len() >= COMMAND_CACHE {
             self.commands.pop_front();
         }
         let _ = self.commands.push_back(Entry { by, id, op, outcome: None }); // room was made
@@ -138,7 +146,7 @@ impl Ledger {
 
     /// Notes the outcome.
     pub(crate) fn finish(&mut self, by: By, id: CommandId, outcome: Outcome) {
-        if by == By::PIN {
+        if !by.is_kept() {
             self.take_back(by, id);
         } else if let Some(entry) = self.commands.iter_mut().find(|entry| entry.by == by && entry.id == id) {
             entry.outcome = Some(outcome);

@@ -9,8 +9,11 @@
 //! ([`Signer`](cardea_credentials::Signer) and [`Agreement`](cardea_credentials::Agreement)) and [`Actuator`], named
 //! together as a [`Board`]. What is in storage, and what is written when, is in `docs/lock-agent.md`.
 //!
-//! What it does not do: it opens no radio and no thread, and reads no clock but the board's. Phones, peers and grants
-//! have no session here; frames of those kinds are dropped and counted.
+//! Whoever holds a grant of the platform (a phone, a keypad, another lock) has a session with the lock directly, over any
+//! carrier that delivers its frames, with no third party online; see [`Role`] and [`permits`] for what it may ask.
+//!
+//! What it does not do: it opens no radio and no thread, and reads no clock but the board's. It keeps no revocation lists
+//! yet: a grant holds until it expires. Site messages are dropped and counted.
 #![no_std]
 
 #[cfg(test)]
@@ -36,6 +39,7 @@ mod log;
 mod memory;
 mod outbox;
 mod owner;
+mod peers;
 mod pins;
 mod polls;
 mod serve;

@@ -10,6 +10,7 @@ pub(crate) const SEALED_MAX: usize = 288;
 pub(crate) const HANDSHAKE_MAX: usize = 320;
 /// Replies that wait at once; the oldest gives way, and the platform asks again under the same command id.
 const REPLIES: usize = 3;
+const PEER_REPLIES: usize = 2;
 
 pub(crate) type Sealed = Vec<u8, SEALED_MAX>;
 
@@ -18,6 +19,8 @@ pub(crate) type Sealed = Vec<u8, SEALED_MAX>;
 #[derive(Default)]
 pub(crate) struct Outbox {
     replies: Deque<Sealed, REPLIES>,
+    /// For peers; they never push the platform's out.
+    peers: Deque<Sealed, PEER_REPLIES>,
     pub(crate) handshake: Option<Vec<u8, HANDSHAKE_MAX>>,
 }
 
@@ -29,19 +32,62 @@ impl Outbox {
         let _ = self.replies.push_back(reply); // room was made
     }
 
+    pub(crate) fn push_peer(&mut self, reply: Sealed) {
+        if self.peers.is_full() {
+            self.peers.pop_front();
+        }
+        let _ = self.peers.push_back(reply); // room was made
+    }
+
     pub(crate) fn next_reply(&mut self) -> Option<Sealed> {
-        self.replies.pop_front()
+        self.replies.pop_front().or_else(|| self.peers.pop_front())
     }
 }
 
-/// A platform datagram with this OSCORE message.
-pub(crate) fn sealed(class: Class, oscore: &[u8]) -> Option<Sealed> {
-    let mut out = Sealed::new();
-    out.resize_default(SEALED_MAX).ok()?;
-    let (header, body) = out.split_first_mut()?;
-    *header = Header { kind: Kind::PlatformOscore, more: false, class }.encode();
-    let len = elide(oscore, body).ok()?;
-    out.truncate(1 + len);
+/// Whom a datagram is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum To {
+    Platform,
+    /// A peer of the site, by its address there.
+    Peer(u16),
+}
+
+impl To {
+    /// Header byte and, for a peer, its address.
+    pub(crate) const fn head_len(self) -> usize {
+        match self {
+            Self::Platform => 1,
+            Self::Peer(_) => 3,
+        }
+    }
+}
+
+/// A datagram with this OSCORE message.
+pub(crate) fn sealed(to: To, class: Class, oscore: &[u8]) -> Option<Sealed> {
+    let kind = match to {
+        To::Platform => Kind::PlatformOscore,
+        To::Peer(_) => Kind::PeerOscore,
+    };
+    written(to, kind, class, |body| elide(oscore, body).ok())
+}
+
+/// A datagram of this kind, whose body `write` writes.
+pub(crate) fn written<const N: usize>(
+    to: To,
+    kind: Kind,
+    class: Class,
+    write: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> Option<Vec<u8, N>> {
+    let mut out = Vec::new();
+    out.resize_default(N).ok()?;
+    let (head, body) = out.split_at_mut_checked(to.head_len())?;
+    let (first, address) = head.split_first_mut()?;
+    *first = Header { kind, more: false, class }.encode();
+    if let (To::Peer(peer), [high, low]) = (to, address) {
+        [*high, *low] = peer.to_be_bytes();
+    }
+    let len = write(body)?;
+    out.truncate(to.head_len() + len);
     Some(out)
 }
 

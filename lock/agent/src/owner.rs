@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::board::{Slot, Storage, StorageFault};
 use crate::bytes::{Reader, Writer};
 
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 
 /// A platform's CWT as it came.
 pub(crate) type PlatformCwt = Vec<u8, MAX_PLATFORM_CWT_LEN>;
@@ -16,6 +16,8 @@ pub(crate) type PlatformCwt = Vec<u8, MAX_PLATFORM_CWT_LEN>;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) root: PublicKey,
+    /// The platform's key that signs grants; certified by `cwt`, kept so that it need not be verified again.
+    pub(crate) signing: PublicKey,
     /// Lowest platform version that may speak for the root.
     pub(crate) version: u32,
     pub(crate) cwt: PlatformCwt,
@@ -37,6 +39,7 @@ impl Owner {
         let mut writer = Writer::new(&mut record);
         writer.u8(RECORD_VERSION);
         writer.bytes(&self.root.to_compressed());
+        writer.bytes(&self.signing.to_compressed());
         writer.u32(self.version);
         writer.counted(&self.cwt);
         let len = writer.finish().ok_or(StorageFault)?;
@@ -49,9 +52,10 @@ impl Owner {
             return None;
         }
         let root = PublicKey::from_sec1(reader.bytes(33)?).ok()?;
+        let signing = PublicKey::from_sec1(reader.bytes(33)?).ok()?;
         let version = reader.u32()?;
         let cwt = Vec::from_slice(reader.counted()?).ok()?;
-        reader.end().then_some(Self { root, version, cwt })
+        reader.end().then_some(Self { root, signing, version, cwt })
     }
 }
 

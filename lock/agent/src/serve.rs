@@ -2,14 +2,14 @@
 
 use cardea_oscore::coap::{Code, Message};
 use cardea_resources::{
-    Battery, ClockState, Command, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome, Path,
-    PinChange, Refusal, Status, Time,
+    Battery, ClockState, Command, CommandId, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome,
+    Path, PinChange, Refusal, Status, Time,
 };
 
 use crate::access::{Role, permits, permits_op};
 use crate::agent::{Agent, AgentEvent};
 use crate::board::{Actuator, Board, LOG_SLOTS, StorageFault};
-use crate::ledger::By;
+use crate::ledger::{By, Entry};
 
 /// An unlock whose `not_after` lies further ahead than this many seconds is refused.
 pub const UNLOCK_HORIZON_S: u32 = 120;
@@ -28,10 +28,12 @@ pub(crate) struct Asker {
     pub(crate) scope: u16,
     /// Whose command ids these are.
     pub(crate) by: By,
+    /// The session of a peer.
+    pub(crate) peer: Option<usize>,
 }
 
 impl Asker {
-    pub(crate) const PLATFORM: Self = Self { role: Role::Platform, scope: 0, by: By::PLATFORM };
+    pub(crate) const PLATFORM: Self = Self { role: Role::Platform, scope: 0, by: By::PLATFORM, peer: None };
 }
 
 /// A challenge or Echo that was spent.
@@ -227,7 +229,7 @@ impl<B: Board> Agent<B> {
         overtaken: bool,
         fresh: Option<Fresh>,
     ) -> Option<Answer> {
-        if let Some(known) = self.ledger.command(asker.by, command.id) {
+        if let Some(known) = self.known_command(asker, command.id) {
             // A retry: answered as it was, without a second effect, and needing no freshness for that.
             return Some(match known.outcome {
                 _ if known.op != command.op => Answer::empty(Code::BAD_REQUEST),
@@ -242,10 +244,24 @@ impl<B: Board> Agent<B> {
         match self.judge(now, command, fresh.is_some()) {
             Verdict::AskEcho => None,
             Verdict::Refuse(refusal) => Some(self.command_reply(command, Outcome::Refused(refusal))),
-            Verdict::CarryOut => Some(match self.carry_out(asker.by, command.id, command.op) {
-                Ok(outcome) => self.command_reply(command, outcome),
-                Err(StorageFault) => self.storage_failed(),
-            }),
+            Verdict::CarryOut => {
+                let outcome = match asker.peer {
+                    None => self.carry_out(asker.by, command.id, command.op).map(Some),
+                    Some(peer) => self.carry_out_for(now, peer, command),
+                };
+                Some(match outcome {
+                    Ok(Some(outcome)) => self.command_reply(command, outcome),
+                    Ok(None) => Answer::empty(Code::FORBIDDEN),
+                    Err(StorageFault) => self.storage_failed(),
+                })
+            }
+        }
+    }
+
+    fn known_command(&self, asker: Asker, id: CommandId) -> Option<Entry> {
+        match asker.peer {
+            None => self.ledger.command(asker.by, id),
+            Some(peer) => self.peers.command(peer, id),
         }
     }
 

@@ -4,12 +4,12 @@
 use crate::agent::{Agent, AgentEvent, MESSAGE_MAX};
 use crate::board::Board;
 use crate::fresh::{ECHO_LEN, TokenKind};
-use crate::outbox::{padding, partial_iv_len, sealed};
+use crate::outbox::{Sealed, To, padding, partial_iv_len, sealed};
 use crate::serve::{Answer, Asker, Fresh, PAYLOAD_MAX};
 use crate::session::SequenceError;
 use cardea_framing::Class;
 use cardea_oscore::coap::{Builder, Code, Message, Type, option};
-use cardea_oscore::{Binding, Error as OscoreError, OscoreOption, ReplayGuard, Window, echo};
+use cardea_oscore::{Binding, Context, Error as OscoreError, OscoreOption, ReplayGuard, Window, echo};
 
 const TAG_LEN: usize = 8;
 
@@ -161,39 +161,54 @@ impl<B: Board> Agent<B> {
             Err(SequenceError::Storage) => return self.tell(AgentEvent::StorageFailed),
             Err(SequenceError::Exhausted) => return self.retire(exchange.place),
         };
-        // Header, option flags, number, token, tag; code and Echo option (2 bytes of head) inside.
-        let overhead = 1 + 1 + own.map_or(0, partial_iv_len) + exchange.token.len() + TAG_LEN;
-        let inner = 1 + echo.map_or(0, |value| 2 + value.len());
-        let zeros = padding(overhead, inner, payload.len(), self.mtu);
-        let mut padded = [0; PAYLOAD_MAX];
-        let Some(text) = padded.get_mut(..payload.len()) else { return };
-        text.copy_from_slice(payload);
-        let padded = padded.get(..payload.len() + zeros).unwrap_or(payload);
-
-        let session = &*session;
-        let message_id = own.map_or(0, |own| (own & 0xffff) as u16);
-        let sealed = (|| {
-            let mut coap = [0; PAYLOAD_MAX + 32];
-            let mut builder =
-                Builder::new(&mut coap, Type::NonConfirmable, code, message_id, exchange.token)?;
-            if let Some(value) = echo {
-                builder = builder.option(option::ECHO, value)?;
-            }
-            let len = if padded.is_empty() { builder.finish() } else { builder.payload(padded)? };
-            let mut out = [0; PAYLOAD_MAX + 64];
-            let coap = coap.get(..len).unwrap_or_default();
-            let len = session.context.protect_response(&mut exchange.binding, own, coap, &mut out)?;
-            Ok::<_, OscoreError>(sealed(Class::Interactive, out.get(..len).unwrap_or_default()))
-        })();
-        match sealed {
-            Ok(Some(sealed)) => self.outbox.push_reply(sealed),
-            _ => self.drop_frame(),
+        let reply =
+            Reply { to: To::Platform, own, token: exchange.token, code, echo, payload, mtu: self.mtu };
+        match reply.seal(&session.context, &mut exchange.binding) {
+            Some(sealed) => self.outbox.push_reply(sealed),
+            None => self.drop_frame(),
         }
     }
 }
 
+/// A response before it is sealed.
+pub(crate) struct Reply<'r> {
+    pub(crate) to: To,
+    /// A sequence number of the lock's own, or the request's.
+    pub(crate) own: Option<u64>,
+    pub(crate) token: &'r [u8],
+    pub(crate) code: Code,
+    pub(crate) echo: Option<&'r [u8; ECHO_LEN]>,
+    pub(crate) payload: &'r [u8],
+    pub(crate) mtu: usize,
+}
+
+impl Reply<'_> {
+    /// Pads and seals it. `None`: it does not fit, or the context has no more to give.
+    pub(crate) fn seal(&self, context: &Context, binding: &mut Binding) -> Option<Sealed> {
+        let Self { to, own, token, code, echo, payload, mtu } = *self;
+        // Header, option flags, number, token, tag; code and Echo option (2 bytes of head) inside.
+        let overhead = to.head_len() + 1 + own.map_or(0, partial_iv_len) + token.len() + TAG_LEN;
+        let inner = 1 + echo.map_or(0, |value| 2 + value.len());
+        let zeros = padding(overhead, inner, payload.len(), mtu);
+        let mut padded = [0; PAYLOAD_MAX];
+        padded.get_mut(..payload.len())?.copy_from_slice(payload);
+        let padded = padded.get(..payload.len() + zeros).unwrap_or(payload);
+
+        let message_id = own.map_or(0, |own| (own & 0xffff) as u16);
+        let mut coap = [0; PAYLOAD_MAX + 32];
+        let mut builder = Builder::new(&mut coap, Type::NonConfirmable, code, message_id, token).ok()?;
+        if let Some(value) = echo {
+            builder = builder.option(option::ECHO, value).ok()?;
+        }
+        let len = if padded.is_empty() { builder.finish() } else { builder.payload(padded).ok()? };
+        let mut out = [0; PAYLOAD_MAX + 64];
+        let len = context.protect_response(binding, own, coap.get(..len)?, &mut out).ok()?;
+        sealed(to, Class::Interactive, out.get(..len)?)
+    }
+}
+
 /// Options that change what a request means and that nothing here understands (RFC 7252 §5.4.1).
-fn unknown_critical(request: &Message<'_>) -> bool {
+pub(crate) fn unknown_critical(request: &Message<'_>) -> bool {
     request.options().any(|opt| {
         opt.number & 1 == 1
             && !matches!(opt.number, option::URI_PATH | option::URI_HOST | option::URI_PORT | option::OSCORE)

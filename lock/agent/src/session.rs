@@ -137,6 +137,6 @@ fn decode(record: &[u8]) -> Option<(u32, Context)> {
     Some((generation, derive(secret, salt, sender, recipient)?))
 }
 
-fn derive(secret: &[u8], salt: &[u8], sender: &[u8], recipient: &[u8]) -> Option<Context> {
+pub(crate) fn derive(secret: &[u8], salt: &[u8], sender: &[u8], recipient: &[u8]) -> Option<Context> {
     Context::derive(Algorithm::AesCcm16_64_128, secret, salt, None, sender, recipient).ok()
 }

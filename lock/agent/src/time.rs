@@ -8,9 +8,9 @@ pub const TRUSTED_MS: u64 = 5_000;
 const PERSIST_EVERY_MS: u64 = 60 * 60 * 1000;
 /// A platform states whole seconds, so its clock was anywhere inside that second.
 const RESOLUTION_MS: u64 = 1_000;
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 /// Bytes of the record in `Slot::Time`.
-pub(crate) const RECORD_LEN: usize = 1 + 8 + 8 + 4;
+pub(crate) const RECORD_LEN: usize = 1 + 8 + 8 + 4 + 8;
 
 /// An estimate of the present: the true time is within `uncertainty_ms` of `unix_ms` on either side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +51,8 @@ impl TrustedTime {
 
     /// Takes up the record of an earlier boot. Without an RTC that ran on, only the floor survives.
     pub(crate) fn restore(&mut self, record: &[u8], now: u64, rtc: Option<u64>) {
-        let Some((unix_ms, mark, spread_ms)) = decode(record) else { return };
-        self.floor_ms = unix_ms;
+        let Some((unix_ms, mark, spread_ms, floor_ms)) = decode(record) else { return };
+        self.floor_ms = floor_ms;
         let Some(age) = rtc.and_then(|rtc| rtc.checked_sub(mark)) else { return };
         let spread_ms = spread_ms.saturating_add(drift(age, self.drift_ppm));
         self.sample = Some(Sample { unix_ms: unix_ms.saturating_add(age), taken: now, spread_ms });
@@ -103,25 +103,29 @@ impl TrustedTime {
     /// The record for `Slot::Time`, and the note that it is being written. `None` without a sample.
     pub(crate) fn record(&mut self, now: u64, rtc: Option<u64>, out: &mut [u8; RECORD_LEN]) -> Option<usize> {
         let present = self.estimate(now)?;
+        // Beside the sample, not made of it: a later sample may lie below, within its uncertainty.
+        let floor_ms = self.floor_ms.max(present.unix_ms.saturating_sub(present.uncertainty_ms));
         let mut writer = Writer::new(out);
         writer.u8(RECORD_VERSION);
         writer.u64(present.unix_ms);
-        // Without an RTC the record only carries the floor: no later counter can reach this mark.
+        // Without an RTC only the floor is of use: no later counter can reach this mark.
         writer.u64(rtc.unwrap_or(u64::MAX));
         writer.u32(u32::try_from(present.uncertainty_ms).unwrap_or(u32::MAX));
+        writer.u64(floor_ms);
         let len = writer.finish()?;
-        self.floor_ms = self.floor_ms.max(present.unix_ms.saturating_sub(present.uncertainty_ms));
+        self.floor_ms = floor_ms;
         self.persisted_at = Some(now);
         Some(len)
     }
 }
 
-fn decode(record: &[u8]) -> Option<(u64, u64, u64)> {
+/// Unix time, RTC, uncertainty and floor.
+fn decode(record: &[u8]) -> Option<(u64, u64, u64, u64)> {
     let mut reader = Reader::new(record);
     if reader.u8()? != RECORD_VERSION {
         return None;
     }
-    let fields = (reader.u64()?, reader.u64()?, u64::from(reader.u32()?));
+    let fields = (reader.u64()?, reader.u64()?, u64::from(reader.u32()?), reader.u64()?);
     reader.end().then_some(fields)
 }
 
@@ -180,6 +184,23 @@ mod tests {
         assert_eq!(time.estimate(6), None);
         time.platform_says(1_000_010, 0, 7);
         assert!(time.trusted(7).is_some());
+    }
+
+    #[test]
+    fn the_floor_never_falls_whatever_is_said_and_however_often_the_lock_restarts() {
+        let mut record = [0; RECORD_LEN];
+        let mut time = TrustedTime::new(20);
+        time.platform_says(1_000_000, 0, 0);
+        time.record(0, None, &mut record).unwrap();
+        for _ in 0..20 {
+            time = TrustedTime::new(20);
+            time.restore(&record, 5, None);
+            assert!(!time.platform_says(999_960, 30_000, 30_005), "30 s of round trip and nothing more");
+            // As low as it is believed, with all the uncertainty that an answer may have.
+            let said = (999_000..1_000_000).find(|said| time.platform_says(*said, 30_000, 30_005));
+            assert!(said.is_some());
+            time.record(30_005, None, &mut record).unwrap();
+        }
     }
 
     #[test]

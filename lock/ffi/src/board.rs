@@ -138,6 +138,7 @@ pub(crate) fn slot(number: u32) -> Option<Slot> {
     few.into_iter()
         .chain((0..LOG_SLOTS).map(Slot::Log))
         .chain((0..PIN_SLOTS).map(Slot::Pin))
+        .chain([Slot::Uses])
         .find(|slot| slot.index() == number)
 }
 

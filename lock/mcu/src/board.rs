@@ -52,6 +52,7 @@ impl RamStorage {
         let bytes = match slot {
             Slot::Log(n) => self.log.get_mut(usize::from(n))?.as_mut_slice(),
             Slot::Pin(n) => self.pins.get_mut(usize::from(n))?.as_mut_slice(),
+            Slot::Uses => self.few.last_mut()?.as_mut_slice(),
             _ => self.few.get_mut(index)?.as_mut_slice(),
         };
         Some((self.lens.get_mut(index)?, bytes))

@@ -351,6 +351,9 @@ pub(crate) fn kind_name(kind: EventKind) -> String {
         EventKind::Command => "command".into(),
         EventKind::Pin => "pin".into(),
         EventKind::PinLimit => "pin limit".into(),
+        EventKind::GrantUnlock => "unlocked by grant".into(),
+        EventKind::GrantLock => "locked by grant".into(),
+        EventKind::GrantFailed => "grant, the bolt did not arrive".into(),
         EventKind::Other(code) => format!("kind {code}"),
     }
 }
@@ -388,6 +391,9 @@ pub(crate) fn value_words(kind: EventKind, value: Option<u32>) -> Option<String>
             cardea_resources::Outcome::Refused(reason) => refusal_words(reason),
             _ => value.to_string(),
         },
+        (EventKind::GrantUnlock | EventKind::GrantLock | EventKind::GrantFailed, _) => {
+            format!("grant {value:08x}")
+        }
         (EventKind::Command, Some(0)) => "lock".into(),
         (EventKind::Command, Some(1)) => "unlock".into(),
         _ => value.to_string(),

@@ -161,30 +161,63 @@ impl Grant {
         now: Moment,
         mut revoked: impl FnMut(&Thumbprint) -> bool,
     ) -> Result<Permit, Error> {
-        let terms = &self.terms;
-        if *peer != terms.holder {
+        if *peer != self.terms.holder {
             return Err(Error::WrongHolder);
         }
-        if !terms.scope.allows(needed) {
-            return Err(Error::OutOfScope);
-        }
-        if now.earliest() < terms.not_before {
-            return Err(Error::NotYetValid);
-        }
-        if now.latest() >= terms.expires {
-            return Err(Error::Expired);
-        }
-        if terms.window.is_some_and(|window| !now.is_within(window)) {
-            return Err(Error::OutsideHours);
-        }
+        let permit = self.rights().permit(needed, now)?;
         if self.keys().any(&mut revoked) {
             return Err(Error::Revoked);
         }
-        Ok(if terms.single_use {
-            Permit::Once { use_id: self.use_id, until: terms.expires }
-        } else {
-            Permit::Granted
-        })
+        Ok(permit)
+    }
+
+    /// What is left to judge for each request once the holder's key is proved: for those who keep a session and not
+    /// the grant. Revocation is still theirs to ask, for all [`Self::keys`].
+    #[must_use]
+    pub const fn rights(&self) -> Rights {
+        let Terms { scope, not_before, expires, single_use, window, .. } = self.terms;
+        let use_id = if single_use { Some(self.use_id) } else { None };
+        Rights { scope, not_before, expires, window, use_id }
+    }
+}
+
+/// What a grant allows its holder, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    scope: Scope,
+    not_before: u32,
+    expires: u32,
+    window: Option<Weekly>,
+    use_id: Option<[u8; 8]>,
+}
+
+impl Rights {
+    /// The rights, at some time.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Whether they hold now for what needs the right `needed`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfScope`], [`Error::NotYetValid`], [`Error::Expired`], [`Error::OutsideHours`]; a time that is not
+    /// surely inside counts as outside.
+    pub fn permit(&self, needed: Scope, now: Moment) -> Result<Permit, Error> {
+        if !self.scope.allows(needed) {
+            return Err(Error::OutOfScope);
+        }
+        if now.earliest() < self.not_before {
+            return Err(Error::NotYetValid);
+        }
+        if now.latest() >= self.expires {
+            return Err(Error::Expired);
+        }
+        if self.window.is_some_and(|window| !now.is_within(window)) {
+            return Err(Error::OutsideHours);
+        }
+        let until = self.expires;
+        Ok(self.use_id.map_or(Permit::Granted, |use_id| Permit::Once { use_id, until }))
     }
 }
 

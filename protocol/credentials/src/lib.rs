@@ -49,7 +49,8 @@ pub use cwt::{
 pub use gate::{ASK_LIFE_MS, GATE_PERIOD_MS, GATE_UNASKED, GATE_VERIFICATIONS, Gate};
 pub use grant::{
     AAD_DELEGATED_GRANT, AAD_GRANT, CLAIM_DELEGATE, Grant, MAX_DELEGABLE_GRANT_LEN, MAX_GRANT_CHAIN,
-    MAX_GRANT_LEN, Permit, Terms, delegate_grant, issue_grant, narrow, verify_delegated_grant, verify_grant,
+    MAX_GRANT_LEN, Permit, Rights, Terms, delegate_grant, issue_grant, narrow, verify_delegated_grant,
+    verify_grant,
 };
 pub use intake::{Intake, LISTS_LEN, Lists, Progress};
 pub use key::{CoseKey, PublicKey, YForm};

@@ -29,6 +29,12 @@ pub enum EventKind {
     Pin,
     /// The PIN pad was closed after too many wrong PINs. No value.
     PinLimit,
+    /// A holder of a grant unlocked. Value: the first four bytes of the grant's `cti`, big-endian.
+    GrantUnlock,
+    /// A holder of a grant locked. Value: as for [`Self::GrantUnlock`].
+    GrantLock,
+    /// A holder of a grant was let, and the bolt did not arrive. Value: as for [`Self::GrantUnlock`].
+    GrantFailed,
     /// A kind that this build does not know; never one of the numbers above.
     Other(u8),
 }
@@ -48,6 +54,9 @@ impl EventKind {
             Self::Command => 8,
             Self::Pin => 9,
             Self::PinLimit => 10,
+            Self::GrantUnlock => 11,
+            Self::GrantLock => 12,
+            Self::GrantFailed => 13,
             Self::Other(code) => code,
         }
     }
@@ -66,6 +75,9 @@ impl EventKind {
             8 => Self::Command,
             9 => Self::Pin,
             10 => Self::PinLimit,
+            11 => Self::GrantUnlock,
+            12 => Self::GrantLock,
+            13 => Self::GrantFailed,
             other => Self::Other(other),
         }
     }

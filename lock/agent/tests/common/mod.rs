@@ -10,15 +10,18 @@
 )]
 
 pub mod board;
+pub mod phone;
 pub mod platform;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use cardea_agent::{Agent, AgentEvent, Config, Output, Parts, provision};
 use cardea_credentials::OwnerCode;
-use cardea_framing::{LinkConfig, LockLink};
+use cardea_framing::{Datagram, LinkConfig, LockLink};
 use cardea_oscore::coap::Code;
-use cardea_resources::{Command, CommandReply, Firmware, Op, Pin, PinChange, PinSetting};
+use cardea_resources::{
+    Command, CommandReply, EventKind, Firmware, LogPage, LogRequest, Op, Pin, PinChange, PinSetting,
+};
 
 use board::{Board, PowerCut, TestActuator, TestClock, TestNvm, TestRandom, key};
 use platform::{Platform, Reply};
@@ -39,6 +42,8 @@ pub struct World {
     /// Frames of the lock, as they were on the air.
     pub air: Vec<Vec<u8>>,
     pub polls: usize,
+    /// Datagrams of the lock for peers.
+    pub for_peers: Vec<Vec<u8>>,
     pub mtu: usize,
     /// The gateway loses what the lock sends.
     pub deaf: bool,
@@ -76,6 +81,7 @@ impl World {
             told: Vec::new(),
             air: Vec::new(),
             polls: 0,
+            for_peers: Vec::new(),
             mtu: MTU,
             deaf: false,
             boots: 0,
@@ -177,7 +183,11 @@ impl World {
             if let Some(receipt) = receipt {
                 self.gateway.custody(now, receipt);
             }
-            self.platform.uplink(&datagram);
+            if Datagram::parse(&datagram).unwrap().kind.is_peer() {
+                self.for_peers.push(datagram);
+            } else {
+                self.platform.uplink(&datagram);
+            }
         }
     }
 
@@ -215,6 +225,12 @@ impl World {
         std::mem::take(&mut self.platform.replies)
     }
 
+    /// Gives the lock a datagram of any length, through the gateway's link.
+    pub fn give(&mut self, datagram: &[u8]) {
+        self.platform.down.push_back(datagram.to_vec());
+        self.run();
+    }
+
     /// Sends a request and returns its one reply.
     pub fn ask(&mut self, path: &str, code: Code, payload: &[u8], echo: Option<&[u8]>) -> Reply {
         let request = self.platform.request(path, code, payload, echo);
@@ -226,6 +242,14 @@ impl World {
     /// `POST l`.
     pub fn command(&mut self, id: u8, op: Op, not_after: Option<u32>, echo: Option<&[u8]>) -> Reply {
         self.ask("l", Code::POST, &command(id, op, not_after), echo)
+    }
+
+    /// Kind and value of every entry of the log.
+    pub fn log(&mut self) -> Vec<(EventKind, Option<u32>)> {
+        let mut out = [0; LogRequest::MAX_LEN];
+        let len = LogRequest::default().encode(&mut out).unwrap();
+        let reply = self.ask("g", Code::POST, &out[..len], None);
+        LogPage::decode(&reply.payload).unwrap().entries().map(|entry| (entry.kind, entry.value)).collect()
     }
 
     /// Touches the lock and returns the challenge of its event.
