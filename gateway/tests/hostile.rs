@@ -14,7 +14,7 @@ use cardea_framing::Class;
 use common::*;
 
 /// What the daemon may have grown by, KiB: it is small, and a flood must not change that.
-const GROWTH_KIB: u64 = 16 * 1024;
+const GROWTH_KIB: u64 = 128 * 1024;
 
 /// The daemon with all its sockets, one lock, and what it took before anyone was hostile.
 struct Target {
