@@ -1,7 +1,7 @@
 //! A TCP listener that nobody can wear out: few connections, none of them for long.
 
 use std::collections::VecDeque;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{ErrorKind, Result};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -45,7 +45,7 @@ impl Listener for Bounded {
         }
         let (place, displaced) = oneshot::channel();
         self.open.push_back(place);
-        (Connection { stream, displaced, end: Box::pin(tokio::time::sleep(LIFE)) }, peer)
+        (Connection { stream, displaced, end: Box::pin(tokio::time::sleep(LIFE)), over: None }, peer)
     }
 
     fn local_addr(&self) -> Result<SocketAddr> {
@@ -58,18 +58,25 @@ pub(crate) struct Connection {
     stream: TcpStream,
     displaced: oneshot::Receiver<()>,
     end: Pin<Box<Sleep>>,
+    /// Why it is over. Whoever serves it may still flush and write after a read has failed, and what has said that it is
+    /// ready must not be asked again.
+    over: Option<ErrorKind>,
 }
 
 impl Connection {
     /// The stream, while there is time.
     fn stream(&mut self, cx: &mut Context<'_>) -> Result<Pin<&mut TcpStream>> {
-        if Pin::new(&mut self.displaced).poll(cx).is_ready() {
-            return Err(Error::new(ErrorKind::ConnectionAborted, "its place was needed"));
+        if self.over.is_none() {
+            if Pin::new(&mut self.displaced).poll(cx).is_ready() {
+                self.over = Some(ErrorKind::ConnectionAborted); // its place was needed
+            } else if self.end.as_mut().poll(cx).is_ready() {
+                self.over = Some(ErrorKind::TimedOut);
+            }
         }
-        if self.end.as_mut().poll(cx).is_ready() {
-            return Err(ErrorKind::TimedOut.into());
+        match self.over {
+            Some(kind) => Err(kind.into()),
+            None => Ok(Pin::new(&mut self.stream)),
         }
-        Ok(Pin::new(&mut self.stream))
     }
 }
 
