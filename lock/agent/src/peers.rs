@@ -67,8 +67,6 @@ struct Peer {
     rights: Rights,
     /// See [`grant_tag`].
     tag: CommandId,
-    /// A grant for one use has been used, here or before.
-    used_up: bool,
     commands: Deque<Entry, REMEMBERED>,
 }
 
@@ -229,7 +227,6 @@ impl<B: Board> Agent<B> {
             since,
             rights: grant.rights(),
             tag: grant_tag(grant),
-            used_up: false,
             commands,
         })
     }
@@ -305,14 +302,19 @@ impl<B: Board> Agent<B> {
     /// Who asks, by the grant as it stands now; the context's generation; and, while the handshake is young enough to
     /// prove freshness, its age: a request under its keys cannot be older.
     fn peer_asker(&mut self, now: u64, place: usize) -> Option<(Asker, u32, Option<u64>)> {
-        let moment = self.moment(now);
+        let holds = self.peer_permit(now, place).is_some();
         let peer = self.peers.sessions.get(place)?.as_ref()?;
-        let scope = peer.rights.scope();
-        let holds = moment.is_some_and(|moment| peer.rights.permit(scope, moment).is_ok());
-        let scope = if holds { scope.bits() } else { 0 };
+        let scope = if holds { peer.rights.scope().bits() } else { 0 };
         let asker = Asker { role: Role::Grantee, scope, by: By::PEER, peer: Some(place) };
         let age = now.saturating_sub(peer.since);
         Some((asker, peer.generation, (age < CHALLENGE_LIFE_MS).then_some(age)))
+    }
+
+    /// What the grant of this session allows now, if anything.
+    fn peer_permit(&self, now: u64, place: usize) -> Option<(Permit, Moment)> {
+        let moment = self.moment(now)?;
+        let rights = self.peers.sessions.get(place)?.as_ref()?.rights;
+        Some((rights.permit(rights.scope(), moment).ok()?, moment))
     }
 
     /// The present for a grant. Where it is not known to less than a quarter of an hour, no grant holds.
@@ -330,22 +332,13 @@ impl<B: Board> Agent<B> {
         place: usize,
         command: &Command,
     ) -> Result<Option<Outcome>, StorageFault> {
-        let moment = self.moment(now);
-        let Some(Some(peer)) = self.peers.sessions.get(place) else { return Ok(None) };
-        let (rights, tag, used_up) = (peer.rights, peer.tag, peer.used_up);
-        let permit = moment.and_then(|moment| rights.permit(rights.scope(), moment).ok());
-        match (permit, moment) {
-            (Some(Permit::Granted), _) => {}
-            (Some(Permit::Once { use_id, until }), Some(moment)) if !used_up => {
-                let fresh = self.use_up(use_id, until, moment)?;
-                if let Some(Some(peer)) = self.peers.sessions.get_mut(place) {
-                    peer.used_up = true;
-                }
-                if !fresh {
-                    return Ok(None);
-                }
-            }
-            _ => return Ok(None),
+        let Some((permit, moment)) = self.peer_permit(now, place) else { return Ok(None) };
+        let Some(Some(Peer { tag, .. })) = self.peers.sessions.get(place) else { return Ok(None) };
+        let tag = *tag;
+        if let Permit::Once { use_id, until } = permit
+            && !self.use_up(use_id, until, moment)?
+        {
+            return Ok(None);
         }
         let outcome = self.carry_out(By::PEER, tag, command.op)?;
         if let Some(Some(peer)) = self.peers.sessions.get_mut(place) {

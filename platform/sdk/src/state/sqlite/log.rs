@@ -7,21 +7,7 @@ use super::{int, uint};
 use crate::{Error, LogRow, MAX_FORKS, Stored};
 
 pub(super) fn add(db: &Connection, lock: LockId, row: &LogRow) -> Result<Stored, Error> {
-    let added = db
-        .prepare_cached(
-            "INSERT OR IGNORE INTO log (lock, activation, number, kind, value, at, received, gateway)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            lock.0,
-            row.activation,
-            row.index,
-            row.kind,
-            row.value,
-            row.at,
-            int(row.received),
-            row.gateway,
-        ])?;
+    let added = insert(db, "OR IGNORE INTO log", lock, row)?;
     if added == 1 {
         return Ok(Stored::New);
     }
@@ -36,6 +22,15 @@ pub(super) fn add(db: &Connection, lock: LockId, row: &LogRow) -> Result<Stored,
         Some(kept) if !is_same(&kept, row) => contradict(db, lock, row, kept),
         _ => Ok(Stored::Repeat),
     }
+}
+
+/// Both tables have these columns. Says how many rows it added.
+fn insert(db: &Connection, into: &str, lock: LockId, row: &LogRow) -> Result<usize, Error> {
+    let columns = "lock, activation, number, kind, value, at, received, gateway";
+    let insert = format!("INSERT {into} ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let LogRow { activation, index, kind, value, at, received, gateway } = row;
+    let values = params![lock.0, activation, index, kind, value, at, int(*received), gateway];
+    Ok(db.prepare_cached(&insert)?.execute(values)?)
 }
 
 /// What the lock said; how and when it came here may differ.
@@ -59,20 +54,7 @@ fn contradict(db: &Connection, lock: LockId, row: &LogRow, kept: LogRow) -> Resu
         .query_row([lock.0], |r| r.get::<_, i64>(0))?
         < i64::try_from(MAX_FORKS).unwrap_or(i64::MAX);
     if room {
-        db.prepare_cached(
-            "INSERT INTO fork (lock, activation, number, kind, value, at, received, gateway)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            lock.0,
-            row.activation,
-            row.index,
-            row.kind,
-            row.value,
-            row.at,
-            int(row.received),
-            row.gateway,
-        ])?;
+        insert(db, "INTO fork", lock, row)?;
     }
     Ok(Stored::Differs(Box::new(kept)))
 }
