@@ -18,6 +18,7 @@ mod authority;
 pub mod cbor;
 mod ccs;
 mod cwt;
+mod es256;
 mod gate;
 mod grant;
 mod intake;
