@@ -114,6 +114,9 @@ mod tests {
         signature[32..].copy_from_slice(&s.to_repr());
         assert_eq!(verify(&key, &[b"sample"], &signature), Ok(()));
         assert!(reference(&key, b"sample", &signature));
+        // And only what is left of it is a way to write r.
+        signature[..32].copy_from_slice(&x);
+        assert_eq!(verify(&key, &[b"sample"], &signature), Err(Error::BadSignature));
     }
 
     proptest! {
