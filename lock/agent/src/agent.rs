@@ -1,7 +1,7 @@
 //! The agent: everything the lock is, and the calls its firmware makes.
 
 use cardea_credentials::{LOCK_CWT_LEN, Random};
-use cardea_framing::{Datagram, Kind, LinkEvent, LockId, LockLink, restore};
+use cardea_framing::{CRC_LEN, Datagram, Kind, LinkEvent, LockId, restore};
 use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
@@ -23,6 +23,8 @@ use crate::time::{Estimate, RECORD_LEN, TrustedTime};
 
 /// Longest datagram a lock takes from its platform: message_2 with a CWT by value is about 265 bytes.
 pub(crate) const DATAGRAM_MAX: usize = 512;
+/// The link, with buffers for what this agent says and takes.
+pub(crate) type Link = cardea_framing::Link<Vec<u8, { DATAGRAM_MAX + CRC_LEN }>>;
 /// A restored CoAP message.
 pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX + 16;
 /// Link handles; events have theirs from `FIRST_HANDLE` on.
@@ -111,7 +113,7 @@ pub struct Agent<B: Board> {
     /// Limits the PIN pad.
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
-    pub(crate) link: LockLink,
+    pub(crate) link: Link,
     pub(crate) outbox: Outbox,
     pub(crate) events: Events,
     pub(crate) mtu: usize,

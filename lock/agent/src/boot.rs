@@ -1,11 +1,11 @@
 //! From what NVM holds to a running agent, whatever the last reset interrupted.
 
 use cardea_credentials::{Agreement, LOCK_CWT_LEN, Signer, issue_lock_identity, verify_lock_identity};
-use cardea_framing::{LinkConfig, LockId, LockLink};
+use cardea_framing::{LinkConfig, LockId};
 use cardea_resources::{Bolt, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
-use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX};
+use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, Link};
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
 use crate::config::Config;
 use crate::error::Error;
@@ -40,7 +40,7 @@ impl<B: Board> Agent<B> {
         if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
             time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
         }
-        let link = LockLink::new(LinkConfig {
+        let link = Link::new(LinkConfig {
             retry_ms: config.link_retry_ms,
             max_attempts: config.link_attempts,
             reassembly_ms: config.reassembly_ms,
