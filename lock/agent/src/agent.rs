@@ -318,6 +318,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Gives the link its next datagram: answers to the owner first, then the handshake, then events.
+    #[inline(never)]
     fn feed_link(&mut self, now: u64) {
         if !self.link.can_send() {
             return;
@@ -337,6 +338,7 @@ impl<B: Board> Agent<B> {
         }
     }
 
+    #[inline(never)]
     fn datagram(&mut self, now: u64, datagram: &[u8]) {
         let Ok(datagram) = Datagram::parse(datagram) else { return self.drop_frame() };
         match datagram.kind {

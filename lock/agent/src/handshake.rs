@@ -179,6 +179,7 @@ impl<B: Board> Agent<B> {
         self.handshake.wanted = true;
     }
 
+    #[inline(never)]
     fn start_handshake(&mut self, now: u64) -> Result<(), HandshakeFailure> {
         let mode = match (&self.owner, self.has_code) {
             (None, _) => Mode::Activation,
@@ -234,6 +235,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Takes an EDHOC datagram's body.
+    #[inline(never)]
     pub(crate) fn edhoc_datagram(&mut self, now: u64, body: &[u8]) {
         if self.limiter.refused_until(now).is_some() {
             return self.drop_frame();
@@ -265,6 +267,7 @@ impl<B: Board> Agent<B> {
         }
     }
 
+    #[inline(never)]
     fn message_2(&mut self, message: &[u8]) -> Result<(), Refusal> {
         let Some(running) = &mut self.handshake.running else { return Ok(()) };
         let mut plaintext = [0; DATAGRAM_MAX];
@@ -313,6 +316,7 @@ impl<B: Board> Agent<B> {
         Ok(())
     }
 
+    #[inline(never)]
     fn message_4(&mut self, now: u64, message: &[u8]) -> Result<(), Refusal> {
         let Some(running) = &mut self.handshake.running else { return Ok(()) };
         let Some(platform) = &running.platform else { return Ok(()) };
@@ -358,6 +362,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Puts a new context beside the one in use, or in place of one that nobody confirmed.
+    #[inline(never)]
     fn install(&mut self, keys: &cardea_edhoc::OscoreKeys) -> Result<(), StorageFault> {
         let free = self.sessions.iter().position(Option::is_none);
         let Some(place) = free.or_else(|| self.current()).filter(|&place| place < CONTEXTS) else {

@@ -153,6 +153,7 @@ impl<B: Board> Agent<B> {
         }
     }
 
+    #[inline(never)]
     fn peer_message_1(&mut self, now: u64, address: u16, message: &[u8]) -> Option<()> {
         self.owner.as_ref()?; // a lock without an owner believes no grant
         let mut responder = Responder::new(ResponderConfig {
@@ -182,6 +183,7 @@ impl<B: Board> Agent<B> {
         Some(())
     }
 
+    #[inline(never)]
     fn peer_message_3(&mut self, now: u64, address: u16, id: &[u8], message: &[u8]) -> Option<()> {
         let signing = self.owner.as_ref()?.signing;
         let place = self
@@ -241,6 +243,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Takes an elided OSCORE message from the peer at this site address.
+    #[inline(never)]
     pub(crate) fn peer_oscore(&mut self, now: u64, address: u16, body: &[u8]) {
         self.peers.expire(now);
         let mut coap = [0; MESSAGE_MAX];
