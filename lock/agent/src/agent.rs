@@ -325,8 +325,10 @@ impl<B: Board> Agent<B> {
         }
         let sent = if let Some(reply) = self.outbox.next_reply() {
             self.link.send(now, &reply, REPLY_HANDLE)
-        } else if let Some(message) = self.outbox.handshake.take() {
-            self.link.send(now, &message, HANDSHAKE_HANDLE)
+        } else if !self.outbox.handshake.is_empty() {
+            let sent = self.link.send(now, &self.outbox.handshake, HANDSHAKE_HANDLE);
+            self.outbox.handshake.clear();
+            sent
         } else if let Some((handle, event)) = self.next_event(now) {
             self.next_heartbeat = now.saturating_add(u64::from(self.config.heartbeat_ms));
             self.link.send(now, &event, handle)

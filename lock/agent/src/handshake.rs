@@ -19,7 +19,7 @@ use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, HANDSHAKE_HANDLE};
 use crate::board::{Board, CONTEXTS, Slot, Storage, StorageFault};
 use crate::ledger::Replay;
 use crate::limits::REFUSAL_MS;
-use crate::outbox::{HANDSHAKE_MAX, To, written};
+use crate::outbox::{HANDSHAKE_MAX, To, write};
 use crate::owner::{Owner, PlatformCwt, owner_code};
 use crate::session::Session;
 
@@ -200,8 +200,7 @@ impl<B: Board> Agent<B> {
             known_eads: KNOWN_EADS,
         };
         let mut initiator = Initiator::new(config, ephemeral);
-        let message = datagram(Prefix::New, |out| initiator.message_1(&[], out))?;
-        self.outbox.handshake = Some(message);
+        datagram(&mut self.outbox.handshake, Prefix::New, |out| initiator.message_1(&[], out))?;
         let patience = u64::from(self.config.handshake_ms);
         self.handshake.running = Some(Running {
             initiator,
@@ -261,7 +260,8 @@ impl<B: Board> Agent<B> {
                 let peer = self.handshake.running.as_ref().and_then(|running| running.peer);
                 self.handshake_failed(now, failure);
                 if let (Some(peer), Some(answer)) = (peer, answer) {
-                    self.outbox.handshake = datagram(Prefix::Session(peer), |out| answer.encode(out)).ok();
+                    let out = &mut self.outbox.handshake;
+                    let _ = datagram(out, Prefix::Session(peer), |out| answer.encode(out)); // else there is none
                 }
             }
         }
@@ -287,13 +287,13 @@ impl<B: Board> Agent<B> {
         let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
         running.initiator.verify_message_2(&peer, &cwt, identity.dh).map_err(refusal)?;
 
-        let reply = match running.mode {
+        let prefix = Prefix::Session(peer.conn_id);
+        let key = AuthKey::Agreement(&self.parts.dh);
+        let out = &mut self.outbox.handshake;
+        match running.mode {
             Mode::Known => {
                 let id_cred = IdCred::Kid(&self.lock_id.0);
-                datagram(Prefix::Session(peer.conn_id), |out| {
-                    let key = AuthKey::Agreement(&self.parts.dh);
-                    running.initiator.message_3(&id_cred, &self.cwt, &key, &[], out)
-                })
+                datagram(out, prefix, |out| running.initiator.message_3(&id_cred, &self.cwt, &key, &[], out))
             }
             Mode::Activation => {
                 let code = owner_code(&mut self.parts.storage)
@@ -302,9 +302,8 @@ impl<B: Board> Agent<B> {
                 let th_3 = running.initiator.th_3().map_err(refusal)?;
                 let mac = activation_mac(&code, EAD_ACTIVATION_3, &th_3, &self.cwt);
                 let id_cred = IdCred::Kcwt(&self.cwt);
-                datagram(Prefix::Session(peer.conn_id), |out| {
-                    let eads = [Ead::new(EAD_ACTIVATION_3, &mac)];
-                    let key = AuthKey::Agreement(&self.parts.dh);
+                let eads = [Ead::new(EAD_ACTIVATION_3, &mac)];
+                datagram(out, prefix, |out| {
                     running.initiator.message_3(&id_cred, &self.cwt, &key, &eads, out)
                 })
             }
@@ -312,7 +311,6 @@ impl<B: Board> Agent<B> {
         .map_err(refusal)?;
         let (signing, version) = (identity.signing, identity.version);
         running.platform = Some(Owner { root: identity.root, signing, version, cwt });
-        self.outbox.handshake = Some(reply);
         Ok(())
     }
 
@@ -384,7 +382,7 @@ impl<B: Board> Agent<B> {
 
     fn handshake_failed(&mut self, now: u64, failure: HandshakeFailure) {
         self.handshake.running = None;
-        self.outbox.handshake = None;
+        self.outbox.handshake.clear();
         self.link.abandon(HANDSHAKE_HANDLE);
         // Anybody on the air can spoil a handshake; that must not buy more than the refusal of the abuse limit. Only
         // silence, and what is wrong with the lock itself, make it rarer.
@@ -442,28 +440,30 @@ fn internal(fault: StorageFault) -> Refusal {
     (fault.into(), None)
 }
 
-/// An EDHOC datagram: header byte, address of a peer, correlation prefix, message.
+/// Makes `out` an EDHOC datagram: header byte, address of a peer, correlation prefix, message. Empty, if it fails.
 pub(crate) fn edhoc_datagram<const N: usize>(
+    out: &mut Vec<u8, N>,
     to: To,
     prefix: Prefix,
-    write: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
-) -> Result<Vec<u8, N>, EdhocError> {
+    message: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
+) -> Result<(), EdhocError> {
     let kind = match to {
         To::Platform => Kind::PlatformEdhoc,
         To::Peer(_) => Kind::PeerEdhoc,
     };
-    let mut result = Err(EdhocError::BufferTooSmall);
-    let out = written(to, kind, Class::Interactive, |body| {
-        result =
-            prepend(&prefix, body).and_then(|at| Ok(at + write(body.get_mut(at..).unwrap_or_default())?));
-        result.as_ref().ok().copied()
+    let mut failed = EdhocError::BufferTooSmall;
+    let written = write(out, to, kind, Class::Interactive, |body| {
+        let result =
+            prepend(&prefix, body).and_then(|at| Ok(at + message(body.get_mut(at..).unwrap_or_default())?));
+        result.map_err(|error| failed = error).ok()
     });
-    result.and_then(|_| out.ok_or(EdhocError::BufferTooSmall))
+    written.ok_or(failed)
 }
 
 fn datagram(
+    out: &mut Vec<u8, HANDSHAKE_MAX>,
     prefix: Prefix,
-    write: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
-) -> Result<Vec<u8, HANDSHAKE_MAX>, EdhocError> {
-    edhoc_datagram(To::Platform, prefix, write)
+    message: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
+) -> Result<(), EdhocError> {
+    edhoc_datagram(out, To::Platform, prefix, message)
 }

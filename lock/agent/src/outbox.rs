@@ -21,7 +21,8 @@ pub(crate) struct Outbox {
     replies: Deque<Sealed, REPLIES>,
     /// For peers; they never push the platform's out.
     peers: Deque<Sealed, PEER_REPLIES>,
-    pub(crate) handshake: Option<Vec<u8, HANDSHAKE_MAX>>,
+    /// Empty when none waits.
+    pub(crate) handshake: Vec<u8, HANDSHAKE_MAX>,
 }
 
 impl Outbox {
@@ -68,27 +69,32 @@ pub(crate) fn sealed(to: To, class: Class, oscore: &[u8]) -> Option<Sealed> {
         To::Platform => Kind::PlatformOscore,
         To::Peer(_) => Kind::PeerOscore,
     };
-    written(to, kind, class, |body| elide(oscore, body).ok())
+    let mut out = Vec::new();
+    write(&mut out, to, kind, class, |body| elide(oscore, body).ok())?;
+    Some(out)
 }
 
-/// A datagram of this kind, whose body `write` writes.
-pub(crate) fn written<const N: usize>(
+/// Makes `out` a datagram of this kind, whose body `body` writes; empty, if it cannot. In place, because a datagram moved
+/// is a datagram more on the stack.
+pub(crate) fn write<const N: usize>(
+    out: &mut Vec<u8, N>,
     to: To,
     kind: Kind,
     class: Class,
-    write: impl FnOnce(&mut [u8]) -> Option<usize>,
-) -> Option<Vec<u8, N>> {
-    let mut out = Vec::new();
+    body: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> Option<()> {
+    out.clear();
     out.resize_default(N).ok()?;
-    let (head, body) = out.split_at_mut_checked(to.head_len())?;
-    let (first, address) = head.split_first_mut()?;
-    *first = Header { kind, more: false, class }.encode();
-    if let (To::Peer(peer), [high, low]) = (to, address) {
-        [*high, *low] = peer.to_be_bytes();
+    let mut head = Vec::<u8, 3>::new();
+    head.push(Header { kind, more: false, class }.encode()).ok()?;
+    if let To::Peer(peer) = to {
+        head.extend_from_slice(&peer.to_be_bytes()).ok()?;
     }
-    let len = write(body)?;
-    out.truncate(to.head_len() + len);
-    Some(out)
+    let (room, rest) = out.split_at_mut_checked(head.len())?;
+    room.copy_from_slice(&head);
+    let len = body(rest).map_or(0, |len| head.len() + len);
+    out.truncate(len);
+    (len > 0).then_some(())
 }
 
 /// Zero bytes to append to a payload so that the frame around an inner CoAP message gets one of the standard sizes.

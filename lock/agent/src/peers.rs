@@ -239,7 +239,9 @@ impl<B: Board> Agent<B> {
         prefix: Prefix,
         write: impl FnOnce(&mut Self, &mut [u8]) -> Result<usize, EdhocError>,
     ) -> Option<Vec<u8, SEALED_MAX>> {
-        crate::handshake::edhoc_datagram(To::Peer(address), prefix, |out| write(self, out)).ok()
+        let mut out = Vec::new();
+        crate::handshake::edhoc_datagram(&mut out, To::Peer(address), prefix, |out| write(self, out)).ok()?;
+        Some(out)
     }
 
     /// Takes an elided OSCORE message from the peer at this site address.
