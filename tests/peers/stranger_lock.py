@@ -1,10 +1,11 @@
 """The stranger's lock as a program: one line in, its answers out, "sleep" as the last of them.
 
     in    MS VERB [ARGUMENT]        MS is the lock's own timer in milliseconds since boot
-          frame HEX | link MTU | timer | touch | heartbeat | door 0..2 | bolt 0..3 | pin DIGITS | loss
+          frame HEX | link MTU | timer | touch | heartbeat | door 0..2 | bolt 0..3 | pin DIGITS | loss | inside
     out   frame HEX | tell WORDS | sleep MS (when to call the timer, or "never")
 
-The flash is a file; `loss` forgets everything that is not in it, as a power cut does.
+The flash is a file; `loss` forgets everything that is not in it, as a power cut does. `inside` tells what no lock would:
+its newest context and what it holds.
 """
 
 import argparse
@@ -56,6 +57,16 @@ class Program:
         thumbprint = cose.thumbprint(self.lock.sessions.identity.public).hex()
         return f"tell label {thumbprint} {cose.code_text(self.store['code']) if self.store['code'] else '-'}"
 
+    def inside(self):
+        store = self.store
+        for held in store["contexts"][:1]:
+            parts = (held[name].hex() for name in ("secret", "salt", "sender", "recipient"))
+            yield f"tell context {' '.join(parts)}"
+        owner = cose.thumbprint(self.lock.sessions.owner().root).hex() if store["owner"] else "-"
+        yield f"tell owner {owner} {'code' if store['code'] else '-'} {len(store['contexts'])}"
+        yield f"tell log {store['cursor']} {store['end']} {len(store['log'])}"
+        yield f"tell echoes {self.lock.sessions.echoes}"
+
     def handle(self, line):
         now, verb, *rest = line.split()
         now, device = int(now), self.lock
@@ -81,6 +92,8 @@ class Program:
                 self.store = cbor.decode(file.read(), depth=8)
             self.boot()
             device = self.lock
+        elif verb == "inside":
+            yield from self.inside()
         else:
             raise ValueError(verb)
         while (frame := device.poll_transmit(self.mtu, now)) is not None:

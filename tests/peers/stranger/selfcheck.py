@@ -1,13 +1,12 @@
-"""The stranger's pieces against the vectors of other programs: `python -m stranger.selfcheck tests/vectors`."""
+"""The stranger's pieces against the vectors of other programs in tests/vectors."""
 
 import json
-import sys
 from pathlib import Path
 
 from . import cbor, cose, framing, oscore
 from .cbor import Refused
-from .edhoc import Initiator, identifier
-from .oscore import Context, Message, Option, Window
+from .edhoc import Initiator
+from .oscore import Context, Message, Option
 
 HEX = bytes.fromhex
 
@@ -175,11 +174,7 @@ def documents():
 
 
 def main():
-    directory = Path(sys.argv[1])
+    directory = Path(__file__).parents[2] / "vectors"
     for name, check in (("edhoc", edhoc), ("edhoc negative", edhoc_negative), ("oscore", oscore_exchanges),
                         ("oscore negative", oscore_negative), ("documents", lambda _: documents())):
         print(f"{name}: {check(directory)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -74,7 +74,7 @@ class Sessions:
         self.contexts = [Session(record, save, True) for record in store["contexts"]]
         self.handshake = self.start_at = None
         self.delay, self.last_start, self.by_kid_next = RETRY_MS, -math.inf, False
-        self.wrong, self.closed_until, self.unanswered = [], -math.inf, 0
+        self.wrong, self.closed_until, self.unanswered, self.echoes = [], -math.inf, 0, 0
 
     @property
     def current(self):
@@ -257,6 +257,7 @@ class Sessions:
         self.lock.request(session, request, option.piv, late, given_at, now)
 
     def demand_echo(self, session, piv, token, now):
+        self.echoes += 1
         echo = session.challenge(self.random, 8, now)
         answer = Message(oscore.UNAUTHORIZED, [(oscore.ECHO, echo)])
         self.lock.respond(session, piv, token, answer, own_number=True)
