@@ -88,15 +88,17 @@ class Endpoint:
         self.failed = self.taken = lambda datagram: None
         self.dropped = 0
 
-    def send(self, kind, klass, body):
-        self.queue.append(bytes([header(kind, klass)]) + body)
+    def send(self, kind, klass, body, order=0):
+        """Queues a datagram; of those that wait, a lower `order` goes first."""
+        self.queue.append((order, bytes([header(kind, klass)]) + body))
+        self.queue.sort(key=lambda waiting: waiting[0])
 
     # Sending ------------------------------------------------------------------------------------------------------
 
     def poll(self, mtu, now):
         """The next frame, or None."""
         if self.outgoing is None and self.queue:
-            self._start(self.queue.pop(0), mtu)
+            self._start(self.queue.pop(0)[1], mtu)
         out = self.outgoing
         first = out and not out.fragmented and out.deadline is None and out.datagram[0] & 3 == INTERACTIVE
         if self.receipts and not first:

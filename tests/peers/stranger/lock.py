@@ -5,17 +5,20 @@ import math
 from . import cbor, cose, framing, oscore
 from .cbor import Refused
 from .oscore import CHANGED, CONTENT, ECHO, GET, POST, URI_PATH, Message
-from .session import Asked, Sessions
+from .session import REKEY_AFTER, Asked, Sessions
 
 LOCK, UNLOCK = 0, 1
 DONE, FAILED, EXPIRED, NOT_FRESH, TOO_FAR, DENIED, BUSY, WEAK, UNSUPPORTED = range(9)
 LOCKED, UNLOCKED, JAMMED, UNKNOWN_BOLT = range(4)
 (BOOT, TOUCH, BOLT, BATTERY_LOW, HEARTBEAT, DOOR, TAMPER, REFUSED, CARRIED_OUT, PIN, PAD_CLOSED) = range(11)
-INTERACTIVE_KINDS = {TOUCH}
+INTERACTIVE_KINDS = {BOOT, TOUCH, BATTERY_LOW, TAMPER, PIN, PAD_CLOSED}
+AJAR = 2
 HORIZON_S = 120
 LOG_ENTRIES, CACHE, SLOTS, PAGE = 64, 8, 16, 23
 TRUSTED_MS = 5_000
 DRIFT_PPM = 50
+ANSWER_MS, AGAIN_MS, ANNOUNCE_MS = 20_000, 30_000, 5_000
+PAGE_BYTES = 180
 
 
 def make(random):
@@ -30,9 +33,9 @@ class Lock:
     def __init__(self, store, random, save=lambda: None, firmware=0x01020003, **timers):
         self.store, self.random, self.save, self.firmware = store, random, save, firmware
         self.endpoint = framing.Endpoint(**timers)
-        self.endpoint.taken = self._taken
+        self.endpoint.taken, self.endpoint.failed = self._taken, self._undelivered
         self.sessions = Sessions(self, store, random, save)
-        self.waiting, self.in_flight, self.mtu = [(BOOT, firmware, None)], {}, 222
+        self.events, self.in_flight, self.mtu = [], {}, 222
         self.time, self.battery, self.dropped, self.wrong_pins, self.pad_until = None, 87, 0, [], -math.inf
         self.told = []
         for entry in store["commands"]:
@@ -40,6 +43,7 @@ class Lock:
                 # The power went while the motor ran: the sensor tells what became of it.
                 entry["outcome"] = DONE if store["bolt"] == entry["op"] else FAILED
                 self._log(CARRIED_OUT, entry["op"], entry["id"])
+        self._say(BOOT, firmware, None, 0)
 
     # The firmware's side ------------------------------------------------------------------------------------------
 
@@ -50,13 +54,14 @@ class Lock:
     def handle_frame(self, frame, now):
         try:
             datagram = self.endpoint.handle(frame, now)
+            if framing.kind_of(frame[0]) == framing.PLATFORM_EDHOC:
+                self.sessions.alive(now)
             if datagram is None:
-                return
+                return self._report(now)
             kind = framing.kind_of(datagram[0])
             if kind == framing.PLATFORM_EDHOC:
                 self.sessions.edhoc(datagram[1:], now)
             elif kind == framing.PLATFORM_OSCORE:
-                self.klass = datagram[0] & 3
                 self.sessions.oscore(datagram[1:], now)
             else:
                 raise Refused("kind")
@@ -67,11 +72,20 @@ class Lock:
 
     def timeout(self, now):
         self.endpoint.timeout(now)
+        for event in list(self.events):
+            if event.asked and now >= event.asked.at + ANSWER_MS:
+                taken = event.asked.taken
+                self._again(event, now)
+                if taken:
+                    self.sessions.went_unanswered(now)
         self.sessions.timeout(now)
         self._report(now)
 
     def next_timeout(self):
-        return min(self.endpoint.next_timeout(), self.sessions.next_timeout())
+        connected = self.sessions.current is not None
+        events = [event.asked.at + ANSWER_MS if event.asked else event.not_before for event in self.events
+                  if event.asked or connected]
+        return min(self.endpoint.next_timeout(), self.sessions.next_timeout(), *events, math.inf)
 
     def poll_transmit(self, mtu, now):
         self.mtu = mtu
@@ -119,9 +133,12 @@ class Lock:
     # Events -------------------------------------------------------------------------------------------------------
 
     def established(self, now):
+        """A new context: what waits goes out under it, and something must, for it confirms the context."""
         self.told.append("session")
-        if not self.waiting:
-            self.waiting.append((HEARTBEAT, self.battery, None))
+        for event in self.events:
+            event.asked, event.not_before = None, now
+        if not self.events:
+            self._say(BOOT, self.firmware, None, now)
 
     def _log(self, kind, value, command=None, now=None):
         entry = {0: self.store["end"], 1: kind, 2: self._time(now), 3: value, 4: command}
@@ -132,40 +149,60 @@ class Lock:
         return self.store["end"] - 1
 
     def _event(self, kind, value, logged, now):
-        index = self._log(kind, value, None, now) if logged else None
-        self.waiting = [*self.waiting, (kind, value, index)][-8:]
+        self._say(kind, value, self._log(kind, value, None, now) if logged else None, now)
         self._report(now)
+
+    def _say(self, kind, value, index, not_before):
+        self.events = [*self.events, Event(kind, value, index, not_before)][-4:]
 
     def _report(self, now):
         session = self.sessions.current
-        while session and self.waiting:
-            kind, value, index = self.waiting.pop(0)
+        for event in list(self.events) if session else []:
+            if event.asked or now < event.not_before:
+                continue
             challenge = session.challenge(self.random, 4, now)
-            body = {0: challenge, 1: kind, 2: index, 3: value, 4: self._time(now)}
+            body = {0: challenge, 1: event.kind, 2: event.index, 3: event.value, 4: self._time(now)}
             body = cbor.encode({key: item for key, item in body.items() if item is not None})
-            klass = framing.INTERACTIVE if kind in INTERACTIVE_KINDS else framing.LOG
-            number = session.number()
+            klass, number = event.klass(), session.number()
             piv = oscore.minimal(number)
-            message = Message(POST, [(URI_PATH, b"e")], self._pad(body, 15 + len(piv), klass))
-            datagram = session.context.request(number, message)
-            asked = session.outstanding[piv[-1:]] = Asked(piv, now, kind != HEARTBEAT)
-            elided = oscore.elide(datagram)
-            self.in_flight[bytes([framing.header(framing.PLATFORM_OSCORE, klass)]) + elided] = asked
-            self.endpoint.send(framing.PLATFORM_OSCORE, klass, elided)
+            if klass == framing.INTERACTIVE:
+                body = self._pad(body, 15 + len(piv))
+            message = Message(POST, [(URI_PATH, b"e")], body)
+            elided = oscore.elide(session.context.request(number, message))
+            if klass == framing.TELEMETRY:
+                self.events.remove(event)
+            else:
+                event.asked = session.outstanding[piv[-1:]] = Asked(piv, now, event)
+                self.in_flight[bytes([framing.header(framing.PLATFORM_OSCORE, klass)]) + elided] = event.asked
+            self.endpoint.send(framing.PLATFORM_OSCORE, klass, elided, order=2)
+            if number >= REKEY_AFTER:
+                self.sessions.want(now)
 
     def _taken(self, datagram):
         asked = self.in_flight.pop(datagram, None)
-        if asked and asked.counts:
+        if asked:
             asked.taken = True
 
-    def _pad(self, body, around, klass):
+    def _undelivered(self, datagram):
+        self.in_flight.pop(datagram, None)
+
+    def _again(self, event, now):
+        """Unanswered: later, with another challenge under another number. A touch means nothing any more then."""
+        if event.kind in (TOUCH, HEARTBEAT):
+            self.events.remove(event)
+        event.asked, event.not_before = None, now + (AGAIN_MS << min(event.attempts, 7))
+        event.attempts += 1
+
+    def _pad(self, body, around):
         """`around` is every byte of the frame but the payload: header, elision, code, options, marker, tag."""
         for size in (32, 48):
-            if klass == framing.INTERACTIVE and around + len(body) <= size <= self.mtu:
+            if around + len(body) <= size <= self.mtu:
                 return body + bytes(size - around - len(body))
         return body
 
     def response(self, asked, answer, now):
+        if asked.event in self.events:
+            self.events.remove(asked.event)
         if answer.code != CHANGED or not answer.payload:
             return
         reply = cbor.payload(answer.payload)
@@ -201,10 +238,10 @@ class Lock:
 
     def respond(self, session, piv, token, answer, own_number=False):
         number = session.number() if own_number else None
-        if answer.payload:
-            answer.payload = self._pad(answer.payload, 13, self.klass)
+        around = 13 + len(oscore.options(answer.pairs)) + (0 if number is None else len(oscore.minimal(number)))
+        answer.payload = self._pad(answer.payload, around)
         datagram = session.context.response(piv, token, answer, number)
-        self.endpoint.send(framing.PLATFORM_OSCORE, self.klass, oscore.elide(datagram))
+        self.endpoint.send(framing.PLATFORM_OSCORE, framing.INTERACTIVE, oscore.elide(datagram))
 
     def _status(self, ask):
         return content({0: self.store["bolt"], 1: self.battery, 2: int(self._trusted(ask.now)), 3: self.firmware})
@@ -213,9 +250,11 @@ class Lock:
         return content({0: self.battery})
 
     def _command(self, ask):
-        body = ask.body({0: four, 1: u32, 2: u32}, {0, 1})
+        body = ask.body({0: four, 1: op, 2: u32}, {0, 1})
         for entry in self.store["commands"]:
             if entry["id"] == body[0]:
+                if entry["op"] != body[1]:
+                    raise Refused("another command under this id")
                 return self._reply(body[0], entry["outcome"])
         known, not_after = self._known_time(ask.now), body.get(2)
         if body[1] == UNLOCK and not_after is not None and known and not_after > known[1] + HORIZON_S:
@@ -227,13 +266,12 @@ class Lock:
                 return self._reply(body[0], EXPIRED)
             if not_after < known[1]:
                 return None
-        if body[1] not in (LOCK, UNLOCK):
-            return self._reply(body[0], UNSUPPORTED)
         entry = {"id": body[0], "op": body[1], "outcome": None}
         self.store["commands"] = [*self.store["commands"], entry][-CACHE:]
         self.save()
         self._move(body[1])
-        self._log(CARRIED_OUT, body[1], body[0], ask.now)
+        index = self._log(CARRIED_OUT, body[1], body[0], ask.now)
+        self._say(CARRIED_OUT, body[1], index, ask.now + ANNOUNCE_MS)
         entry["outcome"] = DONE
         self.save()
         return self._reply(body[0], DONE)
@@ -246,17 +284,21 @@ class Lock:
         self.told.append(f"bolt {self.store['bolt']}")
 
     def _log_page(self, ask):
-        body = ask.body({0: u32, 1: u32}, set()) if ask.request.code == POST else {}
+        body = ask.body({0: u32, 1: u32}, set()) if ask.request.code == POST and ask.request.payload else {}
         if 0 in body:
             self._hold_from(body[0])
         entries = self.store["log"][:min(PAGE, body.get(1, PAGE))]
-        page = {0: self.store["end"], 1: entries}
-        return Message(CHANGED if ask.request.code == POST else CONTENT, payload=cbor.encode(page))
+        room = max(56, min(PAGE_BYTES, self.mtu - 16))
+        while len(page := cbor.encode({0: self.store["end"], 1: entries})) > room:
+            entries = entries[:-1]
+        return Message(CHANGED if ask.request.code == POST else CONTENT, payload=page)
 
     def _hold_from(self, cursor):
         if self.store["cursor"] < cursor <= self.store["end"]:
             self.store["cursor"] = cursor
             self.store["log"] = [entry for entry in self.store["log"] if entry[0] >= cursor]
+            self.events = [event for event in self.events
+                           if event.asked or event.index is None or event.index >= cursor]
             self.save()
 
     def _pin_list(self, ask):
@@ -326,6 +368,20 @@ class Lock:
         return (self.time[0] + now - self.time[1]) // 1000
 
 
+class Event:
+    """One event on its way to the platform."""
+
+    def __init__(self, kind, value, index, not_before):
+        self.kind, self.value, self.index, self.not_before = kind, value, index, not_before
+        self.asked, self.attempts = None, 0
+
+    def klass(self):
+        urgent = (DOOR, AJAR), (BOLT, JAMMED)
+        if self.kind in INTERACTIVE_KINDS or (self.kind, self.value) in urgent:
+            return framing.INTERACTIVE
+        return framing.TELEMETRY if self.kind == HEARTBEAT else framing.LOG
+
+
 class Ask:
     """A request with what is known about its freshness: when its challenge or Echo was given out, or None."""
 
@@ -353,6 +409,10 @@ def known_keys(body, types):
 
 def u32(value):
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32
+
+
+def op(value):
+    return u32(value) and value in (LOCK, UNLOCK)
 
 
 def four(value):

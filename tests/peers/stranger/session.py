@@ -9,10 +9,11 @@ from .edhoc import Initiator, identifier, take_identifier
 from .oscore import Context, Message, Option, Window
 
 CHALLENGE_MS = 30_000
-HANDSHAKE_MS = 60_000
-RETRY_MS, RETRY_MAX_MS = 5_000, 900_000
-REKEY_MS = 900_000
-ANSWER_MS = 60_000
+HANDSHAKE_MS, EXTENSIONS = 30_000, 5
+RETRY_MS, RETRY_MAX_MS, WRONG_MAX_MS = 5_000, 900_000, 72_000
+REKEY_MS, REKEY_AFTER = 900_000, 1 << 20
+UNANSWERED = 3
+TAGS = 1 << 16
 BLOCK = 64
 
 
@@ -29,7 +30,7 @@ class Session:
     @classmethod
     def fresh(cls, secret, salt, sender, recipient, save):
         record = {"secret": secret, "salt": salt, "sender": sender, "recipient": recipient,
-                  "highest": -1, "seen": 0, "limit": 0}
+                  "highest": -1, "seen": 0, "limit": 0, "tags": 0}
         return cls(record, save, False)
 
     def number(self):
@@ -52,7 +53,7 @@ class Session:
     def challenge(self, random, size, now):
         value = random(size)
         self.challenges = {old: at for old, at in self.challenges.items() if now < at + CHALLENGE_MS}
-        self.challenges = dict([*self.challenges.items()][-7:]) | {value: now}
+        self.challenges = dict([*self.challenges.items()][-3:]) | {value: now}
         return value
 
     def redeem(self, value, now):
@@ -73,7 +74,7 @@ class Sessions:
         self.cwt, self.id = store["cwt"], cose.thumbprint(self.identity.public)[:8]
         self.contexts = [Session(record, save, True) for record in store["contexts"]]
         self.handshake = self.start_at = None
-        self.delay, self.last_start, self.by_kid_next = RETRY_MS, -math.inf, False
+        self.last_start, self.failures, self.silences = -math.inf, 0, 0
         self.wrong, self.closed_until, self.unanswered, self.echoes = [], -math.inf, 0, 0
 
     @property
@@ -95,37 +96,41 @@ class Sessions:
             self.start_at = max(now, self.last_start + REKEY_MS)
 
     def timeout(self, now):
-        if self.handshake and now >= self.last_start + HANDSHAKE_MS:
-            self._again(now)
+        if self.handshake and now >= self.deadline:
+            self._failed(now, wrong=False)
         if self.start_at is not None and now >= max(self.start_at, self.closed_until):
             self._start(now)
-        for session in self.contexts:
-            for token, asked in list(session.outstanding.items()):
-                if asked.taken and not asked.counted and now >= asked.at + ANSWER_MS:
-                    asked.counted = True
-                    self.unanswered += 1
-                    if self.unanswered >= 3:
-                        self.want(now)
 
     def next_timeout(self):
-        times = [self.last_start + HANDSHAKE_MS] if self.handshake else []
+        times = [self.deadline] if self.handshake else []
         if self.start_at is not None:
             times.append(max(self.start_at, self.closed_until))
-        times += [asked.at + ANSWER_MS for session in self.contexts for asked in session.outstanding.values()
-                  if asked.taken and not asked.counted]
         return min(times, default=math.inf)
 
-    def _again(self, now):
+    def alive(self, now):
+        """Something of the handshake got through, in either direction."""
+        if self.handshake:
+            self.deadline = min(now + HANDSHAKE_MS, self.last_start + EXTENSIONS * HANDSHAKE_MS)
+
+    def went_unanswered(self, now):
+        """An event that the gateway took."""
+        self.unanswered += 1
+        if self.unanswered >= UNANSWERED:
+            self.want(now)
+
+    def _failed(self, now, wrong):
         self.handshake = None
-        spread = 3 * self.delay // 4 + int.from_bytes(self.random(2), "big") * (self.delay // 2) // 65536
-        self.start_at, self.delay = now + spread, min(2 * self.delay, RETRY_MAX_MS)
+        if wrong:
+            self.silences, pause = 0, min(RETRY_MS << min(self.failures, 8), WRONG_MAX_MS)
+            self.wrong = [at for at in self.wrong if now - at < 300_000] + [now]
+            if len(self.wrong) >= 5:
+                self.wrong, self.closed_until = [], now + 90_000
+        else:
+            self.silences, pause = self.silences + 1, min(RETRY_MS << min(self.silences, 8), RETRY_MAX_MS)
+        self.failures += 1
+        self.start_at = now + pause + int.from_bytes(self.random(2), "big") * (pause // 4) // 65536
         if self.contexts:
             self.start_at = max(self.start_at, self.last_start + REKEY_MS)
-
-    def _wrong(self, now):
-        self.wrong = [at for at in self.wrong if now - at < 300_000] + [now]
-        if len(self.wrong) >= 5:
-            self.wrong, self.closed_until = [], now + 90_000
 
     # The handshake ------------------------------------------------------------------------------------------------
 
@@ -133,13 +138,13 @@ class Sessions:
         self.start_at, self.last_start, self.unanswered = None, now, 0
         taken = {session.context.recipient for session in self.contexts}
         c_i = next(value for value in iter(lambda: bytes([self.random(1)[0] % 24]), None) if value not in taken)
-        self.by_value = not self.store["owner"] or bool(self.store["code"]) and not self.by_kid_next
-        self.by_kid_next = self.by_value
-        self.handshake, self.step = Initiator.draw(self.dh, c_i, self.random), 2
+        self.by_value = not self.store["owner"] or bool(self.store["code"]) and self.failures & 1 == 1
+        self.handshake, self.step, self.last_message = Initiator.draw(self.dh, c_i, self.random), 2, None
+        self.alive(now)
         self._send(b"\xf5" + self.handshake.message_1)
 
     def _send(self, body):
-        self.lock.endpoint.send(framing.PLATFORM_EDHOC, framing.INTERACTIVE, body)
+        self.lock.endpoint.send(framing.PLATFORM_EDHOC, framing.INTERACTIVE, body, order=1)
 
     def edhoc(self, body, now):
         if self.handshake is None or now < self.closed_until:
@@ -149,13 +154,14 @@ class Sessions:
             raise Refused("another session")
         message = body[at:]
         if message[0] >> 5 != 2:
-            self._again(now)
+            self._failed(now, wrong=True)
             raise Refused("EDHOC error message")
-        if message == getattr(self, "last_message", None):
+        if message == self.last_message:
             return
         try:
             self._message_2(message) if self.step == 2 else self._message_4(message, now)
             self.last_message = message
+            self.alive(now)
         except Unknown:
             self._fail(cbor.sequence(3, True), now)
         except Refused:
@@ -165,8 +171,7 @@ class Sessions:
         c_r = getattr(self.handshake, "c_r", None)
         if c_r is not None:
             self._send(identifier(c_r) + error)
-        self._wrong(now)
-        self._again(now)
+        self._failed(now, wrong=True)
         raise Refused("handshake")
 
     def _resolve(self, kid, cwt):
@@ -203,7 +208,7 @@ class Sessions:
         session = Session.fresh(*self.handshake.oscore(), self.handshake.c_r, self.handshake.c_i, self.save)
         self.store["owner"] = self.platform.data
         self.contexts = [session, *self.contexts[:1]]
-        self.handshake, self.delay = None, RETRY_MS
+        self.handshake, self.failures, self.silences = None, 0, 0
         self._store()
         self.lock.established(now)
 
@@ -236,7 +241,11 @@ class Sessions:
         number = int.from_bytes(option.piv, "big")
         if not session.window.is_new(number):
             raise Refused("replay")
-        request = session.context.open_request(outer, option)
+        try:
+            request = session.context.open_request(outer, option)
+        except oscore.WrongTag:
+            self._wrong_tag(session, now)
+            raise
         late = number < session.window.highest
         self._authentic(session)
         if session.must_echo:
@@ -270,15 +279,25 @@ class Sessions:
             try:
                 answer = session.context.open_response(outer, option, asked.piv)
             except oscore.WrongTag:
+                self._wrong_tag(session, now)
                 continue
             del session.outstanding[outer.token]
             self._authentic(session)
-            self.unanswered = 0
             self.lock.response(asked, answer, now)
             return
         raise Refused("no such request")
 
+    def _wrong_tag(self, session, now):
+        """At 2^16 of them the context is given up (the limits of RFC 9053 for 8-byte tags)."""
+        session.record["tags"] += 1
+        self.save()
+        if session.record["tags"] >= TAGS:
+            self.contexts.remove(session)
+            self._store()
+            self.start_at = now
+
     def _authentic(self, session):
+        self.unanswered = 0
         if session is self.current and (len(self.contexts) > 1 or self.store["code"]):
             self.contexts, self.store["code"] = [session], b""
             self._store()
@@ -291,6 +310,5 @@ class Unknown(Refused):
 class Asked:
     """A request of the lock that waits for its answer."""
 
-    def __init__(self, piv, at, counts):
-        self.piv, self.at, self.counts = piv, at, counts
-        self.taken = self.counted = False
+    def __init__(self, piv, at, event):
+        self.piv, self.at, self.event, self.taken = piv, at, event, False

@@ -1,4 +1,4 @@
-//! The Python lock as a process: one line in, its answers out, on the test's own clock.
+//! A lock as the tests see it, and the Python one as a process: one line in, its answers out, on the test's own clock.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -8,13 +8,12 @@ use std::{
 
 use cardea_tests::venv;
 
-pub struct Stranger {
-    child: Child,
-    lines: ChildStdin,
-    answers: BufReader<ChildStdout>,
+/// What a lock has said, and its labels.
+#[derive(Default)]
+pub struct Said {
     /// What it has put on the air and nobody has carried yet.
     pub frames: Vec<Vec<u8>>,
-    /// Everything else it said.
+    /// Everything else.
     pub told: Vec<String>,
     /// When it wants its timer called, milliseconds.
     pub due: Option<u64>,
@@ -22,6 +21,32 @@ pub struct Stranger {
     pub thumbprint: String,
     /// What stands on its second label.
     pub code: String,
+}
+
+impl Said {
+    /// The words behind the newest line that starts with this one.
+    pub fn last(&self, word: &str) -> Vec<String> {
+        let line = self.told.iter().rev().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+        line.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// How often the motor ran.
+    pub fn motor(&self) -> usize {
+        self.told.iter().filter(|line| line.starts_with("bolt ")).count()
+    }
+}
+
+/// A lock that takes lines as `tests/peers/stranger_lock.py` explains them.
+pub trait Device {
+    fn say(&mut self, now: u64, line: &str);
+    fn said(&mut self) -> &mut Said;
+}
+
+pub struct Stranger {
+    child: Child,
+    lines: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    said: Said,
 }
 
 impl Stranger {
@@ -34,20 +59,11 @@ impl Stranger {
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (lines, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut lock = Self {
-            child,
-            lines,
-            answers,
-            frames: Vec::new(),
-            told: Vec::new(),
-            due: None,
-            thumbprint: String::new(),
-            code: String::new(),
-        };
+        let mut lock = Self { child, lines, answers, said: Said::default() };
         let label = lock.line();
         let words: Vec<&str> = label.split_whitespace().collect();
         let ["tell", "label", thumbprint, code] = words[..] else { panic!("{label}") };
-        (lock.thumbprint, lock.code) = (thumbprint.to_owned(), code.to_owned());
+        (lock.said.thumbprint, lock.said.code) = (thumbprint.to_owned(), code.to_owned());
         Some(lock)
     }
 
@@ -56,17 +72,18 @@ impl Stranger {
         assert!(self.answers.read_line(&mut line).unwrap() > 0, "the lock has died");
         line.trim_end().to_owned()
     }
+}
 
-    /// Hands it one line and takes what it answers.
-    pub fn say(&mut self, now: u64, line: &str) {
+impl Device for Stranger {
+    fn say(&mut self, now: u64, line: &str) {
         writeln!(self.lines, "{now} {line}").unwrap();
         loop {
             let answer = self.line();
             match answer.split_once(' ').unwrap() {
-                ("frame", frame) => self.frames.push(hex::decode(frame).unwrap()),
-                ("tell", words) => self.told.push(words.to_owned()),
+                ("frame", frame) => self.said.frames.push(hex::decode(frame).unwrap()),
+                ("tell", words) => self.said.told.push(words.to_owned()),
                 ("sleep", due) => {
-                    self.due = due.parse().ok();
+                    self.said.due = due.parse().ok();
                     return;
                 }
                 _ => panic!("{answer}"),
@@ -74,21 +91,8 @@ impl Stranger {
         }
     }
 
-    /// The words behind the newest line that starts with this one.
-    pub fn last(&self, word: &str) -> Option<Vec<String>> {
-        let line = self.told.iter().rev().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))?;
-        Some(line.split_whitespace().map(str::to_owned).collect())
-    }
-
-    /// What no lock would tell: see `inside` in the program.
-    pub fn inside(&mut self, now: u64, word: &str) -> Vec<String> {
-        self.say(now, "inside");
-        self.last(word).unwrap_or_default()
-    }
-
-    /// How often the motor ran.
-    pub fn motor(&self) -> usize {
-        self.told.iter().filter(|line| line.starts_with("bolt ")).count()
+    fn said(&mut self) -> &mut Said {
+        &mut self.said
     }
 }
 

@@ -3,6 +3,7 @@
 use cardea_framing::{Class, Datagram, Kind, elide, restore};
 use cardea_oscore::coap::{Builder, Code, Message, option};
 use cardea_oscore::{Algorithm, Binding, Context, echo};
+use cardea_resources::{Event, EventKind};
 
 use crate::world::World;
 
@@ -24,7 +25,7 @@ pub struct Reply {
 impl Raw {
     /// Speaks under the lock's newest context, from a number on that the platform has not come to.
     pub fn of(world: &mut World) -> Self {
-        let parts = world.lock.inside(world.now, "context");
+        let parts = world.inside("context");
         let parts: Vec<Vec<u8>> = parts.iter().map(|part| hex::decode(part).unwrap()).collect();
         let [secret, salt, lock, platform] = &parts[..] else { panic!("no context") };
         let context =
@@ -85,6 +86,22 @@ impl Raw {
             payload: message.payload().to_vec(),
             own_number: own.is_some(),
         })
+    }
+
+    /// The lock's next challenge: somebody touches it.
+    pub fn challenge(&mut self, world: &mut World) -> [u8; 4] {
+        let before = world.ups.len();
+        world.platform_hears = false;
+        world.at_the_lock("touch");
+        world.platform_hears = true;
+        let touch = |up: &Vec<u8>| {
+            let (mut coap, mut plain) = ([0; 256], [0; 256]);
+            let len = restore(Datagram::parse(up).unwrap().body, &mut coap).unwrap();
+            let (len, _) = self.context.unprotect_request(&coap[..len], &mut plain).ok()?;
+            let event = Event::decode(Message::parse(&plain[..len]).unwrap().payload()).unwrap();
+            (event.kind == EventKind::Touch).then_some(event.challenge)
+        };
+        world.ups[before..].iter().find_map(touch).expect("a touch")
     }
 
     /// The Echo of a 4.01, which a request without freshness gets.

@@ -1,6 +1,4 @@
-//! One stranger's lock, a gateway's link and the platform's session core, on a clock that the test moves.
-
-use std::path::PathBuf;
+//! One lock, a gateway's link and the platform's session core, on a clock that the test moves.
 
 use cardea_credentials::OwnerCode;
 use cardea_envelope::{
@@ -14,16 +12,17 @@ use cardea_sdk::{
 };
 use tempfile::TempDir;
 
-use crate::lock::Stranger;
+use crate::lock::{Device, Said, Stranger};
+use crate::reference::Reference;
 
 /// Unix time when a test begins, milliseconds.
 pub const BEGIN_UNIX_MS: u64 = 1_790_000_000_000;
 const GATEWAY: &str = "g1";
 
 pub struct World {
-    pub lock: Stranger,
+    lock: Box<dyn Device>,
     pub name: LockId,
-    pub core: Core<FileKeys, SqliteState>,
+    core: Option<Core<FileKeys, SqliteState>>,
     link: LockLink,
     topics: Topics,
     /// Milliseconds; the lock's timer and the platform's clocks agree.
@@ -45,21 +44,27 @@ pub struct World {
 }
 
 impl World {
-    /// A new lock that the platform has enrolled, by the code on its label or by this one. `None`: tests with Python
-    /// are skipped.
+    /// A new Python lock that the platform has enrolled, by the code on its label or by this one. `None`: tests with
+    /// Python are skipped.
     pub fn new(code: Option<&OwnerCode>) -> Option<Self> {
         let home = tempfile::tempdir().unwrap();
         let lock = Stranger::start(&home.path().join("lock.flash"), None)?;
+        Some(Self::with(Box::new(lock), home, code))
+    }
+
+    /// The same with the lock agent of this repository.
+    pub fn reference() -> Self {
+        Self::with(Box::new(Reference::new()), tempfile::tempdir().unwrap(), None)
+    }
+
+    fn with(mut lock: Box<dyn Device>, home: TempDir, code: Option<&OwnerCode>) -> Self {
         Platform::init(home.path()).unwrap();
-        let keys = FileKeys::open(home.path()).unwrap();
-        let state = SqliteState::open(&home.path().join("state.db"), false).unwrap();
-        let core = Core::open(keys, state, Box::new(OsRandom), Config::default()).unwrap();
-        let printed = OwnerCode::parse(&lock.code).unwrap();
-        let thumbprint: LockName = lock.thumbprint.parse().unwrap();
+        let printed = OwnerCode::parse(&lock.said().code).unwrap();
+        let thumbprint: LockName = lock.said().thumbprint.parse().unwrap();
         let mut world = Self {
-            name: lock.thumbprint[..16].parse().unwrap(),
+            name: lock.said().thumbprint[..16].parse().unwrap(),
             lock,
-            core,
+            core: Some(core(&home, false)),
             link: link(),
             topics: Topics::new("cardea/v1", GATEWAY).unwrap(),
             now: 0,
@@ -76,16 +81,36 @@ impl World {
         };
         world.batch(|core, _| core.enroll(thumbprint, code.unwrap_or(&printed)).unwrap());
         world.reachable();
-        Some(world)
+        world
+    }
+
+    pub fn lock(&mut self) -> &mut Said {
+        self.lock.said()
+    }
+
+    /// What no lock would tell: see `inside` in the program.
+    pub fn inside(&mut self, word: &str) -> Vec<String> {
+        self.lock.say(self.now, "inside");
+        self.lock.said().last(word)
+    }
+
+    /// The platform starts again from a state that was put back: its sessions are gone.
+    pub fn restore_the_platform(&mut self) {
+        self.core = None;
+        self.core = Some(core(&self.home, true));
+        self.reachable();
+    }
+
+    /// What the platform has stored of the lock's log, oldest first: index and kind.
+    pub fn stored(&mut self) -> Vec<(u32, String)> {
+        let name = self.name;
+        let rows = self.batch(|core, _| core.log(name, 1_000).unwrap());
+        rows.into_iter().filter_map(|row| Some((row.index?, row.kind))).collect()
     }
 
     /// The owner root's thumbprint, hexadecimal.
     pub fn root(&self) -> String {
         hex::encode(FileKeys::open(self.home.path()).unwrap().root().thumbprint())
-    }
-
-    pub fn flash(&self) -> PathBuf {
-        self.home.path().join("lock.flash")
     }
 
     pub fn unix_s(&self) -> u32 {
@@ -114,14 +139,13 @@ impl World {
 
     fn batch<T>(&mut self, act: impl FnOnce(&mut Core<FileKeys, SqliteState>, Now) -> T) -> T {
         let now = Now { mono: self.now, unix: BEGIN_UNIX_MS + self.now };
-        self.core.begin().unwrap();
-        let result = act(&mut self.core, now);
-        self.core.handle_timeout(now).unwrap();
-        self.core.commit().unwrap();
-        while let Some(event) = self.core.poll_event() {
-            self.events.push(event);
-        }
-        while let Some(output) = self.core.poll_output() {
+        let core = self.core.as_mut().unwrap();
+        core.begin().unwrap();
+        let result = act(core, now);
+        core.handle_timeout(now).unwrap();
+        core.commit().unwrap();
+        self.events.extend(std::iter::from_fn(|| core.poll_event()));
+        while let Some(output) = core.poll_output() {
             if let Topic::Down(_) = self.topics.parse(&output.topic).unwrap() {
                 let down: Downlink = Encoding::Json.decode(&output.payload).unwrap();
                 if down.kind != Kind::Site {
@@ -173,7 +197,7 @@ impl World {
     /// Carries frames both ways until nobody has more to say at this moment.
     pub fn carry(&mut self) {
         loop {
-            let frames = std::mem::take(&mut self.lock.frames);
+            let frames = std::mem::take(&mut self.lock.said().frames);
             let mut idle = frames.is_empty();
             for frame in frames {
                 assert!(frame.len() <= self.mtu, "a frame of {} bytes", frame.len());
@@ -213,7 +237,8 @@ impl World {
     /// Everything that can happen now; then the time goes on to whoever waits for it, a second at most.
     pub fn step(&mut self) {
         self.carry();
-        let due = [self.lock.due, self.link.poll_timeout(), self.core.poll_timeout()];
+        let core = self.core.as_ref().unwrap();
+        let due = [self.lock.said().due, self.link.poll_timeout(), core.poll_timeout()];
         let next = due.into_iter().flatten().min().unwrap_or(u64::MAX);
         self.now = next.clamp(self.now + 1, self.now + 1_000);
         self.link.handle_timeout(self.now);
@@ -237,7 +262,7 @@ impl World {
             if let Some(value) = done(self) {
                 return value;
             }
-            assert!(self.now < end, "{what}: never\n{:#?}\n{:#?}", self.events, self.lock.told);
+            assert!(self.now < end, "{what}: never\n{:#?}\n{:#?}", self.events, self.lock.said().told);
             self.step();
         }
     }
@@ -270,7 +295,7 @@ impl World {
         });
         self.run_until("the first answer", |world| (world.reported("boot") == 1).then_some(()));
         let root = self.root();
-        assert_eq!(self.lock.inside(self.now, "owner"), [root.as_str(), "-", "1"], "pinned, and the code is gone");
+        assert_eq!(self.inside("owner"), [root.as_str(), "-", "1"], "pinned, and the code is gone");
     }
 
     pub fn ask(&mut self, ask: Ask) -> Outcome {
@@ -287,11 +312,17 @@ impl World {
     /// The power goes and comes back.
     pub fn power_cut(&mut self) {
         self.lock.say(self.now, "loss");
-        self.lock.frames.clear();
+        self.lock.said().frames.clear();
         self.link = link();
         self.waiting.clear();
         self.link_up();
     }
+}
+
+fn core(home: &TempDir, restored: bool) -> Core<FileKeys, SqliteState> {
+    let keys = FileKeys::open(home.path()).unwrap();
+    let state = SqliteState::open(&home.path().join("state.db"), restored).unwrap();
+    Core::open(keys, state, Box::new(OsRandom), Config::default()).unwrap()
 }
 
 fn link() -> LockLink {
