@@ -220,7 +220,8 @@ class Lock:
                    b"g": {GET: self._log_page, POST: self._log_page}, b"t": {POST: self._time_set},
                    b"p": {GET: self._pin_list, POST: self._pin_change}}
         ask = Ask(request, late, fresh_at, now)
-        if any(number & 1 and number not in (URI_PATH, 3, 7, 39) for number, _ in request.pairs):
+        if any(not 1 <= len(value) <= 40 for number, value in request.pairs if number == ECHO) or any(
+                number & 1 and number not in (URI_PATH, 3, 7, 9) for number, _ in request.pairs):
             answer = Message(oscore.BAD_OPTION)
         elif len(path) != 1 or path[0] not in allowed:
             answer = Message(oscore.NOT_FOUND)
@@ -314,7 +315,7 @@ class Lock:
         if digits is None and (4 in body or 5 in body):
             raise Refused("PIN change")
         bare = (digits or b"0").rstrip(b"\0")
-        if not bare.isdigit():
+        if digits and not (len(bare) >= 4 and bare.isdigit()):
             raise Refused("digits")
         if ask.fresh_at is None:
             return None

@@ -94,14 +94,27 @@ impl Raw {
         world.platform_hears = false;
         world.at_the_lock("touch");
         world.platform_hears = true;
-        let touch = |up: &Vec<u8>| {
-            let (mut coap, mut plain) = ([0; 256], [0; 256]);
-            let len = restore(Datagram::parse(up).unwrap().body, &mut coap).unwrap();
-            let (len, _) = self.context.unprotect_request(&coap[..len], &mut plain).ok()?;
-            let event = Event::decode(Message::parse(&plain[..len]).unwrap().payload()).unwrap();
-            (event.kind == EventKind::Touch).then_some(event.challenge)
-        };
-        world.ups[before..].iter().find_map(touch).expect("a touch")
+        let ups = world.ups.split_off(before);
+        let (challenge, mut binding, token) =
+            ups.iter().find_map(|up| self.read_touch(up)).expect("a touch");
+        world.ups.extend(ups);
+        // It is answered, so that the next one is another.
+        let (mut plain, mut coap, mut body) = ([0; 64], [0; 64], [0; 64]);
+        let len = Builder::response(&mut plain, Code::CHANGED, &token, None).unwrap().finish();
+        let len = self.context.protect_response(&mut binding, None, &plain[..len], &mut coap).unwrap();
+        let len = elide(&coap[..len], &mut body).unwrap();
+        world.down(datagram(Kind::PlatformOscore, &body[..len]));
+        world.carry();
+        challenge
+    }
+
+    fn read_touch(&mut self, up: &[u8]) -> Option<([u8; 4], Binding, Vec<u8>)> {
+        let (mut coap, mut plain) = ([0; 256], [0; 256]);
+        let len = restore(Datagram::parse(up).unwrap().body, &mut coap).unwrap();
+        let (len, binding) = self.context.unprotect_request(&coap[..len], &mut plain).ok()?;
+        let message = Message::parse(&plain[..len]).unwrap();
+        let event = Event::decode(message.payload()).unwrap();
+        (event.kind == EventKind::Touch).then(|| (event.challenge, binding, message.token().to_vec()))
     }
 
     /// The Echo of a 4.01, which a request without freshness gets.

@@ -28,7 +28,7 @@ pub struct World {
     /// Milliseconds; the lock's timer and the platform's clocks agree.
     pub now: u64,
     pub mtu: usize,
-    /// One frame in this many gets lost, in either direction; 0: none.
+    /// One frame in this many gets lost, in either direction, at random but the same in every run; 0: none.
     pub loses: u32,
     carried: u32,
     seq: u64,
@@ -185,8 +185,9 @@ impl World {
     }
 
     fn is_lost(&mut self) -> bool {
-        self.carried += 1;
-        self.loses != 0 && self.carried.is_multiple_of(self.loses)
+        // A rule that repeats would fall into step with the retries.
+        self.carried = self.carried.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.loses != 0 && (self.carried >> 8).is_multiple_of(self.loses)
     }
 
     /// A datagram to the lock, behind those that wait.
