@@ -62,6 +62,12 @@ class Program:
         for held in store["contexts"][:1]:
             parts = (held[name].hex() for name in ("secret", "salt", "sender", "recipient"))
             yield f"tell context {' '.join(parts)}"
+        done = self.lock.sessions.done
+        if done is not None:
+            parts = done.ephemeral.scalar, done.c_i, done.c_r, done.th_2, done.th_3, done.th_4
+            yield f"tell edhoc {' '.join(part.hex() for part in parts)}"
+        keys = (store[name].hex() for name in ("identity", "dh", "cwt"))
+        yield f"tell keys {' '.join(keys)}"
         owner = cose.thumbprint(self.lock.sessions.owner().root).hex() if store["owner"] else "-"
         yield f"tell owner {owner} {'code' if store['code'] else '-'} {len(store['contexts'])}"
         yield f"tell log {store['cursor']} {store['end']} {len(store['log'])}"

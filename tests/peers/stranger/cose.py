@@ -122,5 +122,19 @@ def code_text(code):
     return "-".join(text[at:at + 4] for at in range(0, 28, 4))
 
 
+def code_of(text):
+    """The code on a label, its check digits checked."""
+    plain = text.upper().replace("O", "0").replace("I", "1").replace("L", "1").replace("-", "").replace(" ", "")
+    if len(plain) != 28 or any(digit not in BASE32 for digit in plain):
+        raise Refused("owner code")
+    bits = 0
+    for digit in plain:
+        bits = bits << 5 | BASE32.index(digit)
+    code = (bits >> 12).to_bytes(16, "big")
+    if code_text(code).replace("-", "") != plain:
+        raise Refused("check digits")
+    return code
+
+
 def proof(code, label, th, cred):
     return hmac.digest(code, cbor.encode([label, th, cred]), "sha256")[:16]

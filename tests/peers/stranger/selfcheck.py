@@ -5,7 +5,7 @@ from pathlib import Path
 
 from . import cbor, cose, framing, oscore
 from .cbor import Refused
-from .edhoc import Initiator
+from .edhoc import Initiator, identifier
 from .oscore import Context, Message, Option
 
 HEX = bytes.fromhex
@@ -173,8 +173,54 @@ def documents():
     return 6
 
 
+def transcript(directory):
+    """activation.json from its keys alone, the lock's side; what the platform said is only read."""
+    data = json.loads((directory / "activation.json").read_text())
+    said = [(row["from"], HEX(row["datagram"]), HEX(row.get("inner", ""))) for row in data["datagrams"]]
+    lock, agreed = data["lock"], data["edhoc"]
+    identity, dh = cose.Key(HEX(lock["identity"])), cose.Key(HEX(lock["dh"]))
+    cwt = cose.lock_cwt(identity, dh)
+    assert cwt.hex() == lock["cwt"] and cose.thumbprint(identity.public).hex() == lock["thumbprint"]
+    platform = cose.PlatformCwt(HEX(data["platform"]["cwt"]))
+    assert cose.thumbprint(platform.root).hex() == data["platform"]["root_thumbprint"]
+    code = cose.code_of(lock["owner_code"])
+
+    session = Initiator(dh, HEX(agreed["c_i"]), cose.Key(HEX(agreed["x"])))
+    assert said[0][1] == b"\x00\xf5" + session.message_1
+    session.read_2(said[1][1][2:], lambda kid, value: (value, cose.PlatformCwt(value).dh[1:]))
+    proof = cose.proof(code, cose.LOCK_PROOF, session.th_3, cwt)
+    assert said[2][1] == b"\x00" + identifier(session.c_r) + session.write_3(None, cwt, [(cose.LOCK_PROOF, proof)])
+    items = session.read_4(said[3][1][2:], {cose.PLATFORM_PROOF})
+    assert items == {cose.PLATFORM_PROOF: cose.proof(code, cose.PLATFORM_PROOF, session.th_4, platform.data)}
+    secret, salt = session.oscore()
+    assert [secret.hex(), salt.hex()] == [data["oscore"]["master_secret"], data["oscore"]["master_salt"]]
+
+    ends = {"lock": Context(secret, salt, session.c_r, session.c_i),
+            "platform": Context(secret, salt, session.c_i, session.c_r)}
+    asked = {}
+    for sender, datagram, inner in said[4:]:
+        inner, body = Message.decode(inner), datagram[1:]
+        number = int.from_bytes(body[1:1 + (body[0] & 7)], "big") if body[0] & 7 else None
+        if inner.code < 0x20:
+            wire = ends[sender].request(number, inner)
+            asked[sender, inner.token] = oscore.minimal(number)
+        else:
+            piv = asked["platform" if sender == "lock" else "lock", inner.token]
+            wire = ends[sender].response(piv, inner.token, inner, number)
+        assert oscore.elide(wire) == body, datagram.hex()
+
+    # Its frames, joined again, are its datagrams.
+    ends, joined = {"lock": framing.Endpoint(), "gateway": framing.Endpoint()}, []
+    for sender, frame in (row.split() for row in data["frames"]):
+        whole = ends[sender].handle(HEX(frame), 0)
+        joined += [whole] if whole else []
+    assert sorted(joined) == sorted(datagram for _, datagram, _ in said)
+    return len(said)
+
+
 def main():
     directory = Path(__file__).parents[2] / "vectors"
     for name, check in (("edhoc", edhoc), ("edhoc negative", edhoc_negative), ("oscore", oscore_exchanges),
-                        ("oscore negative", oscore_negative), ("documents", lambda _: documents())):
+                        ("oscore negative", oscore_negative), ("documents", lambda _: documents()),
+                        ("transcript", transcript)):
         print(f"{name}: {check(directory)}")

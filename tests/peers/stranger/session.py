@@ -73,7 +73,7 @@ class Sessions:
         self.identity, self.dh = cose.Key(store["identity"]), cose.Key(store["dh"])
         self.cwt, self.id = store["cwt"], cose.thumbprint(self.identity.public)[:8]
         self.contexts = [Session(record, save, True) for record in store["contexts"]]
-        self.handshake = self.start_at = None
+        self.handshake = self.start_at = self.done = None
         self.last_start, self.failures, self.silences = -math.inf, 0, 0
         self.wrong, self.closed_until, self.unanswered, self.echoes = [], -math.inf, 0, 0
 
@@ -208,7 +208,7 @@ class Sessions:
         session = Session.fresh(*self.handshake.oscore(), self.handshake.c_r, self.handshake.c_i, self.save)
         self.store["owner"] = self.platform.data
         self.contexts = [session, *self.contexts[:1]]
-        self.handshake, self.failures, self.silences = None, 0, 0
+        self.done, self.handshake, self.failures, self.silences = self.handshake, None, 0, 0
         self._store()
         self.lock.established(now)
 

@@ -9,6 +9,10 @@ use crate::world::World;
 
 pub struct Raw {
     context: Context,
+    /// The same from the lock's side.
+    locks: Context,
+    /// What `inner` has seen asked: whether by the lock, token, binding.
+    asked: Vec<(bool, Vec<u8>, Binding)>,
     pub number: u64,
 }
 
@@ -28,9 +32,10 @@ impl Raw {
         let parts = world.inside("context");
         let parts: Vec<Vec<u8>> = parts.iter().map(|part| hex::decode(part).unwrap()).collect();
         let [secret, salt, lock, platform] = &parts[..] else { panic!("no context") };
-        let context =
-            Context::derive(Algorithm::AesCcm16_64_128, secret, salt, None, platform, lock).unwrap();
-        Self { context, number: 1000 }
+        let derive = |sender, recipient| {
+            Context::derive(Algorithm::AesCcm16_64_128, secret, salt, None, sender, recipient).unwrap()
+        };
+        Self { context: derive(platform, lock), locks: derive(lock, platform), asked: Vec::new(), number: 1000 }
     }
 
     /// A request under `number`, as a datagram.
@@ -106,6 +111,27 @@ impl Raw {
         world.down(datagram(Kind::PlatformOscore, &body[..len]));
         world.carry();
         challenge
+    }
+
+    /// The CoAP message in a datagram of either side.
+    pub fn inner(&mut self, from_lock: bool, datagram: &[u8]) -> Vec<u8> {
+        let (mut coap, mut plain) = ([0; 1200], [0; 1200]);
+        let len = restore(Datagram::parse(datagram).unwrap().body, &mut coap).unwrap();
+        let message = Message::parse(&coap[..len]).unwrap();
+        let is_request = message.code().is_request();
+        let context = if from_lock { &mut self.context } else { &mut self.locks };
+        let opened = if is_request {
+            let (len, binding) = context.unprotect_request(&coap[..len], &mut plain).unwrap();
+            self.asked.push((from_lock, message.token().to_vec(), binding));
+            len
+        } else {
+            let answers = |asked: &&(bool, Vec<u8>, Binding)| asked.0 != from_lock && asked.1 == message.token();
+            let mut asked = self.asked.iter().rev().filter(answers);
+            let opened =
+                asked.find_map(|(.., binding)| context.unprotect_response(binding, &coap[..len], &mut plain).ok());
+            opened.expect("a request that it answers").0
+        };
+        plain[..opened].to_vec()
     }
 
     fn read_touch(&mut self, up: &[u8]) -> Option<([u8; 4], Binding, Vec<u8>)> {

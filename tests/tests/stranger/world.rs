@@ -1,6 +1,6 @@
 //! One lock, a gateway's link and the platform's session core, on a clock that the test moves.
 
-use cardea_credentials::OwnerCode;
+use cardea_credentials::{OwnerCode, Random};
 use cardea_envelope::{
     ClockState, Data, Downlink, Encoding, Epoch, GatewayState, LinkState, MessageId, Presence, Topic, Topics,
     Uplink, VERSION,
@@ -37,6 +37,10 @@ pub struct World {
     pub downs: Vec<Vec<u8>>,
     /// Every datagram that the gateway took from the lock.
     pub ups: Vec<Vec<u8>>,
+    /// Both, as they went by; true from the lock.
+    pub datagrams: Vec<(bool, Vec<u8>)>,
+    /// Every frame; true from the lock.
+    pub frames: Vec<(bool, Vec<u8>)>,
     pub events: Vec<PlatformEvent>,
     /// While false, what the lock says ends at the gateway.
     pub platform_hears: bool,
@@ -57,14 +61,30 @@ impl World {
         Self::with(Box::new(Reference::new()), tempfile::tempdir().unwrap(), None)
     }
 
-    fn with(mut lock: Box<dyn Device>, home: TempDir, code: Option<&OwnerCode>) -> Self {
+    fn with(lock: Box<dyn Device>, home: TempDir, code: Option<&OwnerCode>) -> Self {
         Platform::init(home.path()).unwrap();
+        Self::on(lock, home, code, Box::new(OsRandom))
+    }
+
+    /// A Python lock from a seed, and a platform whose keys are in `home` already and whose random numbers are these.
+    pub fn fixed(seed: &str, home: TempDir, random: Box<dyn Random + Send>) -> Option<Self> {
+        let lock = Stranger::start(&home.path().join("lock.flash"), Some(seed))?;
+        Platform::init_state(home.path()).unwrap();
+        Some(Self::on(Box::new(lock), home, None, random))
+    }
+
+    fn on(
+        mut lock: Box<dyn Device>,
+        home: TempDir,
+        code: Option<&OwnerCode>,
+        random: Box<dyn Random + Send>,
+    ) -> Self {
         let printed = OwnerCode::parse(&lock.said().code).unwrap();
         let thumbprint: LockName = lock.said().thumbprint.parse().unwrap();
         let mut world = Self {
             name: lock.said().thumbprint[..16].parse().unwrap(),
             lock,
-            core: Some(core(&home, false)),
+            core: Some(core(&home, false, random)),
             link: link(),
             topics: Topics::new("cardea/v1", GATEWAY).unwrap(),
             now: 0,
@@ -75,6 +95,8 @@ impl World {
             waiting: Vec::new(),
             downs: Vec::new(),
             ups: Vec::new(),
+            datagrams: Vec::new(),
+            frames: Vec::new(),
             events: Vec::new(),
             platform_hears: true,
             home,
@@ -97,7 +119,7 @@ impl World {
     /// The platform starts again from a state that was put back: its sessions are gone.
     pub fn restore_the_platform(&mut self) {
         self.core = None;
-        self.core = Some(core(&self.home, true));
+        self.core = Some(core(&self.home, true, Box::new(OsRandom)));
         self.reachable();
     }
 
@@ -150,6 +172,7 @@ impl World {
                 let down: Downlink = Encoding::Json.decode(&output.payload).unwrap();
                 if down.kind != Kind::Site {
                     self.downs.push(down.data.0.clone());
+                    self.datagrams.push((false, down.data.0.clone()));
                     self.waiting.push(down.data.0);
                 }
             }
@@ -202,6 +225,7 @@ impl World {
             let mut idle = frames.is_empty();
             for frame in frames {
                 assert!(frame.len() <= self.mtu, "a frame of {} bytes", frame.len());
+                self.frames.push((true, frame.clone()));
                 if self.is_lost() {
                     continue;
                 }
@@ -213,6 +237,7 @@ impl World {
                     self.link.custody(self.now, receipt);
                 }
                 self.ups.push(datagram.clone());
+                self.datagrams.push((true, datagram.clone()));
                 if self.platform_hears {
                     self.publish(&datagram);
                 }
@@ -225,6 +250,7 @@ impl World {
             let mut frame = [0; 256];
             while let Some(len) = self.link.poll_transmit(self.now, self.mtu, &mut frame) {
                 idle = false;
+                self.frames.push((false, frame[..len].to_vec()));
                 if !self.is_lost() {
                     self.lock.say(self.now, &format!("frame {}", hex::encode(&frame[..len])));
                 }
@@ -320,10 +346,10 @@ impl World {
     }
 }
 
-fn core(home: &TempDir, restored: bool) -> Core<FileKeys, SqliteState> {
+fn core(home: &TempDir, restored: bool, random: Box<dyn Random + Send>) -> Core<FileKeys, SqliteState> {
     let keys = FileKeys::open(home.path()).unwrap();
     let state = SqliteState::open(&home.path().join("state.db"), restored).unwrap();
-    Core::open(keys, state, Box::new(OsRandom), Config::default()).unwrap()
+    Core::open(keys, state, random, Config::default()).unwrap()
 }
 
 fn link() -> LockLink {
