@@ -257,11 +257,13 @@ class Lock:
                 if entry["op"] != body[1]:
                     raise Refused("another command under this id")
                 return self._reply(body[0], entry["outcome"])
+        if ask.late and ask.fresh_at is None:
+            return None
         known, not_after = self._known_time(ask.now), body.get(2)
-        if body[1] == UNLOCK and not_after is not None and known and not_after > known[1] + HORIZON_S:
+        if body[1] == UNLOCK and not_after is not None and known and not_after > known[0] + HORIZON_S:
             return self._reply(body[0], TOO_FAR)
         if ask.fresh_at is None:
-            if ask.late or known is None or not_after is None:
+            if known is None or not_after is None:
                 return None
             if not_after < known[0]:
                 return self._reply(body[0], EXPIRED)

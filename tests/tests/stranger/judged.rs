@@ -117,6 +117,13 @@ fn both_locks_judge_commands_that_come_late_by_their_number_alike() {
         under(world, raw, "a lower one on an Echo", 1992, echo.unwrap().echo.as_deref(), &body);
         under(world, raw, "a lower one of a known command", 1993, None, &body);
         under(world, raw, "the same number again", 1993, None, &body);
+        let far = command(3, Op::Unlock, Some(world.unix_s() + 300));
+        under(world, raw, "a lower one, too far ahead", 1994, None, &far);
+        let challenge = raw.challenge(world);
+        let near = command(3, Op::Unlock, Some(world.unix_s() + 60));
+        under(world, raw, "a lower one on a challenge, in time", 1995, Some(&challenge), &near);
+        let raised = command(1, Op::Lock, None);
+        under(world, raw, "the other operation under a known id", 2001, None, &raised);
         under(world, raw, "one below the window", 1960, None, &body);
         under(world, raw, "the last in the window", 1969, None, &body);
         under(world, raw, "one far ahead", 1 << 33, None, &body);
