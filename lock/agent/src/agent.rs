@@ -1,7 +1,7 @@
 //! The agent: everything the lock is, and the calls its firmware makes.
 
 use cardea_credentials::{LOCK_CWT_LEN, Random};
-use cardea_framing::{CRC_LEN, Datagram, Kind, LinkEvent, LockId, restore};
+use cardea_framing::{CRC_LEN, Datagram, Kind, LOCK_DATAGRAM, LinkEvent, LockId, restore};
 use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
@@ -19,17 +19,23 @@ use crate::owner::Owner;
 use crate::peers::Peers;
 use crate::polls::Polls;
 use crate::session::Session;
+use crate::site::{Refused, Site};
 use crate::time::{Estimate, RECORD_LEN, TrustedTime};
 
 /// Longest datagram a lock takes from its platform: message_2 with a CWT by value is about 265 bytes.
 pub(crate) const DATAGRAM_MAX: usize = 512;
-/// The link, with buffers for what this agent says and takes.
-pub(crate) type Link = cardea_framing::Link<Vec<u8, { DATAGRAM_MAX + CRC_LEN }>>;
+/// Longest datagram that is copied out of the reassembly: a peer's message_3 with two grants above its own has at most
+/// 640 bytes. Site messages are longer, and read where they are.
+pub(crate) const COPY_MAX: usize = 656;
+/// The link, with buffers for what this agent takes (site messages are long) and for what it says.
+pub(crate) type Link =
+    cardea_framing::Link<Vec<u8, { LOCK_DATAGRAM + CRC_LEN }>, 1, Vec<u8, { DATAGRAM_MAX + CRC_LEN }>>;
 /// A restored CoAP message.
 pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX + 16;
 /// Link handles; events have theirs from `FIRST_HANDLE` on.
 pub(crate) const HANDSHAKE_HANDLE: u64 = 1;
 const REPLY_HANDLE: u64 = 2;
+const QUESTION_HANDLE: u64 = 3;
 /// Unanswered events after which the context is thought lost.
 const MAX_UNANSWERED: u8 = 3;
 /// Failed tags counted ahead for each write.
@@ -79,6 +85,21 @@ pub enum AgentEvent {
         /// What became of it.
         outcome: Outcome,
     },
+    /// A revocation list of the platform is in force.
+    Revocations {
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// The site's authority says that this key belongs to the site, as the firmware had
+    /// [asked](Agent::ask_membership). No right follows from it.
+    Member {
+        /// Where frames for it go.
+        address: u16,
+        /// Thumbprint of its static Diffie-Hellman key.
+        key: [u8; 32],
+        /// The first second in which it is a member no more, Unix time.
+        expires: u32,
+    },
     /// See [`Alarm`].
     Alarm(Alarm),
     /// The medium failed; what needed it was not done.
@@ -108,6 +129,7 @@ pub struct Agent<B: Board> {
     pub(crate) log: Log,
     pub(crate) handshake: Handshake,
     pub(crate) peers: Peers,
+    pub(crate) site: Site,
     /// Limits handshakes.
     pub(crate) limiter: Limiter,
     /// Limits the PIN pad.
@@ -187,16 +209,38 @@ impl<B: Board> Agent<B> {
     /// Takes one frame from the radio.
     pub fn handle_frame(&mut self, frame: &[u8]) {
         let now = self.parts.clock.millis();
-        let mut copy = Vec::<u8, DATAGRAM_MAX>::new();
+        let mut copy = Vec::<u8, COPY_MAX>::new();
         match self.link.handle_frame(now, frame) {
             Ok(Some(incoming)) => {
-                let receipt = incoming.receipt;
-                let fits = copy.extend_from_slice(incoming.datagram()).is_ok();
-                // A receipt says received, never executed; what follows is judged for itself.
-                if let Some(receipt) = receipt {
-                    self.link.custody(now, receipt);
+                let (receipt, bytes) = (incoming.receipt, incoming.datagram());
+                let site = Datagram::parse(bytes).ok().filter(|datagram| datagram.kind == Kind::Site);
+                let taken = site.map(|datagram| match &self.owner {
+                    Some(owner) => {
+                        let Parts { storage, identity, .. } = &mut self.parts;
+                        self.site.take(now, datagram.body, storage, owner, identity)
+                    }
+                    None => Err(Refused::Dropped),
+                });
+                let fits = taken.is_some() || copy.extend_from_slice(bytes).is_ok();
+                // A receipt says received, never executed; what follows is judged for itself. A site message that
+                // could not be looked at or stored now was not received.
+                let kept = !matches!(taken, Some(Err(Refused::Busy | Refused::Storage)));
+                match receipt {
+                    Some(receipt) if kept => self.link.custody(now, receipt),
+                    Some(receipt) => self.link.release(receipt),
+                    None => {}
                 }
-                if fits { self.datagram(now, &copy) } else { self.drop_frame() }
+                match taken {
+                    Some(Ok(taken)) => self.site_took(now, taken),
+                    Some(Err(refused)) => {
+                        self.drop_frame();
+                        if refused == Refused::Storage {
+                            self.tell(AgentEvent::StorageFailed);
+                        }
+                    }
+                    None if fits => self.datagram(now, &copy),
+                    None => self.drop_frame(),
+                }
             }
             Ok(None) => {
                 if self.link.is_receiving() {
@@ -242,7 +286,8 @@ impl<B: Board> Agent<B> {
             .or_else(|| self.events.answer_timeout(u64::from(self.config.answer_ms)));
         let heartbeat = (connected && self.config.heartbeat_ms > 0).then_some(self.next_heartbeat);
         let poll = self.wants_poll(now).then(|| self.polls.next().unwrap_or(now));
-        [self.link.poll_timeout(), self.handshake_timeout(now), events, heartbeat, poll]
+        let question = (self.owner.is_some() && self.link.can_send()).then(|| self.site.timeout()).flatten();
+        [self.link.poll_timeout(), self.handshake_timeout(now), events, heartbeat, poll, question]
             .into_iter()
             .flatten()
             .min()
@@ -294,6 +339,7 @@ impl<B: Board> Agent<B> {
                 self.events.push(EventKind::Heartbeat, Some(battery), None, at, now);
             }
         }
+        self.site_wishes(now);
         self.feed_link(now);
     }
 
@@ -317,7 +363,7 @@ impl<B: Board> Agent<B> {
         }
     }
 
-    /// Gives the link its next datagram: answers to the owner first, then the handshake, then events.
+    /// Gives the link its next datagram: answers to the owner first, then the handshake, then events, then questions.
     #[inline(never)]
     fn feed_link(&mut self, now: u64) {
         if !self.link.can_send() {
@@ -332,6 +378,8 @@ impl<B: Board> Agent<B> {
         } else if let Some((handle, event)) = self.next_event(now) {
             self.next_heartbeat = now.saturating_add(u64::from(self.config.heartbeat_ms));
             self.link.send(now, &event, handle)
+        } else if let Some(question) = self.next_question(now) {
+            self.link.send(now, &question, QUESTION_HANDLE)
         } else {
             Ok(())
         };
@@ -341,8 +389,11 @@ impl<B: Board> Agent<B> {
     }
 
     #[inline(never)]
-    fn datagram(&mut self, now: u64, datagram: &[u8]) {
-        let Ok(datagram) = Datagram::parse(datagram) else { return self.drop_frame() };
+    fn datagram(&mut self, now: u64, bytes: &[u8]) {
+        let Ok(datagram) = Datagram::parse(bytes) else { return self.drop_frame() };
+        if bytes.len() > DATAGRAM_MAX && datagram.kind != Kind::PeerEdhoc {
+            return self.drop_frame(); // the buffers further in are for what such a message can be
+        }
         match datagram.kind {
             Kind::PlatformEdhoc => self.edhoc_datagram(now, datagram.body),
             Kind::PlatformOscore => {

@@ -7,6 +7,10 @@ use cardea_resources::{Bolt, Op};
 pub const LOG_SLOTS: u8 = 64;
 /// PIN slots.
 pub const PIN_SLOTS: u8 = 16;
+/// Pages of the platform's revocation list that a lock holds: 384 keys. Under a longer list no grant holds.
+pub const LIST_PAGES: u8 = 16;
+/// Pages for what the site's authority has revoked besides: 96 keys. When they are full no grant holds.
+pub const ADDED_PAGES: u8 = 4;
 /// OSCORE contexts kept at once: the one in use, and the next until it is confirmed.
 pub const CONTEXTS: usize = 2;
 
@@ -35,16 +39,25 @@ pub enum Slot {
     Pin(u8),
     /// Grants for one use that were used and have not expired. Written before such a grant has its effect.
     Uses,
+    /// The site, its authority, and which revocation lists are in force.
+    Site,
+    /// A page of the platform's revocation list, below twice [`LIST_PAGES`]: one half in force, the other half for the
+    /// next list.
+    Revoked(u8),
+    /// Keys that the site's authority has revoked, below [`ADDED_PAGES`].
+    Added(u8),
 }
 
 impl Slot {
     /// Number of slots.
-    pub const COUNT: usize = 11 + LOG_SLOTS as usize + PIN_SLOTS as usize;
+    pub const COUNT: usize =
+        12 + LOG_SLOTS as usize + PIN_SLOTS as usize + 2 * LIST_PAGES as usize + ADDED_PAGES as usize;
     /// Bytes of the largest record.
     pub const MAX_LEN: usize = 384;
 
     /// A dense number below [`Self::COUNT`], the same for the life of a device: for laying slots out in flash.
     pub fn index(self) -> usize {
+        const FEW: usize = 10 + LOG_SLOTS as usize + PIN_SLOTS as usize;
         match self {
             Self::Code => 0,
             Self::Identity => 1,
@@ -56,7 +69,10 @@ impl Slot {
             Self::Time => 9,
             Self::Log(n) => 10 + usize::from(n % LOG_SLOTS),
             Self::Pin(n) => 10 + usize::from(LOG_SLOTS) + usize::from(n % PIN_SLOTS),
-            Self::Uses => 10 + usize::from(LOG_SLOTS) + usize::from(PIN_SLOTS),
+            Self::Uses => FEW,
+            Self::Site => FEW + 1,
+            Self::Revoked(n) => FEW + 2 + usize::from(n % (2 * LIST_PAGES)),
+            Self::Added(n) => FEW + 2 + 2 * usize::from(LIST_PAGES) + usize::from(n % ADDED_PAGES),
         }
     }
 
@@ -74,6 +90,9 @@ impl Slot {
             Self::Time => 29,
             Self::Pin(_) => 30,
             Self::Uses => 193,
+            Self::Site => 113,
+            Self::Revoked(_) => 197,
+            Self::Added(_) => 205,
         }
     }
 }
@@ -179,7 +198,9 @@ mod tests {
         let mut slots =
             std::vec![Slot::Code, Slot::Identity, Slot::Owner, Slot::Ledger, Slot::LogMeta, Slot::Time];
         slots.extend((0..PIN_SLOTS).map(Slot::Pin));
-        slots.push(Slot::Uses);
+        slots.extend([Slot::Uses, Slot::Site]);
+        slots.extend((0..2 * LIST_PAGES).map(Slot::Revoked));
+        slots.extend((0..ADDED_PAGES).map(Slot::Added));
         slots.extend([Slot::Context(0), Slot::Context(1), Slot::Sequence(0), Slot::Sequence(1)]);
         slots.extend((0..LOG_SLOTS).map(Slot::Log));
         let indices: BTreeSet<_> = slots.iter().map(|slot| slot.index()).collect();

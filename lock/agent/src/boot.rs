@@ -1,11 +1,11 @@
 //! From what NVM holds to a running agent, whatever the last reset interrupted.
 
 use cardea_credentials::{Agreement, LOCK_CWT_LEN, Signer, issue_lock_identity, verify_lock_identity};
-use cardea_framing::{LinkConfig, LockId};
+use cardea_framing::{LOCK_DATAGRAM, LinkConfig, LockId};
 use cardea_resources::{Bolt, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
-use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, Link};
+use crate::agent::{Agent, AgentEvent, Alarm, Link};
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
 use crate::config::Config;
 use crate::error::Error;
@@ -20,6 +20,7 @@ use crate::owner::{Owner, owner_code};
 use crate::peers::Peers;
 use crate::polls::Polls;
 use crate::session::{Session, sequence_generation};
+use crate::site::Site;
 use crate::time::{RECORD_LEN, TrustedTime};
 
 impl<B: Board> Agent<B> {
@@ -40,11 +41,16 @@ impl<B: Board> Agent<B> {
         if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
             time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
         }
+        let root = owner.as_ref().map(|owner| owner.root.thumbprint());
+        let site = match root {
+            Some(root) => Site::load(&mut parts.storage, root)?,
+            None => Site::new([0; 32]),
+        };
         let link = Link::new(LinkConfig {
             retry_ms: config.link_retry_ms,
             max_attempts: config.link_attempts,
             reassembly_ms: config.reassembly_ms,
-            max_datagram: DATAGRAM_MAX,
+            max_datagram: LOCK_DATAGRAM,
         });
         let mut agent = Self {
             parts,
@@ -61,6 +67,7 @@ impl<B: Board> Agent<B> {
             log,
             handshake: Handshake::default(),
             peers: Peers::default(),
+            site,
             limiter: Limiter::default(),
             pad: Limiter::default(),
             battery_low: false,

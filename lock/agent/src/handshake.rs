@@ -22,6 +22,7 @@ use crate::limits::REFUSAL_MS;
 use crate::outbox::{HANDSHAKE_MAX, To, write};
 use crate::owner::{Owner, PlatformCwt, owner_code};
 use crate::session::Session;
+use crate::site::Site;
 
 /// While a context is in use, a further handshake starts at most this often, in milliseconds.
 const EVERY_MS: u64 = 15 * 60 * 1000;
@@ -337,6 +338,7 @@ impl<B: Board> Agent<B> {
             let root = platform.root.thumbprint();
             self.owner = Some(platform.clone());
             if first {
+                self.site = Site::new(root);
                 self.tell(AgentEvent::Activated { root });
             }
         }

@@ -12,8 +12,10 @@
 //! Whoever holds a grant of the platform (a phone, a keypad, another lock) has a session with the lock directly, over any
 //! carrier that delivers its frames, with no third party online; see [`Role`] and [`permits`] for what it may ask.
 //!
-//! What it does not do: it opens no radio and no thread, and reads no clock but the board's. It keeps no revocation lists
-//! yet: a grant holds until it expires. Site messages are dropped and counted.
+//! The platform's revocation list comes page by page in public, signed site messages, and bars a grant from the next
+//! request on; no list is ever whole in memory.
+//!
+//! What it does not do: it opens no radio and no thread, and reads no clock but the board's.
 #![no_std]
 
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod access;
 mod act;
 mod agent;
 mod alarms;
+mod asking;
 mod board;
 mod boot;
 mod bytes;
@@ -34,6 +37,7 @@ mod fresh;
 mod handshake;
 mod ledger;
 mod limits;
+mod lists;
 mod log;
 #[cfg(test)]
 mod memory;
@@ -45,13 +49,15 @@ mod polls;
 mod serve;
 mod server;
 mod session;
+mod site;
 mod time;
 
 pub use access::{Role, permits, permits_op, scope};
 pub use agent::{Agent, AgentEvent, Alarm, Output};
 pub use alarms::Door;
 pub use board::{
-    Actuator, ActuatorFault, Board, CONTEXTS, Clock, LOG_SLOTS, PIN_SLOTS, Parts, Slot, Storage, StorageFault,
+    ADDED_PAGES, Actuator, ActuatorFault, Board, CONTEXTS, Clock, LIST_PAGES, LOG_SLOTS, PIN_SLOTS, Parts,
+    Slot, Storage, StorageFault,
 };
 pub use config::Config;
 pub use error::Error;

@@ -3,7 +3,7 @@
 use cardea_oscore::coap::{Code, Message};
 use cardea_resources::{
     Battery, ClockState, Command, CommandId, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome,
-    Path, PinChange, Refusal, Status, Time,
+    Path, PinChange, Refusal, SiteSetting, Status, Time,
 };
 
 use crate::access::{Role, permits, permits_op};
@@ -129,6 +129,11 @@ impl<B: Board> Agent<B> {
             (Path::Pins, Code::GET) => Some(self.pin_list()),
             (Path::Pins, _) => match PinChange::decode(request.payload()) {
                 Ok(change) => spend(self).map(|_| self.change_pin(&change)),
+                Err(_) => bad,
+            },
+            (Path::Site, Code::GET) => Some(self.site_state()),
+            (Path::Site, _) => match SiteSetting::decode(request.payload()) {
+                Ok(setting) => spend(self).map(|_| self.set_site(&setting)),
                 Err(_) => bad,
             },
             (Path::Events, _) => Some(Answer::empty(Code::NOT_FOUND)),

@@ -6,7 +6,8 @@
 use core::ffi::c_void;
 
 use cardea_agent::{
-    Actuator, ActuatorFault, Board, Clock, LOG_SLOTS, PIN_SLOTS, Parts, Slot, Storage, StorageFault,
+    ADDED_PAGES, Actuator, ActuatorFault, Board, Clock, LIST_PAGES, LOG_SLOTS, PIN_SLOTS, Parts, Slot,
+    Storage, StorageFault,
 };
 use cardea_credentials::{
     Agreement, Error as CredentialError, PublicKey, Random, SharedSecret, Signer, verify,
@@ -138,7 +139,9 @@ pub(crate) fn slot(number: u32) -> Option<Slot> {
     few.into_iter()
         .chain((0..LOG_SLOTS).map(Slot::Log))
         .chain((0..PIN_SLOTS).map(Slot::Pin))
-        .chain([Slot::Uses])
+        .chain([Slot::Uses, Slot::Site])
+        .chain((0..2 * LIST_PAGES).map(Slot::Revoked))
+        .chain((0..ADDED_PAGES).map(Slot::Added))
         .find(|slot| slot.index() == number)
 }
 

@@ -7,8 +7,8 @@
 //! speaks no X.509 and keeps nothing: lists and used grants are stored by the caller. It is `no_std` without an
 //! allocator, and every decoder is bounded, refuses trailing bytes and accepts deterministic CBOR only.
 //!
-//! Start at [`PublicKey`]; [`Signer`] and [`Agreement`] are the private halves. [`verify_grant`] and [`Trust`] are what a
-//! lock decides with.
+//! Start at [`PublicKey`]; [`Signer`] and [`Agreement`] are the private halves. [`verify_grant_chain`], [`Intake`] and
+//! [`Trust`] are what a lock decides with.
 #![no_std]
 
 #[cfg(test)]
@@ -49,9 +49,9 @@ pub use cwt::{
 };
 pub use gate::{ASK_LIFE_MS, GATE_PERIOD_MS, GATE_UNASKED, GATE_VERIFICATIONS, Gate};
 pub use grant::{
-    AAD_DELEGATED_GRANT, AAD_GRANT, CLAIM_DELEGATE, Grant, MAX_DELEGABLE_GRANT_LEN, MAX_GRANT_CHAIN,
-    MAX_GRANT_LEN, Permit, Rights, Terms, delegate_grant, issue_grant, narrow, verify_delegated_grant,
-    verify_grant,
+    AAD_DELEGATED_GRANT, AAD_GRANT, CLAIM_DELEGATE, EAD_GRANTS_ABOVE, Grant, MAX_DELEGABLE_GRANT_LEN,
+    MAX_GRANT_CHAIN, MAX_GRANT_LEN, MAX_GRANTS_ABOVE_LEN, Permit, Rights, Terms, delegate_grant, issue_grant,
+    narrow, verify_delegated_grant, verify_grant, verify_grant_chain,
 };
 pub use intake::{Intake, LISTS_LEN, Lists, Progress};
 pub use key::{CoseKey, PublicKey, YForm};

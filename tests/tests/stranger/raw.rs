@@ -35,11 +35,23 @@ impl Raw {
         let derive = |sender, recipient| {
             Context::derive(Algorithm::AesCcm16_64_128, secret, salt, None, sender, recipient).unwrap()
         };
-        Self { context: derive(platform, lock), locks: derive(lock, platform), asked: Vec::new(), number: 1000 }
+        Self {
+            context: derive(platform, lock),
+            locks: derive(lock, platform),
+            asked: Vec::new(),
+            number: 1000,
+        }
     }
 
     /// A request under `number`, as a datagram.
-    pub fn request(&self, number: u64, code: Code, path: &str, echo: Option<&[u8]>, payload: &[u8]) -> (Vec<u8>, Binding) {
+    pub fn request(
+        &self,
+        number: u64,
+        code: Code,
+        path: &str,
+        echo: Option<&[u8]>,
+        payload: &[u8],
+    ) -> (Vec<u8>, Binding) {
         let (mut plain, mut coap) = ([0; 512], [0; 512]);
         let mut builder = Builder::request(&mut plain, code, number).unwrap();
         builder = builder.option(option::URI_PATH, path.as_bytes()).unwrap();
@@ -54,7 +66,14 @@ impl Raw {
     }
 
     /// Asks under the next number; `None`: silence.
-    pub fn ask(&mut self, world: &mut World, code: Code, path: &str, echo: Option<&[u8]>, payload: &[u8]) -> Option<Reply> {
+    pub fn ask(
+        &mut self,
+        world: &mut World,
+        code: Code,
+        path: &str,
+        echo: Option<&[u8]>,
+        payload: &[u8],
+    ) -> Option<Reply> {
         self.number += 1;
         self.ask_under(world, self.number, code, path, echo, payload)
     }
@@ -100,8 +119,7 @@ impl Raw {
         world.at_the_lock("touch");
         world.platform_hears = true;
         let ups = world.ups.split_off(before);
-        let (challenge, mut binding, token) =
-            ups.iter().find_map(|up| self.read_touch(up)).expect("a touch");
+        let (challenge, mut binding, token) = ups.iter().find_map(|up| self.read_touch(up)).expect("a touch");
         world.ups.extend(ups);
         // It is answered, so that the next one is another.
         let (mut plain, mut coap, mut body) = ([0; 64], [0; 64], [0; 64]);
@@ -125,10 +143,11 @@ impl Raw {
             self.asked.push((from_lock, message.token().to_vec(), binding));
             len
         } else {
-            let answers = |asked: &&(bool, Vec<u8>, Binding)| asked.0 != from_lock && asked.1 == message.token();
+            let answers =
+                |asked: &&(bool, Vec<u8>, Binding)| asked.0 != from_lock && asked.1 == message.token();
             let mut asked = self.asked.iter().rev().filter(answers);
-            let opened =
-                asked.find_map(|(.., binding)| context.unprotect_response(binding, &coap[..len], &mut plain).ok());
+            let opened = asked
+                .find_map(|(.., binding)| context.unprotect_response(binding, &coap[..len], &mut plain).ok());
             opened.expect("a request that it answers").0
         };
         plain[..opened].to_vec()

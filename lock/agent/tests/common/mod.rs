@@ -12,12 +12,13 @@
 pub mod board;
 pub mod phone;
 pub mod platform;
+pub mod site;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use cardea_agent::{Agent, AgentEvent, Config, Output, Parts, provision};
-use cardea_credentials::OwnerCode;
-use cardea_framing::{Datagram, LinkConfig, LockLink};
+use cardea_credentials::{OwnerCode, Question};
+use cardea_framing::{Datagram, Kind, LinkConfig, LockLink};
 use cardea_oscore::coap::Code;
 use cardea_resources::{
     Command, CommandReply, EventKind, Firmware, LogPage, LogRequest, Op, Pin, PinChange, PinSetting,
@@ -44,6 +45,8 @@ pub struct World {
     pub polls: usize,
     /// Datagrams of the lock for peers.
     pub for_peers: Vec<Vec<u8>>,
+    /// What the lock asked its site.
+    pub questions: Vec<Question>,
     pub mtu: usize,
     /// The gateway loses what the lock sends.
     pub deaf: bool,
@@ -55,7 +58,7 @@ pub fn config() -> Config {
 }
 
 fn gateway() -> LockLink {
-    LockLink::new(LinkConfig { retry_ms: 2_000, max_attempts: 3, reassembly_ms: 60_000, max_datagram: 512 })
+    LockLink::new(LinkConfig { retry_ms: 2_000, max_attempts: 3, reassembly_ms: 60_000, max_datagram: 1_024 })
 }
 
 impl World {
@@ -82,6 +85,7 @@ impl World {
             air: Vec::new(),
             polls: 0,
             for_peers: Vec::new(),
+            questions: Vec::new(),
             mtu: MTU,
             deaf: false,
             boots: 0,
@@ -183,8 +187,11 @@ impl World {
             if let Some(receipt) = receipt {
                 self.gateway.custody(now, receipt);
             }
-            if Datagram::parse(&datagram).unwrap().kind.is_peer() {
+            let kind = Datagram::parse(&datagram).unwrap().kind;
+            if kind.is_peer() {
                 self.for_peers.push(datagram);
+            } else if kind == Kind::Site {
+                self.questions.push(Question::decode(&datagram[1..]).unwrap());
             } else {
                 self.platform.uplink(&datagram);
             }
