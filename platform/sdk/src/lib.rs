@@ -38,6 +38,7 @@ mod bundle;
 mod error;
 mod event;
 pub mod holder;
+pub mod holder_key;
 pub mod key_dir;
 mod keys;
 mod mqtt;
