@@ -57,6 +57,45 @@ pub enum Error {
     /// The caller already waits for as many commands of this lock as are kept.
     #[error("too many commands wait for lock {0}")]
     TooMany(LockId),
+    /// The lock's keys are not known before it has activated itself, and a grant names them.
+    #[error("lock {0} has not activated itself yet; a grant can be issued afterwards")]
+    NotActivated(LockId),
+    /// The grant that is asked for makes no sense.
+    #[error("{0}")]
+    Terms(String),
+    /// The key is on the revocation list: a grant for it would open nothing.
+    #[error("the key {0} is revoked; its holder needs a new one")]
+    KeyRevoked(String),
+    /// No such grant was issued here.
+    #[error("no grant {0} was issued here; `grant list` names them")]
+    NoGrant(String),
+    /// No such holder has a grant.
+    #[error("no grant names the holder `{0}`; give the name or the key as `grant list` has them")]
+    NoHolder(String),
+    /// Several keys have this name.
+    #[error("several keys are named `{name}`: {keys}; give the key")]
+    ManyHolders {
+        /// The name.
+        name: String,
+        /// Their thumbprints.
+        keys: String,
+    },
+    /// Revoking names the key, and the key has more grants than the one that is meant.
+    #[error(
+        "revoking ends every grant of the key {holder}, and it has others: {others}; `holder revoke {holder}` ends them all"
+    )]
+    OtherGrants {
+        /// Thumbprint of the key.
+        holder: String,
+        /// The other grants.
+        others: String,
+    },
+    /// As many keys are revoked as a list can name.
+    #[error("the revocation list is full (1,536 keys); keys leave it a day after their last grant has ended")]
+    ListFull,
+    /// A bundle is damaged, or its parts do not belong together.
+    #[error("bundle: {0}")]
+    Bundle(String),
     /// Random numbers are not to be had; nothing is sent without them.
     #[error("the operating system gives no random numbers")]
     Random,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cardea_framing::LockId;
-use cardea_resources::{Bolt, EventKind, Firmware, PinUse, Refusal};
+use cardea_resources::{Bolt, CommandReply, EventKind, Firmware, PinUse, Refusal};
 use serde::{Serialize, Serializer};
 
 use crate::LogRow;
@@ -74,6 +74,9 @@ pub enum Outcome {
         clock_trusted: bool,
         /// Firmware version, `major.minor.patch`.
         firmware: String,
+        /// The epoch of its revocation list, 0 before the first; `None` where it takes none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        revocations: Option<u32>,
         /// From the question to the answer, milliseconds.
         ms: u64,
     },
@@ -127,6 +130,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What a lock says of a command, `ms` milliseconds after it was asked.
+    pub(crate) fn of_command(reply: &CommandReply, ms: u64) -> Self {
+        let bolt = reply.bolt;
+        match reply.outcome {
+            cardea_resources::Outcome::Done => Self::Done { bolt, ms },
+            cardea_resources::Outcome::Failed => Self::Jammed { bolt },
+            cardea_resources::Outcome::Refused(why) => Self::Refused { reason: refusal_words(why), bolt },
+        }
+    }
+
     /// True when the lock did, or told, what was asked.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -138,12 +151,14 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done { bolt, ms } => write!(f, "done: the bolt is {} ({ms} ms)", bolt_name(*bolt)),
-            Self::Status { bolt, battery, clock_trusted, firmware, ms } => write!(
-                f,
-                "{}, battery {battery} %, clock {}, firmware {firmware} ({ms} ms)",
-                bolt_name(*bolt),
-                if *clock_trusted { "trusted" } else { "not trusted" },
-            ),
+            Self::Status { bolt, battery, clock_trusted, firmware, revocations, ms } => {
+                let clock = if *clock_trusted { "trusted" } else { "not trusted" };
+                write!(f, "{}, battery {battery} %, clock {clock}, firmware {firmware}", bolt_name(*bolt))?;
+                if let Some(epoch) = revocations {
+                    write!(f, ", revocation list {epoch}")?;
+                }
+                write!(f, " ({ms} ms)")
+            }
             Self::Battery { percent, millivolts: Some(mv), ms } => {
                 write!(f, "battery {percent} %, {mv} mV ({ms} ms)")
             }
@@ -263,6 +278,25 @@ pub enum PlatformEvent {
         /// What came.
         came: String,
     },
+    /// A lock has said, inside OSCORE, that it has the revocation list of this epoch, which is the newest.
+    ListConfirmed {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// The epoch.
+        epoch: u32,
+    },
+    /// A lock has a later revocation list than this platform, which was put back from a backup: what was revoked since
+    /// is not known here. The lock still refuses those keys, until the next list.
+    ListLost {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// The epoch that it has.
+        epoch: u32,
+        /// The epoch that is known here.
+        ours: u32,
+    },
     /// How far a command has come: `held`, `sent`, or a gateway's word (`queued`, `sent`, `delivered`, `expired`,
     /// `refused: …`, `failed: …`).
     Progress {
@@ -321,6 +355,12 @@ impl fmt::Display for PlatformEvent {
                      whose memory was put back"
                 )
             }
+            Self::ListConfirmed { lock, epoch } => write!(f, "{lock}: has revocation list {epoch}"),
+            Self::ListLost { lock, epoch, ours } => write!(
+                f,
+                "{lock}: REVOCATIONS LOST, it has list {epoch} and this platform knows {ours}: revoke again what was revoked \
+                 after the backup"
+            ),
             Self::Progress { lock, command, state } => write!(f, "{lock}: command {command} {state}"),
             Self::Ended { lock, command, ask, outcome } => write!(f, "{lock}: {ask} ({command}) {outcome}"),
         }
@@ -336,6 +376,10 @@ pub(crate) fn bolt_name(bolt: Bolt) -> &'static str {
         Bolt::Unknown => "unknown",
     }
 }
+
+/// Kinds of log entries whose value names a grant.
+pub(crate) const GRANT_KINDS: [&str; 3] =
+    ["unlocked by grant", "locked by grant", "grant, the bolt did not arrive"];
 
 /// The kind in one word.
 pub(crate) fn kind_name(kind: EventKind) -> String {

@@ -89,6 +89,7 @@ enum Request {
     Command(LockId, Ask, Duration, oneshot::Sender<Result<Outcome, Error>>),
     Log(LockId, u32, oneshot::Sender<Result<Vec<LogRow>, Error>>),
     Locks(oneshot::Sender<Vec<LockSummary>>),
+    Grants(grants::Ask),
     Broker(FromBroker),
     Attach(mpsc::UnboundedSender<ToBroker>, Broker, oneshot::Sender<Result<(), Error>>),
 }
@@ -105,6 +106,7 @@ impl Request {
             Self::Enroll(_, _, reply) | Self::Attach(_, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Command(_, _, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Log(_, _, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Grants(ask) => ask.refuse(),
             Self::Locks(_) | Self::Broker(_) => {}
         }
     }
@@ -501,6 +503,7 @@ impl<S: State> Worker<S> {
             }
             Request::Log(lock, limit, reply) => drop(reply.send(self.core.log(lock, limit))),
             Request::Locks(reply) => drop(reply.send(self.core.summaries())),
+            Request::Grants(ask) => ask.answer(&mut self.core, now, &mut owed.replies)?,
             Request::Attach(sender, broker, reply) => {
                 let result =
                     broker.topics().map(|topics| self.core.set_topics(topics, broker.encoding.into()));
@@ -532,5 +535,6 @@ fn split<T>(result: Result<T, Error>) -> (Result<T, Error>, Result<(), Error>) {
     }
 }
 
+mod grants;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::Config,
+    grants::{self, GrantCmd, HolderCmd, KeyCmd, RevocationCmd},
     service::{Answer, Request, Verb, check_lock, serve_one},
     socket,
 };
@@ -87,6 +88,18 @@ enum Cmd {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
+    /// What phones may do while nobody is online: issue, list, revoke.
+    #[command(subcommand)]
+    Grant(GrantCmd),
+    /// Holders of grants: revoke a lost phone.
+    #[command(subcommand)]
+    Holder(HolderCmd),
+    /// The revocation list and who has it.
+    #[command(subcommand)]
+    Revocation(RevocationCmd),
+    /// Keys of holders, for trials.
+    #[command(subcommand)]
+    Key(KeyCmd),
     /// Say that the state was put back from a backup: session keys are discarded at the next start.
     Restored,
 }
@@ -186,7 +199,16 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli) -> Result<bool> {
     let common = &cli.common;
     let config = Config::load(common.config.as_deref(), common.dir.clone(), common.broker.clone())?;
+    let mut bundle = None;
     let request = match &cli.verb {
+        Cmd::Key(verb) => return grants::key(verb, common.json),
+        Cmd::Grant(verb) => {
+            let (request, path) = verb.request()?;
+            bundle = path;
+            request
+        }
+        Cmd::Holder(HolderCmd::Revoke { holder }) => Request::HolderRevoke { holder: holder.clone() },
+        Cmd::Revocation(RevocationCmd::Show) => Request::Revocations {},
         Cmd::Init { state_only: true, .. } => return init_state(&config),
         Cmd::Init { token, .. } => return init(&config, token, common.json),
         Cmd::Restored => {
@@ -213,7 +235,11 @@ async fn run(cli: &Cli) -> Result<bool> {
         }
     };
     let mut done = true;
-    let print = |answer: Answer| {
+    let mut unwritten = Ok(());
+    let print = |mut answer: Answer| {
+        if let Some(path) = bundle.filter(|_| answer.done) {
+            unwritten = grants::write_bundle(&mut answer, path);
+        }
         done = answer.done;
         show(&answer, common.json);
     };
@@ -221,6 +247,7 @@ async fn run(cli: &Cli) -> Result<bool> {
         Some(stream) => socket::ask(stream, &request, print).await?,
         None => alone(&config, request, print).await?,
     }
+    unwritten?;
     Ok(done)
 }
 

@@ -6,6 +6,8 @@ use cardea_sdk::{Ask, LockId, LockName, OwnerCode, Platform, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::grants;
+
 /// Longest text of an error about a line that is no request: it need not be repeated whole.
 const MAX_WORDS: usize = 160;
 
@@ -14,11 +16,44 @@ const MAX_WORDS: usize = 160;
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
-    Enroll { lock: String, code: String },
-    Command { lock: String, ask: Verb, timeout_ms: u64 },
-    Log { lock: String, limit: u32 },
+    Enroll {
+        lock: String,
+        code: String,
+    },
+    Command {
+        lock: String,
+        ask: Verb,
+        timeout_ms: u64,
+    },
+    Log {
+        lock: String,
+        limit: u32,
+    },
     Locks {},
     Watch {},
+    GrantIssue {
+        lock: String,
+        key: String,
+        name: String,
+        rights: u16,
+        from: u32,
+        until: u32,
+        single_use: bool,
+        window: Option<[u8; 3]>,
+    },
+    Grants {
+        lock: Option<String>,
+    },
+    GrantExport {
+        id: String,
+    },
+    GrantRevoke {
+        id: String,
+    },
+    HolderRevoke {
+        holder: String,
+    },
+    Revocations {},
 }
 
 impl Request {
@@ -90,6 +125,18 @@ impl Answer {
 
 /// Everything but `watch`.
 pub(crate) async fn serve_one(platform: &Platform, request: Request) -> Answer {
+    let about_grants = matches!(
+        request,
+        Request::GrantIssue { .. }
+            | Request::Grants { .. }
+            | Request::GrantExport { .. }
+            | Request::GrantRevoke { .. }
+            | Request::HolderRevoke { .. }
+            | Request::Revocations {}
+    );
+    if about_grants {
+        return grants::answer(platform, request).await.unwrap_or_else(|error| Answer::error(&error));
+    }
     match answer(platform, request).await {
         Ok(answer) => answer,
         Err(error) => Answer::error(&error),
@@ -127,7 +174,8 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
         Request::Log { lock, limit } => {
             let id = lock.parse::<LockName>()?.id();
             let rows = platform.log(id, limit).await?;
-            let lines: Vec<String> = rows.iter().map(log_line).collect();
+            let granted = platform.grants(Some(id)).await?;
+            let lines: Vec<String> = rows.iter().map(|row| log_line(row, &granted)).collect();
             Answer {
                 done: true,
                 text: if lines.is_empty() { format!("{id}: nothing logged yet") } else { lines.join("\n") },
@@ -135,7 +183,7 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
                 more: false,
             }
         }
-        Request::Locks {} | Request::Watch {} => {
+        _ => {
             let locks = platform.locks().await?;
             let lines: Vec<String> = locks
                 .iter()
@@ -176,10 +224,16 @@ fn stage(stage: Stage) -> &'static str {
     }
 }
 
-fn log_line(row: &cardea_sdk::LogRow) -> String {
+fn log_line(row: &cardea_sdk::LogRow, granted: &[cardea_sdk::GrantRow]) -> String {
     let when = row.at.map_or_else(|| format!("received {}", utc(row.received / 1000)), |at| utc(at.into()));
     let index = row.index.map_or_else(|| "     -".into(), |i| format!("{i:>6}"));
-    let value = row.value.map_or_else(String::new, |v| format!(" {v}"));
+    let value = match row.grant_tag() {
+        Some(tag) => {
+            let name = granted.iter().find(|grant| grant.tag() == tag).map_or("?", |grant| &grant.name);
+            format!(" {tag:08x} ({name})")
+        }
+        None => row.value.map_or_else(String::new, |v| format!(" {v}")),
+    };
     format!("{index}  {when}  {}{value}", row.kind)
 }
 

@@ -72,8 +72,11 @@ fn state() {
         battery: 87,
         clock: ClockState::Trusted,
         firmware: Firmware { major: 1, minor: 2, patch: 3 },
+        revocations: None,
     };
     literal!(Status, status, "a400000118570201031a01020003");
+    let listed = Status { revocations: Some(300), ..status };
+    literal!(Status, listed, "a500000118570201031a01020003181819012c");
     assert_eq!(status.firmware.to_string(), "1.2.3");
     literal!(Battery, Battery { percent: 100, millivolts: Some(2950) }, "a200186401190b86");
     literal!(Battery, Battery { percent: 5, millivolts: None }, "a10005");

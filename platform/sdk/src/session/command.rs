@@ -3,12 +3,10 @@
 use cardea_envelope::{DownlinkResult, MessageId, ResultState};
 use cardea_framing::{Class, Kind, LockId};
 use cardea_oscore::coap::Code;
-use cardea_resources::{
-    Battery, ClockState, Command, CommandReply, LogPage, LogRequest, Op, Outcome as LockOutcome, Path, Status,
-};
+use cardea_resources::{Battery, ClockState, Command, CommandReply, LogPage, LogRequest, Op, Path, Status};
 
 use super::{Core, Now};
-use crate::{Ask, CommandRow, Error, KeyStore, Outcome, PlatformEvent, State, event::refusal_words};
+use crate::{Ask, CommandRow, Error, KeyStore, Outcome, PlatformEvent, State};
 
 /// A lock refuses an unlock whose `not_after` lies more than 120 s ahead; clocks may disagree by a few.
 const HORIZON_MS: u64 = 110_000;
@@ -139,6 +137,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
 
     /// Looks at every command of this lock: ends what is over, sends what can go.
     pub(super) fn advance(&mut self, now: Now, id: LockId) -> Result<(), Error> {
+        self.advance_list(now, id)?;
         self.settle_clocks(now, id);
         while let Some(place) = self.expired(now, id) {
             self.end_unanswered(id, place)?;
@@ -397,23 +396,23 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let outcome = match ask {
             _ if !code.is_success() => rejected,
             Ask::Lock | Ask::Unlock => match CommandReply::decode(payload) {
-                Ok(reply) if reply.id == command => match reply.outcome {
-                    LockOutcome::Done => Outcome::Done { bolt: reply.bolt, ms },
-                    LockOutcome::Failed => Outcome::Jammed { bolt: reply.bolt },
-                    LockOutcome::Refused(why) => {
-                        Outcome::Refused { reason: refusal_words(why), bolt: reply.bolt }
-                    }
-                },
+                Ok(reply) if reply.id == command => Outcome::of_command(&reply, ms),
                 _ => rejected,
             },
             Ask::Status => match Status::decode(payload) {
-                Ok(status) => Outcome::Status {
-                    bolt: status.bolt,
-                    battery: status.battery,
-                    clock_trusted: status.clock == ClockState::Trusted,
-                    firmware: status.firmware.to_string(),
-                    ms,
-                },
+                Ok(status) => {
+                    if let Some(epoch) = status.revocations {
+                        self.note_list(now, id, epoch)?;
+                    }
+                    Outcome::Status {
+                        bolt: status.bolt,
+                        battery: status.battery,
+                        clock_trusted: status.clock == ClockState::Trusted,
+                        firmware: status.firmware.to_string(),
+                        revocations: status.revocations,
+                        ms,
+                    }
+                }
                 Err(_) => rejected,
             },
             Ask::Battery => match Battery::decode(payload) {
@@ -444,6 +443,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
         id: LockId,
         result: &DownlinkResult,
     ) -> Result<(), Error> {
+        if self.list_result(now, id, result)? {
+            return Ok(());
+        }
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
         let Some(command) = lock.commands.iter_mut().find(|c| c.downlinks.contains(&result.id)) else {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use cardea_oscore::{Algorithm, Context, SenderSequence};
 
-use super::{command::Pending, handshake::Handshake, limits::Limits};
+use super::{command::Pending, handshake::Handshake, limits::Limits, revocation::Push};
 use crate::{ContextRecord, Error, LockRecord, Phase};
 
 /// One lock.
@@ -23,6 +23,8 @@ pub(super) struct Lock {
     pub(super) awake_until: u64,
     /// No log fetch of our own before then (monotonic).
     pub(super) next_fetch: u64,
+    /// How far it is with the revocation list.
+    pub(super) push: Push,
     /// Its entry in the core's timers.
     pub(super) timer: Option<u64>,
 }
@@ -49,6 +51,7 @@ impl Lock {
             bolt_commands: 0,
             awake_until: 0,
             next_fetch: 0,
+            push: Push::default(),
             timer: None,
         }
     }
@@ -65,12 +68,13 @@ impl Lock {
         self.contexts.iter_mut().find(|s| s.record.id == row)
     }
 
-    /// When a command of this lock needs a look.
+    /// When a command of this lock, or its revocation list, needs a look.
     pub(super) fn due(&self) -> Option<u64> {
         let blocked = |place: usize, command: &Pending| {
             self.commands.iter().enumerate().any(|(other, c)| other != place && c.blocks(command))
         };
-        self.commands.iter().enumerate().map(|(place, c)| c.due(blocked(place, c))).min()
+        let commands = self.commands.iter().enumerate().map(|(place, c)| c.due(blocked(place, c)));
+        commands.chain(self.push.due()).min()
     }
 }
 

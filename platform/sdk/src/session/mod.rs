@@ -11,12 +11,15 @@
 //! - `command`: commands, challenges, Echo, retries, outcomes.
 //! - `route`: topics, gateways, links.
 //! - `custody`: `seen`, what gateways may forget.
+//! - `grants`, `revocation`: what is signed for holders of keys, and which keys are void.
 
 mod command;
 mod custody;
+mod grants;
 mod handshake;
 mod limits;
 mod lock;
+mod revocation;
 mod route;
 mod secure;
 
@@ -31,7 +34,12 @@ use crate::{
 };
 
 use lock::Lock;
+use revocation::List;
 use route::Route;
+
+pub use grants::{Issued, NewGrant};
+pub use revocation::Revocations;
+pub(crate) use secure::{build, elide};
 
 /// Lives and limits. All times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +133,8 @@ pub struct Counters {
     pub unnoted: u64,
     /// Log entries that contradict what is stored under their index.
     pub forks: u64,
+    /// Questions of locks to their site that are not ours to answer, came too late, or were too many.
+    pub unanswered: u64,
 }
 
 /// The session core. See the [module](self).
@@ -135,6 +145,8 @@ pub struct Core<K, S> {
     config: Config,
     route: Route,
     locks: BTreeMap<LockId, Lock>,
+    /// Keys that are revoked.
+    list: List,
     /// When something of a lock is due.
     timers: BTreeSet<(u64, LockId)>,
     next_prune: u64,
@@ -162,6 +174,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             config,
             route: Route::new(PlatformTopics::default(), Encoding::Json),
             locks: BTreeMap::new(),
+            list: List::default(),
             timers: BTreeSet::new(),
             next_prune: 0,
             stale: false,
@@ -214,6 +227,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 timers.insert((0, id));
             }
         }
+        self.list = Self::load_list(&mut self.state, &mut locks, &mut timers)?;
         (self.locks, self.timers, self.next_prune) = (locks, timers, 0);
         Ok(())
     }
@@ -327,6 +341,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             lock.contexts = kept;
         }
+        // A grant is remembered as long as the entries of locks that name it.
+        let expired = now.unix.saturating_sub(self.config.keep_log_ms) / 1000;
+        self.state.prune_grants(u32::try_from(expired).unwrap_or(u32::MAX))?;
         self.state.prune(Before {
             commands: now.unix.saturating_sub(self.config.keep_commands_ms),
             log: now.unix.saturating_sub(self.config.keep_log_ms),

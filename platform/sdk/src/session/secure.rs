@@ -11,7 +11,7 @@ use cardea_resources::{Event, EventKind, EventReply, LogPage, Padder, Path};
 use super::{Core, Now, command::Request, lock::Challenge};
 use crate::{
     Ask, Error, KeyStore, LogRow, Phase, PlatformEvent, Stage, State, Stored,
-    event::{entry_words, kind_name, value_words},
+    event::{entry_words, kind_name},
 };
 
 /// Restored OSCORE messages are at most this much longer than what the radio carried.
@@ -176,6 +176,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock.challenge = Some(Challenge { value: event.challenge, context: row, until });
             lock.awake_until = until;
         }
+        lock.push.heard(now.mono);
         let kind = kind_name(event.kind);
         let entry = LogRow {
             activation: lock.record.activation,
@@ -194,11 +195,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         };
         // A lock repeats an entry until it sees the cursor; its owner hears of it once.
         if fresh {
+            let value = self.said(id, event.kind, event.value)?;
             self.event(PlatformEvent::Lock {
                 lock: id,
                 gateway: gateway.into(),
                 kind,
-                value: value_words(event.kind, event.value),
+                value,
                 log: event.log,
                 at: event.at,
                 received: now.unix,
@@ -278,11 +280,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
             };
             if self.store(id, &row)? {
                 new = new.saturating_add(1);
+                let value = self.said(id, entry.kind, entry.value)?;
                 events.push(PlatformEvent::Lock {
                     lock: id,
                     gateway: String::new(),
                     kind,
-                    value: value_words(entry.kind, entry.value),
+                    value,
                     log: Some(entry.index),
                     at: entry.at,
                     received: now.unix,
@@ -429,7 +432,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
 }
 
 /// The inner message, padded so that the frame has one of the usual sizes.
-fn build(
+pub(crate) fn build(
     code: Code,
     message_id: u16,
     token: &[u8],
@@ -459,7 +462,7 @@ fn build(
     Ok(out)
 }
 
-fn elide(sealed: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn elide(sealed: &[u8]) -> Result<Vec<u8>, Error> {
     let mut body = vec![0; sealed.len().saturating_add(1)];
     let length = cardea_framing::elide(sealed, &mut body)
         .map_err(|_| Error::Crypto("a message could not be elided"))?;

@@ -4,11 +4,13 @@
 //! forgotten replay executes an event twice, a cursor ahead of the log loses entries. The session core
 //! therefore writes first and speaks after [`State::commit`].
 
+pub(crate) mod grants;
 mod sqlite;
 
 use cardea_framing::LockId;
 use zeroize::Zeroizing;
 
+pub use grants::{GrantRow, GrantState, KnownListRow, ListRow, RevokedRow};
 pub use sqlite::SqliteState;
 
 /// How far a lock's ownership has come.
@@ -190,7 +192,7 @@ pub enum Stored {
 /// Every method gives [`crate::Error::State`]; after one, the batch must be given up ([`State::rollback`]).
 #[allow(missing_docs)]
 #[allow(clippy::missing_errors_doc)] // one rule for all, above
-pub trait State: Send {
+pub trait State: GrantState + Send {
     /// Opens a batch.
     fn begin(&mut self) -> Result<(), crate::Error>;
     /// Makes the batch durable. An error means that it is not.

@@ -2,6 +2,7 @@
 
 mod custody;
 mod fence;
+mod grants;
 mod log;
 mod schema;
 #[cfg(test)]
@@ -93,6 +94,9 @@ impl SqliteState {
         state.fence = Some(fence);
         state.begin()?;
         let dropped = if again { state.discard_contexts()? } else { 0 };
+        if again && known.is_some() {
+            grants::restored(&state.db)?; // a file that was never opened before has no past
+        }
         state.db.execute("INSERT OR REPLACE INTO meta VALUES ('inode', ?1)", [inode])?;
         state.commit()?;
         state.settle()?;

@@ -7,8 +7,8 @@ use std::sync::{
 
 use cardea_framing::LockId;
 use cardea_sdk::{
-    Before, CommandRow, ContextRecord, Error, LockRecord, LogRow, Noted, SeenRow, SqliteState, State, Stored,
-    Taken,
+    Before, CommandRow, ContextRecord, Error, GrantRow, GrantState, KnownListRow, ListRow, LockRecord,
+    LogRow, Noted, RevokedRow, SeenRow, SqliteState, State, Stored, Taken,
 };
 
 /// What is to fail; shared with the test.
@@ -96,5 +96,21 @@ impl State for Faulty {
         fn take_ahead(&mut self, gateway: &str, lock: LockId, epoch: [u8; 8], seq: u64) -> Taken;
         fn discard_contexts(&mut self) -> u64;
         fn prune(&mut self, before: Before) -> ();
+    }
+}
+
+impl GrantState for Faulty {
+    pass! {
+        fn add_grant(&mut self, grant: &GrantRow) -> bool;
+        fn grant(&mut self, id: [u8; 8]) -> Option<GrantRow>;
+        fn grants(&mut self, lock: Option<LockId>) -> Vec<GrantRow>;
+        fn grant_name(&mut self, lock: LockId, tag: u32) -> Option<String>;
+        fn prune_grants(&mut self, expired: u32) -> ();
+        fn list(&mut self) -> ListRow;
+        fn revoked(&mut self) -> Vec<RevokedRow>;
+        fn put_list(&mut self, list: &ListRow, revoked: &[RevokedRow]) -> ();
+        fn doubt_list(&mut self) -> ();
+        fn known_lists(&mut self) -> Vec<KnownListRow>;
+        fn put_known_list(&mut self, known: &KnownListRow) -> ();
     }
 }

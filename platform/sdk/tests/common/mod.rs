@@ -78,6 +78,8 @@ pub struct World {
     /// Everything that came to `down`.
     pub downs: Vec<Down>,
     waiting: VecDeque<Vec<u8>>,
+    /// Datagrams of the lock for peers: they never leave the site.
+    pub for_peers: Vec<Vec<u8>>,
     pub seen: Vec<Seen>,
     pub events: Vec<PlatformEvent>,
     pub told: Vec<AgentEvent>,
@@ -125,6 +127,7 @@ impl World {
             ups: Vec::new(),
             downs: Vec::new(),
             waiting: VecDeque::new(),
+            for_peers: Vec::new(),
             seen: Vec::new(),
             events: Vec::new(),
             told: Vec::new(),
@@ -416,8 +419,18 @@ impl World {
             if let Some(receipt) = receipt {
                 self.link.custody(now, receipt);
             }
-            self.publish_up(self.lock, &datagram);
+            if Datagram::parse(&datagram).unwrap().kind.is_peer() {
+                self.for_peers.push(datagram);
+            } else {
+                self.publish_up(self.lock, &datagram);
+            }
         }
+    }
+
+    /// A datagram of a peer for the lock.
+    pub fn give(&mut self, datagram: Vec<u8>) {
+        self.waiting.push_back(datagram);
+        self.run();
     }
 
     /// Lets time pass, stopping at every timer of lock and platform.

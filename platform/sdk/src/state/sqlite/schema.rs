@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// Raised when the tables change; an older program refuses a newer file.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -82,6 +82,7 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
     let batch = db.transaction()?;
     batch.execute_batch(TABLES)?;
     batch.execute_batch(ADDED_IN_2)?;
+    batch.execute_batch(super::grants::TABLES)?;
     batch.pragma_update(None, "user_version", SCHEMA)?;
     Ok(batch.commit()?)
 }
@@ -91,10 +92,22 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
 /// # Errors
 /// As [`version`].
 pub(super) fn upgrade(db: &mut Connection) -> Result<(), Error> {
-    if version(db)? == SCHEMA {
+    let found = version(db)?;
+    if found == SCHEMA {
         return Ok(());
     }
     let batch = db.transaction()?;
+    if found < 2 {
+        from_1_to_2(&batch)?;
+    }
+    if found < 3 {
+        batch.execute_batch(super::grants::TABLES)?;
+    }
+    batch.pragma_update(None, "user_version", SCHEMA)?;
+    Ok(batch.commit()?)
+}
+
+fn from_1_to_2(batch: &Connection) -> Result<(), Error> {
     for statement in FROM_1_TO_2.split(';').filter(|sql| !sql.trim().is_empty()) {
         let mut statement = batch.prepare(statement)?;
         match statement.parameter_count() {
@@ -102,7 +115,5 @@ pub(super) fn upgrade(db: &mut Connection) -> Result<(), Error> {
             _ => statement.execute([super::custody::most_ahead()])?,
         };
     }
-    batch.execute_batch(ADDED_IN_2)?;
-    batch.pragma_update(None, "user_version", SCHEMA)?;
-    Ok(batch.commit()?)
+    Ok(batch.execute_batch(ADDED_IN_2)?)
 }
