@@ -149,7 +149,7 @@ impl<B: Board> Agent<B> {
             battery: actuator.battery().min(100),
             clock,
             firmware: self.config.firmware,
-            revocations: None,
+            revocations: Some(self.site.state().epoch),
         };
         Answer::with(Code::CONTENT, |out| status.encode(out))
     }

@@ -372,7 +372,7 @@ impl Site {
         Ok(done)
     }
 
-    fn state(&self) -> SiteState {
+    pub(crate) fn state(&self) -> SiteState {
         let authority = self.trust.authority();
         SiteState {
             site: self.trust.site().id,
