@@ -36,19 +36,22 @@ mod event;
 pub mod key_dir;
 mod keys;
 mod mqtt;
+mod pins;
 mod platform;
 pub mod session;
 mod state;
 
 pub use broker::{Broker, BrokerAddress, PayloadEncoding};
-pub use cardea_credentials::OwnerCode;
+pub use cardea_credentials::{OwnerCode, Signer};
 pub use cardea_framing::LockId;
-pub use cardea_resources::{Battery, Bolt, Refusal, Status};
+pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, Status};
 pub use error::Error;
-pub use event::{Ask, Outcome, PlatformEvent};
-pub use keys::{FileKeys, KeyStore, OsRandom};
+pub use event::{Ask, Entry, LockAlarm, Outcome, PlatformEvent};
+pub use keys::{FileKeys, KeyStore, OsRandom, next_version, sign_release};
+pub use pins::{PinReport, PinSlot, PinState};
 pub use platform::{LockName, LockSummary, Platform};
 pub use state::{
-    Before, CommandRow, ContextRecord, LockRecord, LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted,
-    Phase, SeenRow, SqliteState, Stage, State, Stored, Taken,
+    Before, CommandRow, ContextRecord, LockRecord, LogGap, LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS,
+    Noted, Phase, PinBook, PinRow, PinStop, PinStore, PinTerms, PinWish, SeenRow, SqliteState, Stage,
+    Standing, StandingStore, State, Stored, Taken,
 };

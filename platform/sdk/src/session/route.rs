@@ -238,7 +238,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
             Kind::PlatformOscore => {
                 only_fatal(self.handle_oscore(now, gateway, lock, heard, datagram.body))?;
             }
-            Kind::PeerEdhoc | Kind::PeerOscore | Kind::Site | Kind::Receipt => {}
+            Kind::Site => self.handle_question(gateway, lock, datagram.body),
+            Kind::PeerEdhoc | Kind::PeerOscore | Kind::Receipt => {}
         }
         self.mark_seen(now, gateway, uplink)
     }

@@ -7,8 +7,8 @@ use std::sync::{
 
 use cardea_framing::LockId;
 use cardea_sdk::{
-    Before, CommandRow, ContextRecord, Error, LockRecord, LogRow, Noted, SeenRow, SqliteState, State, Stored,
-    Taken,
+    Before, CommandRow, ContextRecord, Error, LockRecord, LogGap, LogRow, Noted, PinBook, PinRow, PinStore,
+    SeenRow, SqliteState, Standing, StandingStore, State, Stored, Taken,
 };
 
 /// What is to fail; shared with the test.
@@ -96,5 +96,27 @@ impl State for Faulty {
         fn take_ahead(&mut self, gateway: &str, lock: LockId, epoch: [u8; 8], seq: u64) -> Taken;
         fn discard_contexts(&mut self) -> u64;
         fn prune(&mut self, before: Before) -> ();
+    }
+}
+
+impl PinStore for Faulty {
+    pass! {
+        fn pins(&mut self, lock: LockId) -> Vec<PinRow>;
+        fn put_pin(&mut self, lock: LockId, row: &PinRow) -> ();
+        fn remove_pin(&mut self, lock: LockId, slot: u8) -> ();
+        fn pin_book(&mut self, lock: LockId) -> PinBook;
+        fn put_pin_book(&mut self, lock: LockId, book: &PinBook) -> ();
+        fn pins_waiting(&mut self) -> Vec<LockId>;
+    }
+}
+
+impl StandingStore for Faulty {
+    pass! {
+        fn standings(&mut self) -> Vec<(LockId, Standing)>;
+        fn put_standing(&mut self, lock: LockId, standing: &Standing) -> ();
+        fn next_log(&mut self, lock: LockId, activation: u32, from: u32) -> Option<u32>;
+        fn add_log_gap(&mut self, lock: LockId, gap: &LogGap) -> ();
+        fn log_gaps(&mut self, lock: LockId) -> Vec<LogGap>;
+        fn discard_contexts_of(&mut self, lock: LockId) -> ();
     }
 }
