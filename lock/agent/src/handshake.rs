@@ -282,7 +282,11 @@ impl<B: Board> Agent<B> {
         };
         let identity =
             verify_platform(cwt, self.owner.as_ref().map(|owner| &owner.root)).map_err(|_| unwelcome())?;
-        if self.owner.as_ref().is_some_and(|owner| identity.version < owner.version) {
+        // Versions never fall, and one version is one certificate.
+        let stale = |owner: &Owner| {
+            identity.version < owner.version || (identity.version == owner.version && *cwt != *owner.cwt)
+        };
+        if self.owner.as_ref().is_some_and(stale) {
             return Err(unwelcome());
         }
         let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;

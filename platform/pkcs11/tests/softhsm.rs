@@ -181,6 +181,64 @@ fn private_keys_can_be_neither_read_nor_made_readable() {
 }
 
 #[test]
+fn keys_in_a_token_are_rotated_by_a_root_in_another_and_the_old_ones_go() {
+    alone("keys_in_a_token_are_rotated_by_a_root_in_another_and_the_old_ones_go", |dir| {
+        let (doors, safe) = (token(dir, "doors", PIN), token(dir, "safe", "root-pin-1"));
+        let stranger = token(dir, "stranger", "root-pin-2");
+        let state = dir.join("state");
+        TokenKeys::init(&state, &doors, Some(&safe)).unwrap();
+        // One lock, activated under the first certificate.
+        let source = state.clone();
+        let mut world = World::with_keys(
+            listening(),
+            tempfile::tempdir().unwrap(),
+            Box::new(move |_| Box::new(TokenKeys::open(&source, None).unwrap())),
+        );
+        world.activate();
+        world.live(1_000_000);
+        world.core = None;
+
+        let missing = TokenKeys::rotate(&state, None, None, 1).unwrap_err();
+        assert!(matches!(&missing, Error::KeyMissing { label, .. } if label == PRIVATE_KEYS[0]), "{missing}");
+        assert_eq!(
+            TokenKeys::rotate(&state, None, Some(&safe), 4).unwrap(),
+            5,
+            "above what a lock has pinned"
+        );
+        let listed = text(&pkcs11_tool(&["--list-objects"]));
+        for gone in ["cardea-platform-dh-1", "cardea-platform-sign-1"] {
+            assert!(!listed.contains(gone), "{listed}");
+        }
+        assert!(
+            listed.contains("cardea-platform-dh-5") && listed.contains("cardea-platform-sign-5"),
+            "{listed}"
+        );
+        let keys = TokenKeys::open(&state, None).unwrap();
+        assert!(works(&keys));
+        assert_eq!(verify_platform(keys.certificate(), Some(&keys.root())).unwrap().version, 5);
+        drop(keys);
+
+        world.restart();
+        assert!(unlocks(&mut world), "under the old session");
+        world.agent().bolt_moved();
+        world.live(60_000);
+        assert_eq!(world.core.as_ref().unwrap().summaries()[0].certificate, Some(5), "{:?}", world.told);
+        assert!(unlocks(&mut world));
+
+        // Another root certifies nothing here.
+        TokenKeys::init(&dir.join("other"), &stranger, None).unwrap();
+        let refused = TokenKeys::rotate(&state, None, Some(&stranger), 5).unwrap_err();
+        assert!(matches!(&refused, Error::KeyMismatch { .. }), "{refused}");
+        assert!(!text(&pkcs11_tool(&["--list-objects"])).contains("-6"));
+        let record = TokenKeys::with_owner_root(&state, None, Some(&safe), |root| {
+            Ok(cardea_sdk::sign_release(root, [1; 32], [2; 8], None, 3)?)
+        });
+        let root = TokenKeys::open(&state, None).unwrap().root();
+        cardea_credentials::Release::verify(&record.unwrap(), &[1; 32], &[2; 8], &root, None).unwrap();
+    });
+}
+
+#[test]
 fn the_owner_root_can_live_in_another_token() {
     alone("the_owner_root_can_live_in_another_token", |dir| {
         let (doors, safe) = (token(dir, "doors", PIN), token(dir, "safe", "root-pin-1"));

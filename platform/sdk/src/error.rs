@@ -96,6 +96,18 @@ pub enum Error {
     /// A bundle is damaged, or its parts do not belong together.
     #[error("bundle: {0}")]
     Bundle(String),
+    /// What was asked about a PIN cannot be. Never says which PIN.
+    #[error("PIN: {0}")]
+    Pin(&'static str),
+    /// The lock's log contradicted itself; see [`crate::Standing::fenced`].
+    #[error("lock {0} is fenced: it is a copy, or its memory was put back; look at it, then `readmit` it")]
+    Fenced(LockId),
+    /// The lock was let go.
+    #[error("lock {0} was released; `enroll` it again, or `readmit` it if it never took the release")]
+    Released(LockId),
+    /// A release that does not let this lock go.
+    #[error("release: {0}")]
+    Release(&'static str),
     /// Random numbers are not to be had; nothing is sent without them.
     #[error("the operating system gives no random numbers")]
     Random,

@@ -170,7 +170,7 @@ impl<A: Agreement> Holder<A> {
     /// # Errors
     /// [`HolderError`]: nothing was asked.
     pub fn ask(&mut self, now: u64, ask: Ask, life: u64) -> Result<(), HolderError> {
-        if ask == Ask::Log {
+        if !matches!(ask, Ask::Lock | Ask::Unlock | Ask::Status | Ask::Battery) {
             return Err(HolderError::Unsupported);
         }
         if !self.is_connected() {
@@ -371,7 +371,8 @@ impl Question {
                 (Code::POST, Path::Bolt, command.encode(&mut payload).ok()?)
             }
             Ask::Battery => (Code::GET, Path::Battery, 0),
-            Ask::Status | Ask::Log => (Code::GET, Path::Status, 0),
+            Ask::Status => (Code::GET, Path::Status, 0),
+            Ask::Log | Ask::Pins | Ask::PinChange | Ask::Time => return None, // `ask` refuses them
         };
         session.next = number.saturating_add(1);
         let mut options = vec![(option::URI_PATH, path.segment().as_bytes())];
@@ -420,7 +421,7 @@ fn outcome(ask: Ask, id: [u8; 4], code: Code, payload: &[u8], ms: u64) -> Outcom
             millivolts: battery.millivolts,
             ms,
         }),
-        Ask::Log => None,
+        Ask::Log | Ask::Pins | Ask::PinChange | Ask::Time => None,
     };
     answer.unwrap_or_else(rejected)
 }

@@ -42,21 +42,24 @@ pub mod holder_key;
 pub mod key_dir;
 mod keys;
 mod mqtt;
+mod pins;
 mod platform;
 pub mod session;
 mod state;
 
 pub use broker::{Broker, BrokerAddress, PayloadEncoding};
 pub use bundle::{Bundle, MAX_BUNDLE_LEN};
-pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Weekly};
+pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Weekly};
 pub use cardea_framing::LockId;
-pub use cardea_resources::{Battery, Bolt, Refusal, Status};
+pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, Status};
 pub use error::Error;
-pub use event::{Ask, Outcome, PlatformEvent};
-pub use keys::{FileKeys, KeyStore, OsRandom};
+pub use event::{Ask, Entry, LockAlarm, Outcome, PlatformEvent};
+pub use keys::{FileKeys, KeyStore, OsRandom, next_version, sign_release};
+pub use pins::{PinReport, PinSlot, PinState};
 pub use platform::{LockName, LockSummary, Platform};
 pub use state::{
-    Before, CommandRow, ContextRecord, GrantRow, GrantState, KnownListRow, ListRow, LockRecord, LogRow,
-    MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted, Phase, RevokedRow, SeenRow, SqliteState, Stage, State,
-    Stored, Taken,
+    Before, CommandRow, ContextRecord, GrantRow, GrantState, KnownListRow, ListRow, LockRecord, LogGap,
+    LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted, Phase, PinBook, PinRow, PinStop, PinStore,
+    PinTerms, PinWish, RevokedRow, SeenRow, SqliteState, Stage, Standing, StandingStore, State, Stored,
+    Taken,
 };

@@ -14,11 +14,15 @@ use cardea_framing::LockId;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
-    Ask, Broker, Error, FileKeys, KeyStore, LogRow, OsRandom, Outcome, PlatformEvent, SqliteState, Stage,
-    State,
+    Ask, Broker, Error, FileKeys, KeyStore, LogGap, LogRow, OsRandom, Outcome, PinReport, PlatformEvent,
+    SqliteState, Stage, State,
     mqtt::{self, FromBroker, ToBroker},
     session::{Config, Core, Now},
 };
+
+mod changes;
+
+use changes::Change;
 
 const LOCK_FILE: &str = "in-use";
 /// An operator who puts a backup back creates this file; opening discards every context and removes it.
@@ -80,11 +84,20 @@ pub struct LockSummary {
     pub stage: Stage,
     /// Whether there are session keys to command it with.
     pub session: bool,
+    /// Its log contradicted itself: nothing that changes it is sent.
+    pub fenced: bool,
+    /// It was let go.
+    pub released: bool,
+    /// The version of the platform's certificate that it has pinned, as far as it has proved that.
+    pub certificate: Option<u32>,
     /// The gateway a command would take now.
     pub gateway: Option<String>,
 }
 
 enum Request {
+    Change(Change, oneshot::Sender<Result<(), Error>>),
+    Pins(LockId, oneshot::Sender<Result<PinReport, Error>>),
+    Gaps(LockId, oneshot::Sender<Result<Vec<LogGap>, Error>>),
     Enroll(LockName, OwnerCode, oneshot::Sender<Result<(), Error>>),
     Command(LockId, Ask, Duration, oneshot::Sender<Result<Outcome, Error>>),
     Log(LockId, u32, oneshot::Sender<Result<Vec<LogRow>, Error>>),
@@ -107,6 +120,9 @@ impl Request {
             Self::Command(_, _, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Log(_, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Grants(ask) => ask.refuse(),
+            Self::Change(_, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Pins(_, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Gaps(_, reply) => drop(reply.send(Err(not_stored()))),
             Self::Locks(_) | Self::Broker(_) => {}
         }
     }
@@ -492,6 +508,15 @@ impl<S: State> Worker<S> {
                 }));
                 fatal?;
             }
+            Request::Change(change, reply) => {
+                let (result, fatal) = split(change.apply(&mut self.core, now));
+                owed.replies.push(Box::new(move |ok| {
+                    let _ = reply.send(if ok { result } else { Err(not_stored()) });
+                }));
+                fatal?;
+            }
+            Request::Pins(lock, reply) => drop(reply.send(self.core.pins(lock))),
+            Request::Gaps(lock, reply) => drop(reply.send(self.core.log_gaps(lock))),
             Request::Command(lock, ask, timeout, reply) => {
                 let life = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 let (result, fatal) = split(self.core.command(now, lock, ask, life));

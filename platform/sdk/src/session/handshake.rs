@@ -107,6 +107,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
     fn handle_message_1(&mut self, now: Now, gateway: &str, id: LockId, message: &[u8]) -> Result<(), Error> {
         let life = self.config.handshake_ms;
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        if lock.standing.released.is_some() {
+            return Ok(()); // not ours any more
+        }
         lock.handshakes.retain(|h| h.started.saturating_add(life) > now.mono);
         if let Some(known) = lock.handshakes.iter_mut().find(|h| h.answered == message) {
             let Some(reply) = known.repeat(now) else { return Ok(()) };
@@ -136,7 +139,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
         };
         let c_r = self.free_id(id, &c_i)?;
         responder.set_c_r(c_r).map_err(edhoc)?;
-        let by_value = self.locks.get(&id).is_some_and(|l| l.by_value || l.record.stage != Stage::Owned);
+        // A `kid` names the certificate that the lock has pinned, and only it knows which that is.
+        let current = Some(self.certificate_version);
+        let by_value = self.locks.get(&id).is_some_and(|l| {
+            l.by_value || l.record.stage != Stage::Owned || l.standing.certificate != current
+        });
         let certificate = self.keys.certificate();
         let kid = platform_kid(certificate);
         let id_cred = if by_value { IdCred::Kcwt(certificate) } else { IdCred::Kid(&kid) };
@@ -310,6 +317,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock.record.credential = Some(proven.credential.clone());
             self.state.put_lock(&lock.record)?;
             if !again {
+                self.pins_unknown(id)?;
                 self.event(PlatformEvent::Activated { lock: id, gateway: gateway.into() });
             }
         } else {
@@ -339,7 +347,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
             retired: None,
         };
         record.id = self.state.add_context(&record)?;
-        let session = Session::restore(record)?;
+        let mut session = Session::restore(record)?;
+        session.certificate = Some(self.certificate_version);
         let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
         lock.contexts.push(session);
         // A handshake that the lock never used leaves nothing worth keeping but the newest two: it may still be

@@ -8,29 +8,37 @@
 //!
 //! - `handshake`: EDHOC responder, activation.
 //! - `secure`: OSCORE both ways, replay, events and their answers.
-//! - `command`: commands, challenges, Echo, retries, outcomes.
+//! - `journal`: logs of locks, their gaps and forks.
+//! - `command`, `answer`: commands, challenges, Echo, retries, outcomes.
+//! - `pins`: PINs, wanted and reported.
+//! - `standing`: locks that are fenced, let go, or in need of new keys.
 //! - `route`: topics, gateways, links.
 //! - `custody`: `seen`, what gateways may forget.
 //! - `grants`, `revocation`: what is signed for holders of keys, and which keys are void.
 
+mod answer;
 mod command;
 mod custody;
 mod grants;
 mod handshake;
+mod journal;
 mod limits;
 mod lock;
+mod pins;
 mod revocation;
 mod route;
 mod secure;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cardea_credentials::{OwnerCode, Random};
+use cardea_credentials::{OwnerCode, Random, verify_platform};
 use cardea_envelope::{Encoding, MessageId, PlatformTopics};
 use cardea_framing::LockId;
 
 use crate::{
-    Ask, Before, Error, KeyStore, LockName, LockRecord, LockSummary, LogRow, PlatformEvent, Stage, State,
+    Ask, Before, Error, KeyStore, LockName, LockRecord, LockSummary, LogGap, LogRow, PlatformEvent, Stage,
+    Standing, State,
 };
 
 use lock::Lock;
@@ -140,6 +148,8 @@ pub struct Counters {
 /// The session core. See the [module](self).
 pub struct Core<K, S> {
     keys: K,
+    /// Of the certificate of `keys`.
+    certificate_version: u32,
     state: S,
     random: Box<dyn Random + Send>,
     config: Config,
@@ -167,8 +177,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// # Errors
     /// [`Error::State`], or what makes a stored context unusable ([`Error::Crypto`]).
     pub fn open(keys: K, state: S, random: Box<dyn Random + Send>, config: Config) -> Result<Self, Error> {
+        let certificate_version = verify_platform(keys.certificate(), Some(&keys.root()))
+            .map_err(|_| Error::Crypto("the platform's certificate is not by its owner root"))?
+            .version;
         let mut core = Self {
             keys,
+            certificate_version,
             state,
             random,
             config,
@@ -210,6 +224,18 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let (mut locks, mut timers) = (BTreeMap::new(), BTreeSet::new());
         for record in self.state.locks()? {
             locks.insert(record.lock, Lock::new(record));
+        }
+        for (id, standing) in self.state.standings()? {
+            if let Some(lock) = locks.get_mut(&id) {
+                lock.standing = standing;
+            }
+        }
+        for id in self.state.pins_waiting()? {
+            if let Some(lock) = locks.get_mut(&id) {
+                lock.pins.waiting = true;
+                lock.timer = Some(0);
+                timers.insert((0, id));
+            }
         }
         for record in self.state.contexts()? {
             if let Some(lock) = locks.get_mut(&record.lock) {
@@ -380,6 +406,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
         record.code = Some(code.to_bytes());
         record.stage = Stage::Enrolled;
         self.state.put_lock(&record)?;
+        if let Some(lock) = self.locks.get_mut(&id)
+            && lock.standing != Standing::default()
+        {
+            // By its code it begins anew.
+            lock.standing = Standing::default();
+            self.state.put_standing(id, &lock.standing)?;
+        }
         let lock = self.locks.entry(id).or_insert_with(|| Lock::new(record.clone()));
         lock.record = record;
         lock.limits.success();
@@ -397,6 +430,17 @@ impl<K: KeyStore, S: State> Core<K, S> {
         self.state.log(lock, limit)
     }
 
+    /// Entries that a lock has lost, in the order of its log.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub fn log_gaps(&mut self, lock: LockId) -> Result<Vec<LogGap>, Error> {
+        if !self.locks.contains_key(&lock) {
+            return Err(Error::UnknownLock(lock));
+        }
+        self.state.log_gaps(lock)
+    }
+
     /// The registry.
     #[must_use]
     pub fn summaries(&self) -> Vec<LockSummary> {
@@ -407,6 +451,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 thumbprint: lock.record.thumbprint,
                 stage: lock.record.stage,
                 session: lock.sending().is_some(),
+                fenced: lock.standing.fenced.is_some(),
+                released: lock.standing.released.is_some(),
+                certificate: lock.standing.certificate,
                 gateway: self.route.best(lock.record.lock).map(|(gateway, _)| gateway.to_owned()),
             })
             .collect()
@@ -432,8 +479,19 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// command ends. Returns the command id that [`PlatformEvent::Ended`] names. Belongs into a batch.
     ///
     /// # Errors
-    /// [`Error::UnknownLock`], [`Error::Random`], [`Error::State`].
+    /// [`Error::UnknownLock`], [`Error::Random`], [`Error::State`]; [`Error::Fenced`] and [`Error::Released`] for locks
+    /// that are not asked for this, [`Error::Pin`] for [`Ask::PinChange`].
     pub fn command(&mut self, now: Now, lock: LockId, ask: Ask, life: u64) -> Result<[u8; 4], Error> {
+        let standing = self.locks.get(&lock).map(|lock| lock.standing).unwrap_or_default();
+        if standing.released.is_some() {
+            return Err(Error::Released(lock));
+        }
+        if standing.fenced.is_some() && ask.changes() {
+            return Err(Error::Fenced(lock));
+        }
+        if ask == Ask::PinChange {
+            return Err(Error::Pin("a change is wanted of a slot, and sent by itself"));
+        }
         let id = self.start_command(now, lock, ask, life)?;
         self.advance(now, lock)?;
         Ok(id)

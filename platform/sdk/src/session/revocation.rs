@@ -389,6 +389,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             self.counters.malformed += 1;
             return Ok(());
         };
+        if question.kind == SiteKind::Release {
+            self.release_asked(gateway, id, question.nonce);
+            return Ok(());
+        }
         let answered = &mut lock.push.answered;
         answered.retain(|at| at.saturating_add(ANSWERS_MS) > now.mono);
         let page = u8::try_from(question.number).ok().filter(|page| *page < pages);

@@ -8,7 +8,8 @@ use std::sync::{
 use cardea_framing::LockId;
 use cardea_sdk::{
     Before, CommandRow, ContextRecord, Error, GrantRow, GrantState, KnownListRow, ListRow, LockRecord,
-    LogRow, Noted, RevokedRow, SeenRow, SqliteState, State, Stored, Taken,
+    LogGap, LogRow, Noted, PinBook, PinRow, PinStore, RevokedRow, SeenRow, SqliteState, Standing,
+    StandingStore, State, Stored, Taken,
 };
 
 /// What is to fail; shared with the test.
@@ -112,5 +113,27 @@ impl GrantState for Faulty {
         fn doubt_list(&mut self) -> ();
         fn known_lists(&mut self) -> Vec<KnownListRow>;
         fn put_known_list(&mut self, known: &KnownListRow) -> ();
+    }
+}
+
+impl PinStore for Faulty {
+    pass! {
+        fn pins(&mut self, lock: LockId) -> Vec<PinRow>;
+        fn put_pin(&mut self, lock: LockId, row: &PinRow) -> ();
+        fn remove_pin(&mut self, lock: LockId, slot: u8) -> ();
+        fn pin_book(&mut self, lock: LockId) -> PinBook;
+        fn put_pin_book(&mut self, lock: LockId, book: &PinBook) -> ();
+        fn pins_waiting(&mut self) -> Vec<LockId>;
+    }
+}
+
+impl StandingStore for Faulty {
+    pass! {
+        fn standings(&mut self) -> Vec<(LockId, Standing)>;
+        fn put_standing(&mut self, lock: LockId, standing: &Standing) -> ();
+        fn next_log(&mut self, lock: LockId, activation: u32, from: u32) -> Option<u32>;
+        fn add_log_gap(&mut self, lock: LockId, gap: &LogGap) -> ();
+        fn log_gaps(&mut self, lock: LockId) -> Vec<LogGap>;
+        fn discard_contexts_of(&mut self, lock: LockId) -> ();
     }
 }

@@ -13,8 +13,8 @@ use std::{
 };
 
 use cardea_credentials::{
-    Agreement as _, Error as Refused, Gate, Intake, Lists, Progress, Random, Scope, Signer as _, SiteMessage,
-    SoftAgreement, SoftSigner, Trust, issue_lock_identity, verify_platform,
+    Agreement as _, Error as Refused, Gate, Intake, Lists, PlatformIdentity, Progress, Random, Scope,
+    Signer as _, SiteMessage, SoftAgreement, SoftSigner, issue_lock_identity, verify_platform,
 };
 use cardea_envelope::{
     ClockState as Clock, Data, Downlink, DownlinkResult, Encoding, Epoch, GatewayState, LinkState, MessageId,
@@ -78,7 +78,7 @@ pub struct Paper {
     results: VecDeque<(MessageId, ResultState)>,
     intake: Intake,
     gate: Gate,
-    trust: Trust,
+    platform: PlatformIdentity,
     staged: Vec<[u8; 32]>,
     /// The list in force at the lock.
     pub revoked: Vec<[u8; 32]>,
@@ -99,7 +99,7 @@ impl Paper {
         let dir = tempfile::tempdir().unwrap();
         Platform::init(dir.path()).unwrap();
         let keys = FileKeys::open(dir.path()).unwrap();
-        let trust = Trust::new(verify_platform(keys.certificate(), None).unwrap());
+        let platform = verify_platform(keys.certificate(), None).unwrap();
         let identity = SoftSigner::from_bytes(&[1; 32]).unwrap();
         let mut credential = vec![0; 256];
         let length = issue_lock_identity(&identity, &key(200).public(), &mut credential).unwrap();
@@ -121,7 +121,7 @@ impl Paper {
             results: VecDeque::new(),
             intake: Intake::new(Lists::default()),
             gate: Gate::new(),
-            trust,
+            platform,
             staged: Vec::new(),
             revoked: Vec::new(),
             pages: 0,
@@ -332,7 +332,8 @@ impl Paper {
             return;
         }
         let nonce = message.nonce.as_ref();
-        match self.intake.page(message.signed, nonce, &self.trust, &mut self.gate, self.mono) {
+        let (root, signing) = (self.platform.root.thumbprint(), &self.platform.signing);
+        match self.intake.page(message.signed, nonce, &root, signing, &mut self.gate, self.mono) {
             Ok((page, progress)) => {
                 if page.page == 0 {
                     self.staged.clear();

@@ -60,6 +60,9 @@ DELETE FROM ahead WHERE (gateway, lock, seq) IN (
   WHERE place > ?1);
 ";
 
+/// What version 3 has beside version 2, each where it is used.
+const ADDED_IN_3: &[&str] = &[super::grants::TABLES, super::pins::TABLES, super::standing::TABLES];
+
 /// The version of the tables in `db`.
 ///
 /// # Errors
@@ -82,7 +85,7 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
     let batch = db.transaction()?;
     batch.execute_batch(TABLES)?;
     batch.execute_batch(ADDED_IN_2)?;
-    batch.execute_batch(super::grants::TABLES)?;
+    batch.execute_batch(&ADDED_IN_3.concat())?;
     batch.pragma_update(None, "user_version", SCHEMA)?;
     Ok(batch.commit()?)
 }
@@ -92,28 +95,23 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
 /// # Errors
 /// As [`version`].
 pub(super) fn upgrade(db: &mut Connection) -> Result<(), Error> {
-    let found = version(db)?;
-    if found == SCHEMA {
+    let version = version(db)?;
+    if version == SCHEMA {
         return Ok(());
     }
     let batch = db.transaction()?;
-    if found < 2 {
-        from_1_to_2(&batch)?;
+    if version < 2 {
+        for statement in FROM_1_TO_2.split(';').filter(|sql| !sql.trim().is_empty()) {
+            let mut statement = batch.prepare(statement)?;
+            match statement.parameter_count() {
+                0 => statement.execute([])?,
+                _ => statement.execute([super::custody::most_ahead()])?,
+            };
+        }
+        batch.execute_batch(ADDED_IN_2)?;
     }
-    if found < 3 {
-        batch.execute_batch(super::grants::TABLES)?;
-    }
+    batch.execute_batch(&ADDED_IN_3.concat())?;
+    batch.execute_batch(super::standing::FROM_2_TO_3)?;
     batch.pragma_update(None, "user_version", SCHEMA)?;
     Ok(batch.commit()?)
-}
-
-fn from_1_to_2(batch: &Connection) -> Result<(), Error> {
-    for statement in FROM_1_TO_2.split(';').filter(|sql| !sql.trim().is_empty()) {
-        let mut statement = batch.prepare(statement)?;
-        match statement.parameter_count() {
-            0 => statement.execute([])?,
-            _ => statement.execute([super::custody::most_ahead()])?,
-        };
-    }
-    Ok(batch.execute_batch(ADDED_IN_2)?)
 }
