@@ -44,6 +44,7 @@ pub use broker::{Broker, BrokerAddress, PayloadEncoding};
 pub use cardea_credentials::OwnerCode;
 pub use cardea_framing::LockId;
 pub use cardea_resources::{Battery, Bolt, Refusal, Status};
+pub use cardea_x509::Makers;
 pub use error::Error;
 pub use event::{Ask, Outcome, PlatformEvent};
 pub use keys::{FileKeys, KeyStore, OsRandom};

@@ -11,6 +11,7 @@ use std::{
 
 use cardea_credentials::{OwnerCode, PublicKey};
 use cardea_framing::LockId;
+use cardea_x509::Makers;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
@@ -86,6 +87,8 @@ pub struct LockSummary {
 
 enum Request {
     Enroll(LockName, OwnerCode, oneshot::Sender<Result<(), Error>>),
+    EnrollCertified(String, OwnerCode, oneshot::Sender<Result<LockId, Error>>),
+    Makers(Makers, bool, oneshot::Sender<()>),
     Command(LockId, Ask, Duration, oneshot::Sender<Result<Outcome, Error>>),
     Log(LockId, u32, oneshot::Sender<Result<Vec<LogRow>, Error>>),
     Locks(oneshot::Sender<Vec<LockSummary>>),
@@ -103,9 +106,10 @@ impl Request {
     fn refuse(self) {
         match self {
             Self::Enroll(_, _, reply) | Self::Attach(_, _, reply) => drop(reply.send(Err(not_stored()))),
+            Self::EnrollCertified(_, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Command(_, _, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Log(_, _, reply) => drop(reply.send(Err(not_stored()))),
-            Self::Locks(_) | Self::Broker(_) => {}
+            Self::Locks(_) | Self::Makers(..) | Self::Broker(_) => {}
         }
     }
 }
@@ -235,6 +239,27 @@ impl Platform {
     pub async fn enroll(&self, lock: impl Into<LockName>, code: &OwnerCode) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Enroll(lock.into(), code.clone(), reply), answer).await?
+    }
+
+    /// As [`Self::enroll`], for the lock that a maker's certificate names: a PEM file with the lock's certificate and,
+    /// where there is one, the CA's that issued it. [`Self::set_makers`] says whose certificates count. Returns the
+    /// lock's id.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`]; as [`Self::enroll`].
+    pub async fn enroll_certified(&self, chain: &str, code: &OwnerCode) -> Result<LockId, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::EnrollCertified(chain.to_owned(), code.clone(), reply), answer).await?
+    }
+
+    /// Whose factory certificates are accepted, and whether locks are enrolled by them only. Until the first call none
+    /// are, and none are needed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn set_makers(&self, makers: Makers, required: bool) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Makers(makers, required, reply), answer).await
     }
 
     /// Withdraws the bolt. See [`Outcome`]; nothing is sent after `timeout`.
@@ -489,6 +514,17 @@ impl<S: State> Worker<S> {
                     let _ = reply.send(if ok { result } else { Err(not_stored()) });
                 }));
                 fatal?;
+            }
+            Request::EnrollCertified(chain, code, reply) => {
+                let (result, fatal) = split(self.core.enroll_certified(now, &chain, &code));
+                owed.replies.push(Box::new(move |ok| {
+                    let _ = reply.send(if ok { result } else { Err(not_stored()) });
+                }));
+                fatal?;
+            }
+            Request::Makers(makers, required, reply) => {
+                self.core.set_makers(makers, required);
+                let _ = reply.send(());
             }
             Request::Command(lock, ask, timeout, reply) => {
                 let life = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);

@@ -7,6 +7,7 @@
 
 mod cli;
 mod config;
+mod factory;
 mod service;
 mod socket;
 

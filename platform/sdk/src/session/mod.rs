@@ -11,12 +11,14 @@
 //! - `command`: commands, challenges, Echo, retries, outcomes.
 //! - `route`: topics, gateways, links.
 //! - `custody`: `seen`, what gateways may forget.
+//! - `makers`: factory identities.
 
 mod command;
 mod custody;
 mod handshake;
 mod limits;
 mod lock;
+mod makers;
 mod route;
 mod secure;
 
@@ -31,6 +33,7 @@ use crate::{
 };
 
 use lock::Lock;
+use makers::MakerPolicy;
 use route::Route;
 
 /// Lives and limits. All times in milliseconds.
@@ -134,6 +137,7 @@ pub struct Core<K, S> {
     random: Box<dyn Random + Send>,
     config: Config,
     route: Route,
+    policy: MakerPolicy,
     locks: BTreeMap<LockId, Lock>,
     /// When something of a lock is due.
     timers: BTreeSet<(u64, LockId)>,
@@ -161,6 +165,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             random,
             config,
             route: Route::new(PlatformTopics::default(), Encoding::Json),
+            policy: MakerPolicy::default(),
             locks: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_prune: 0,
@@ -337,8 +342,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// Lets a lock activate itself with this owner code; again replaces the code. Belongs into a batch.
     ///
     /// # Errors
-    /// [`Error::SecondKey`], [`Error::State`].
+    /// [`Error::SecondKey`], [`Error::State`]; [`Error::Uncertified`] where a maker must vouch for each lock.
     pub fn enroll(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
+        self.check_uncertified(name)?;
+        self.enroll_named(name, code)
+    }
+
+    fn enroll_named(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
         let id = name.id();
         let wanted = match name {
             LockName::Id(_) => None,
