@@ -15,6 +15,7 @@ pub mod platform;
 pub mod relay;
 pub mod resources;
 pub mod sdk;
+pub mod x509;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -58,4 +59,5 @@ pub const TARGETS: &[Target] = &[
     ("sdk_broker_address", sdk::sdk_broker_address),
     ("sdk_message", sdk::sdk_message),
     ("sdk_uplink", sdk::sdk_uplink),
+    ("x509_chain", x509::x509_chain),
 ];

@@ -456,3 +456,33 @@ fn without_its_token_a_platform_commands_its_locks_and_only_new_handshakes_wait(
         assert!(unlocks(&mut new));
     });
 }
+
+#[test]
+fn a_makers_keys_are_made_in_a_token_and_certify_locks_from_there() {
+    use cardea_credentials::{Signer as _, SoftSigner};
+    use cardea_pkcs11::MakerKey;
+    use cardea_x509::{Issuer, Makers, Validity, make_root, to_pem};
+
+    alone("a_makers_keys_are_made_in_a_token_and_certify_locks_from_there", |dir| {
+        let settings = token(dir, "doors", PIN);
+        let always = Validity { from: 0, until: None };
+        let root = MakerKey::make(dir, &settings, "maker-root").unwrap();
+        let certificate = make_root(&root, "Maker", always, &mut cardea_sdk::OsRandom).unwrap();
+        let again = MakerKey::make(dir, &settings, "maker-root").map(drop);
+        assert!(matches!(again, Err(Error::KeyExists(_))), "{again:?}");
+        drop(root);
+
+        let lock = SoftSigner::generate(&mut cardea_sdk::OsRandom).unwrap().public();
+        let certified = Issuer::key_of(&certificate).unwrap();
+        let root = MakerKey::open(dir, &settings, "maker-root", certified).unwrap();
+        let issuer = Issuer::new(&certificate, &root).unwrap();
+        let device = issuer.device(&lock, always, &mut cardea_sdk::OsRandom).unwrap();
+        let makers = Makers::from_pem(&to_pem(&certificate).unwrap()).unwrap();
+        assert_eq!(makers.verify(&[&device], 1_800_000_000).unwrap().key, lock);
+
+        let other = MakerKey::open(dir, &settings, "maker-root", lock).map(drop);
+        assert!(matches!(other, Err(Error::KeyMismatch { .. })), "{other:?}");
+        let listed = text(&pkcs11_tool(&["--list-objects", "--type", "privkey"]));
+        assert!(listed.contains("cardea-maker-root") && listed.contains("never extractable"), "{listed}");
+    });
+}

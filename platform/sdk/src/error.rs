@@ -54,6 +54,12 @@ pub enum Error {
     /// Another key is already known under this id. Ids route; the first full key keeps the name.
     #[error("lock {0} is known by another key; a second key under the same id is refused")]
     SecondKey(LockId),
+    /// A maker's certificate that is not accepted.
+    #[error("the lock's certificate is refused: {0}")]
+    Certificate(#[from] cardea_x509::Error),
+    /// This platform enrolls locks by their maker's certificate only.
+    #[error("lock {0} has no maker's certificate here; this platform enrolls with `--certificate` only")]
+    Uncertified(LockId),
     /// The caller already waits for as many commands of this lock as are kept.
     #[error("too many commands wait for lock {0}")]
     TooMany(LockId),

@@ -52,6 +52,7 @@ pub use bundle::{Bundle, MAX_BUNDLE_LEN};
 pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Weekly};
 pub use cardea_framing::LockId;
 pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, Status};
+pub use cardea_x509::Makers;
 pub use error::Error;
 pub use event::{Ask, Entry, LockAlarm, Outcome, PlatformEvent};
 pub use keys::{FileKeys, KeyStore, OsRandom, next_version, sign_release};

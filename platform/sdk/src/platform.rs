@@ -11,6 +11,7 @@ use std::{
 
 use cardea_credentials::{OwnerCode, PublicKey};
 use cardea_framing::LockId;
+use cardea_x509::Makers;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
@@ -99,6 +100,8 @@ enum Request {
     Pins(LockId, oneshot::Sender<Result<PinReport, Error>>),
     Gaps(LockId, oneshot::Sender<Result<Vec<LogGap>, Error>>),
     Enroll(LockName, OwnerCode, oneshot::Sender<Result<(), Error>>),
+    EnrollCertified(String, OwnerCode, oneshot::Sender<Result<LockId, Error>>),
+    Makers(Makers, bool, oneshot::Sender<()>),
     Command(LockId, Ask, Duration, oneshot::Sender<Result<Outcome, Error>>),
     Log(LockId, u32, oneshot::Sender<Result<Vec<LogRow>, Error>>),
     Locks(oneshot::Sender<Vec<LockSummary>>),
@@ -117,13 +120,14 @@ impl Request {
     fn refuse(self) {
         match self {
             Self::Enroll(_, _, reply) | Self::Attach(_, _, reply) => drop(reply.send(Err(not_stored()))),
+            Self::EnrollCertified(_, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Command(_, _, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Log(_, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Grants(ask) => ask.refuse(),
             Self::Change(_, reply) => drop(reply.send(Err(not_stored()))),
             Self::Pins(_, reply) => drop(reply.send(Err(not_stored()))),
             Self::Gaps(_, reply) => drop(reply.send(Err(not_stored()))),
-            Self::Locks(_) | Self::Broker(_) => {}
+            Self::Locks(_) | Self::Makers(..) | Self::Broker(_) => {}
         }
     }
 }
@@ -253,6 +257,27 @@ impl Platform {
     pub async fn enroll(&self, lock: impl Into<LockName>, code: &OwnerCode) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Enroll(lock.into(), code.clone(), reply), answer).await?
+    }
+
+    /// As [`Self::enroll`], for the lock that a maker's certificate names: a PEM file with the lock's certificate and,
+    /// where there is one, the CA's that issued it. [`Self::set_makers`] says whose certificates count. Returns the
+    /// lock's id.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`]; as [`Self::enroll`].
+    pub async fn enroll_certified(&self, chain: &str, code: &OwnerCode) -> Result<LockId, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::EnrollCertified(chain.to_owned(), code.clone(), reply), answer).await?
+    }
+
+    /// Whose factory certificates are accepted, and whether locks are enrolled by them only. Until the first call none
+    /// are, and none are needed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn set_makers(&self, makers: Makers, required: bool) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Makers(makers, required, reply), answer).await
     }
 
     /// Withdraws the bolt. See [`Outcome`]; nothing is sent after `timeout`.
@@ -515,8 +540,19 @@ impl<S: State> Worker<S> {
                 }));
                 fatal?;
             }
+            Request::EnrollCertified(chain, code, reply) => {
+                let (result, fatal) = split(self.core.enroll_certified(now, &chain, &code));
+                owed.replies.push(Box::new(move |ok| {
+                    let _ = reply.send(if ok { result } else { Err(not_stored()) });
+                }));
+                fatal?;
+            }
             Request::Pins(lock, reply) => drop(reply.send(self.core.pins(lock))),
             Request::Gaps(lock, reply) => drop(reply.send(self.core.log_gaps(lock))),
+            Request::Makers(makers, required, reply) => {
+                self.core.set_makers(makers, required);
+                let _ = reply.send(());
+            }
             Request::Command(lock, ask, timeout, reply) => {
                 let life = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 let (result, fatal) = split(self.core.command(now, lock, ask, life));

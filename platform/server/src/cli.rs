@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::Config,
+    factory::{self, Factory},
     grants::{self, GrantCmd, HolderCmd, KeyCmd, RevocationCmd},
     service::{Answer, Request, Verb, check_lock, serve_one},
     socket,
@@ -61,7 +62,11 @@ enum Cmd {
     /// Allow a lock to activate itself with the owner code of its second label.
     Enroll {
         /// Lock id (16 hexadecimal digits) or, better, the full thumbprint of its key (64).
-        lock: String,
+        #[arg(required_unless_present = "certificate", conflicts_with = "certificate")]
+        lock: Option<String>,
+        /// Instead of its name: the certificate that its maker gave it, PEM, with the maker's CA.
+        #[arg(long)]
+        certificate: Option<PathBuf>,
         /// File with the owner code; without it the code is read from standard input.
         #[arg(long)]
         code_file: Option<PathBuf>,
@@ -88,6 +93,9 @@ enum Cmd {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
+    /// For makers of locks: certify identity keys, verify certificates.
+    #[command(subcommand)]
+    Factory(Factory),
     /// What phones may do while nobody is online: issue, list, revoke.
     #[command(subcommand)]
     Grant(GrantCmd),
@@ -219,9 +227,15 @@ async fn run(cli: &Cli) -> Result<bool> {
             return Ok(true);
         }
         Cmd::Serve => return serve(&config).await,
-        Cmd::Enroll { lock, code_file } => {
+        Cmd::Factory(factory) => return factory::run(factory, common.json),
+        Cmd::Enroll { lock: Some(lock), code_file, .. } => {
             check_lock(lock)?;
             Request::Enroll { lock: lock.clone(), code: read_code(code_file.as_ref())? }
+        }
+        Cmd::Enroll { lock: None, certificate, code_file } => {
+            let Some(path) = certificate else { bail!("give a lock id, a thumbprint, or --certificate") };
+            let certificate = factory::read(path)?.to_string();
+            Request::EnrollCertified { certificate, code: read_code(code_file.as_ref())? }
         }
         Cmd::Watch => Request::Watch {},
         Cmd::Locks => Request::Locks {},
@@ -379,6 +393,17 @@ fn open(config: &Config) -> Result<Platform> {
     }
 }
 
+/// As [`open`], with the makers of the configuration.
+async fn open_with_makers(config: &Config) -> Result<Platform> {
+    let makers = factory::makers(&config.makers.roots)?;
+    if config.makers.required && makers.is_empty() {
+        bail!("[makers] required = true, but no roots are named: no lock could ever be enrolled");
+    }
+    let platform = open(config)?;
+    platform.set_makers(makers, config.makers.required).await?;
+    Ok(platform)
+}
+
 fn broker(config: &Config) -> Result<Broker> {
     let Some(broker) = config.broker.clone() else {
         bail!("no broker: give --broker mqtts://host, or [broker] url in the configuration file");
@@ -389,7 +414,7 @@ fn broker(config: &Config) -> Result<Broker> {
 
 async fn serve(config: &Config) -> Result<bool> {
     let broker = broker(config)?;
-    let platform = open(config)?;
+    let platform = open_with_makers(config).await?;
     let path = config.socket();
     let listener = socket::bind(&path)?;
     let mut events = platform.subscribe();
@@ -429,7 +454,7 @@ async fn alone(config: &Config, request: Request, mut print: impl FnMut(Answer))
             config.socket().display()
         );
     }
-    let platform = open(config)?;
+    let platform = open_with_makers(config).await?;
     let mut events = platform.subscribe();
     let mut link = None;
     if needs_broker {

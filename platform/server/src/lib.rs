@@ -7,6 +7,7 @@
 
 mod cli;
 mod config;
+mod factory;
 mod grants;
 mod service;
 mod socket;

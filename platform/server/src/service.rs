@@ -20,6 +20,10 @@ pub(crate) enum Request {
         lock: String,
         code: String,
     },
+    EnrollCertified {
+        certificate: String,
+        code: String,
+    },
     Command {
         lock: String,
         ask: Verb,
@@ -147,19 +151,13 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
     Ok(match request {
         Request::Enroll { lock, code } => {
             let name: LockName = lock.parse()?;
-            let Ok(code) = OwnerCode::parse(&code) else {
-                return Ok(Answer::error(
-                    &"the owner code is mistyped: 28 characters in groups of four, as on the lock's second label",
-                ));
-            };
+            let Ok(code) = OwnerCode::parse(&code) else { return Ok(Answer::error(&MISTYPED)) };
             platform.enroll(name, &code).await?;
-            let id = name.id();
-            Answer {
-                done: true,
-                text: format!("{id}: enrolled; it is activated as soon as it is on the air"),
-                data: json!({ "lock": id.to_string(), "enrolled": true }),
-                more: false,
-            }
+            enrolled(name.id())
+        }
+        Request::EnrollCertified { certificate, code } => {
+            let Ok(code) = OwnerCode::parse(&code) else { return Ok(Answer::error(&MISTYPED)) };
+            enrolled(platform.enroll_certified(&certificate, &code).await?)
         }
         Request::Command { lock, ask, timeout_ms } => {
             let id = lock.parse::<LockName>()?.id();
@@ -214,6 +212,18 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
             Answer { done: true, text, data, more: false }
         }
     })
+}
+
+const MISTYPED: &str =
+    "the owner code is mistyped: 28 characters in groups of four, as on the lock's second label";
+
+fn enrolled(id: LockId) -> Answer {
+    Answer {
+        done: true,
+        text: format!("{id}: enrolled; it is activated as soon as it is on the air"),
+        data: json!({ "lock": id.to_string(), "enrolled": true }),
+        more: false,
+    }
 }
 
 fn stage(stage: Stage) -> &'static str {

@@ -286,3 +286,75 @@ fn keys_in_a_token_are_used_from_init_on_and_the_pin_is_never_printed() {
         assert!(!text(&refused).contains("-secret"), "{}", text(&refused));
     }
 }
+
+/// A maker's root, a factory's CA and the certificate of a lock, all by the program; then the owner's side of it.
+#[test]
+fn a_maker_certifies_a_lock_and_an_owner_enrolls_it_by_its_certificate() {
+    let work = tempfile::tempdir().unwrap();
+    let file = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+    let maker = file("maker");
+    let factory = |args: &[&str]| {
+        let output = run(work.path(), &[&["factory"], args].concat());
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    factory(&["root", "--maker-dir", &maker, "--name", "Example Locks"]);
+    factory(&["ca", "--maker-dir", &maker, "--name", "Example Locks, one".replace(',', "").as_str()]);
+    for key in ["maker-root.key", "maker-ca.key"] {
+        let mode = fs::metadata(work.path().join("maker").join(key)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let again = run(work.path(), &["factory", "root", "--maker-dir", &maker, "--name", "x"]);
+    assert!(text(&again).contains("not replaced"), "{}", text(&again));
+
+    // The lock's key is asked for by an ordinary request.
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        &file("lock.key"),
+    ]);
+    openssl(&["req", "-new", "-key", &file("lock.key"), "-subj", "/CN=x", "-out", &file("lock.csr")]);
+    let chain = factory(&["issue", "--maker-dir", &maker, "--csr", &file("lock.csr")]);
+    fs::write(file("lock.pem"), chain).unwrap();
+    let verified = factory(&["verify", "--root", &format!("{maker}/maker-root.pem"), &file("lock.pem")]);
+    assert!(verified.contains("maker        CN=Example Locks"), "{verified}");
+    let lock = verified.split_whitespace().nth(1).unwrap();
+    let root = format!("{maker}/maker-root.pem");
+    let said = openssl(&[
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        &root,
+        "-untrusted",
+        &format!("{maker}/maker-ca.pem"),
+        &file("lock.pem"),
+    ]);
+    assert!(said.contains("OK"), "{said}");
+    assert!(!fs::exists(work.path().join("state.db")).unwrap(), "a maker is no platform");
+
+    let dir = initialised();
+    let code = code_file(dir.path());
+    fs::write(
+        dir.path().join("platform.toml"),
+        format!("[makers]\nroots = [\"{maker}/maker-root.pem\"]\nrequired = true\n"),
+    )
+    .unwrap();
+    let config = dir.path().join("platform.toml");
+    let config = config.to_str().unwrap();
+    let enroll = |args: &[&str]| {
+        text(&run(dir.path(), &[&["--config", config, "enroll", "--code-file", &code], args].concat()))
+    };
+    assert!(enroll(&[LOCK]).contains("--certificate"), "{}", enroll(&[LOCK]));
+    assert!(enroll(&["--certificate", &root]).contains("not the certificate of a device"));
+    let said = enroll(&["--certificate", &file("lock.pem")]);
+    assert!(said.contains(&format!("{lock}: enrolled")), "{said}");
+}

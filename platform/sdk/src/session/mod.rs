@@ -15,6 +15,7 @@
 //! - `route`: topics, gateways, links.
 //! - `custody`: `seen`, what gateways may forget.
 //! - `grants`, `revocation`: what is signed for holders of keys, and which keys are void.
+//! - `makers`: factory identities.
 
 mod answer;
 mod command;
@@ -24,6 +25,7 @@ mod handshake;
 mod journal;
 mod limits;
 mod lock;
+mod makers;
 mod pins;
 mod revocation;
 mod route;
@@ -42,6 +44,7 @@ use crate::{
 };
 
 use lock::Lock;
+use makers::MakerPolicy;
 use revocation::List;
 use route::Route;
 
@@ -154,6 +157,7 @@ pub struct Core<K, S> {
     random: Box<dyn Random + Send>,
     config: Config,
     route: Route,
+    policy: MakerPolicy,
     locks: BTreeMap<LockId, Lock>,
     /// Keys that are revoked.
     list: List,
@@ -187,6 +191,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             random,
             config,
             route: Route::new(PlatformTopics::default(), Encoding::Json),
+            policy: MakerPolicy::default(),
             locks: BTreeMap::new(),
             list: List::default(),
             timers: BTreeSet::new(),
@@ -380,8 +385,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// Lets a lock activate itself with this owner code; again replaces the code. Belongs into a batch.
     ///
     /// # Errors
-    /// [`Error::SecondKey`], [`Error::State`].
+    /// [`Error::SecondKey`], [`Error::State`]; [`Error::Uncertified`] where a maker must vouch for each lock.
     pub fn enroll(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
+        self.check_uncertified(name)?;
+        self.enroll_named(name, code)
+    }
+
+    fn enroll_named(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
         let id = name.id();
         let wanted = match name {
             LockName::Id(_) => None,
