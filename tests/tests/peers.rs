@@ -116,7 +116,7 @@ impl Site {
         let platform = Platform::open(&state).unwrap();
         let mut events = platform.subscribe();
         let url = format!("mqtt://127.0.0.1:{}", broker.port);
-        tokio::spawn(platform.clone().run(BrokerSettings::at(url)));
+        tokio::spawn(platform.clone().run(BrokerSettings::at(&url)));
         wait_for(&mut events, "the broker link", |e| *e == PlatformEvent::BrokerUp).await;
         let there = SocketAddr::from((Ipv4Addr::LOCALHOST, daemon.loopback));
         let lock = VirtualLock::on_loopback(7, 1, there).unwrap();
