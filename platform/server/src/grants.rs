@@ -409,7 +409,7 @@ async fn find(platform: &Platform, holder: &str) -> Result<([u8; 32], String)> {
         platform.grants(None).await?.iter().filter(|g| g.name == holder).map(|g| g.holder).collect();
     keys.sort_unstable();
     keys.dedup();
-    match keys[..] {
+    match *keys.as_slice() {
         [] => Err(cardea_sdk::Error::NoHolder(holder.into()).into()),
         [key] => Ok((key, format!("the key of {holder} is revoked"))),
         _ => {
