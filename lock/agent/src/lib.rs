@@ -12,6 +12,8 @@
 //! Whoever holds a grant of the platform (a phone, a keypad, another lock) has a session with the lock directly, over any
 //! carrier that delivers its frames, with no third party online; see [`Role`] and [`permits`] for what it may ask.
 //!
+//! Two parts are features, both on by default: `peers`, the sessions with holders of grants, and `pins`, the PIN pad.
+//!
 //! What it does not do: it opens no radio and no thread, and reads no clock but the board's. It keeps no revocation lists
 //! yet: a grant holds until it expires. Site messages are dropped and counted.
 #![no_std]
@@ -39,7 +41,9 @@ mod log;
 mod memory;
 mod outbox;
 mod owner;
+#[cfg_attr(not(feature = "peers"), path = "without/peers.rs")]
 mod peers;
+#[cfg(feature = "pins")]
 mod pins;
 mod polls;
 mod serve;
@@ -60,6 +64,7 @@ pub use handshake::HandshakeFailure;
 pub use ledger::COMMAND_CACHE;
 pub use limits::{MAX_WRONG, REFUSAL_MS, WINDOW_MS};
 pub use owner::provision;
+#[cfg(feature = "pins")]
 pub use pins::PinResult;
 pub use serve::UNLOCK_HORIZON_S;
 pub use time::{Estimate, TRUSTED_MS};

@@ -1,9 +1,11 @@
 //! What is asked, whoever asks: every resource of the lock behind the one table of `access`.
 
 use cardea_oscore::coap::{Code, Message};
+#[cfg(feature = "pins")]
+use cardea_resources::PinChange;
 use cardea_resources::{
     Battery, ClockState, Command, CommandId, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome,
-    Path, PinChange, Refusal, Status, Time,
+    Path, Refusal, Status, Time,
 };
 
 use crate::access::{Role, permits, permits_op};
@@ -126,11 +128,15 @@ impl<B: Board> Agent<B> {
                 Ok(time) => spend(self).map(|fresh| self.set_time(now, time, fresh.age)),
                 Err(_) => bad,
             },
+            #[cfg(feature = "pins")]
             (Path::Pins, Code::GET) => Some(self.pin_list()),
+            #[cfg(feature = "pins")]
             (Path::Pins, _) => match PinChange::decode(request.payload()) {
                 Ok(change) => spend(self).map(|_| self.change_pin(&change)),
                 Err(_) => bad,
             },
+            #[cfg(not(feature = "pins"))]
+            (Path::Pins, _) => Some(Answer::empty(Code::NOT_FOUND)),
             (Path::Events, _) => Some(Answer::empty(Code::NOT_FOUND)),
         }
     }
