@@ -187,16 +187,27 @@ impl<B: Board> Agent<B> {
     /// Takes one frame from the radio.
     pub fn handle_frame(&mut self, frame: &[u8]) {
         let now = self.parts.clock.millis();
-        let mut copy = Vec::<u8, DATAGRAM_MAX>::new();
+        self.take_frame(now, frame);
+        self.pump();
+    }
+
+    #[inline(never)] // its buffer is off the stack again when `pump` runs
+    fn take_frame(&mut self, now: u64, frame: &[u8]) {
+        let mut message = [0; MESSAGE_MAX];
         match self.link.handle_frame(now, frame) {
             Ok(Some(incoming)) => {
                 let receipt = incoming.receipt;
-                let fits = copy.extend_from_slice(incoming.datagram()).is_ok();
+                let taken = unwrap(incoming.datagram(), &mut message);
                 // A receipt says received, never executed; what follows is judged for itself.
                 if let Some(receipt) = receipt {
                     self.link.custody(now, receipt);
                 }
-                if fits { self.datagram(now, &copy) } else { self.drop_frame() }
+                match taken {
+                    Some((kind, peer, len)) => {
+                        self.message(now, kind, peer, message.get(..len).unwrap_or_default());
+                    }
+                    None => self.drop_frame(),
+                }
             }
             Ok(None) => {
                 if self.link.is_receiving() {
@@ -206,7 +217,6 @@ impl<B: Board> Agent<B> {
             }
             Err(_) => self.drop_frame(),
         }
-        self.pump();
     }
 
     /// The next thing to send, with at most `mtu` bytes in a frame. Call when the radio is free, until `None`.
@@ -340,27 +350,18 @@ impl<B: Board> Agent<B> {
         }
     }
 
-    #[inline(never)]
-    fn datagram(&mut self, now: u64, datagram: &[u8]) {
-        let Ok(datagram) = Datagram::parse(datagram) else { return self.drop_frame() };
-        match datagram.kind {
-            Kind::PlatformEdhoc => self.edhoc_datagram(now, datagram.body),
-            Kind::PlatformOscore => {
-                let mut coap = [0; MESSAGE_MAX];
-                let Ok(len) = restore(datagram.body, &mut coap) else { return self.drop_frame() };
-                let coap = coap.get(..len).unwrap_or_default();
-                match Message::parse(coap) {
-                    Ok(message) if message.code().is_request() => self.request(now, &message, coap),
-                    Ok(message) => self.response(now, &message, coap),
-                    Err(_) => self.drop_frame(),
-                }
-            }
-            Kind::PeerEdhoc | Kind::PeerOscore => match datagram.peer {
-                Some(from) if datagram.kind == Kind::PeerEdhoc => self.peer_edhoc(now, from, datagram.body),
-                Some(from) => self.peer_oscore(now, from, datagram.body),
-                None => self.drop_frame(),
+    /// Takes the body of a datagram; OSCORE messages restored.
+    fn message(&mut self, now: u64, kind: Kind, peer: Option<u16>, body: &[u8]) {
+        match (kind, peer) {
+            (Kind::PlatformEdhoc, _) => self.edhoc_datagram(now, body),
+            (Kind::PlatformOscore, _) => match Message::parse(body) {
+                Ok(message) if message.code().is_request() => self.request(now, &message, body),
+                Ok(message) => self.response(now, &message, body),
+                Err(_) => self.drop_frame(),
             },
-            Kind::Site | Kind::Receipt => self.drop_frame(),
+            (Kind::PeerEdhoc, Some(from)) => self.peer_edhoc(now, from, body),
+            (Kind::PeerOscore, Some(from)) => self.peer_oscore(now, from, body),
+            (Kind::PeerEdhoc | Kind::PeerOscore, None) | (Kind::Site | Kind::Receipt, _) => self.drop_frame(),
         }
     }
 
@@ -452,4 +453,21 @@ impl<B: Board> Agent<B> {
             Err(StorageFault) => self.tell(AgentEvent::StorageFailed),
         }
     }
+}
+
+/// A datagram's kind, the peer that it names, and the length of its body, which is in `out` then: a copy, for the link
+/// keeps its own; an OSCORE message as CoAP, so that there is one buffer and not two.
+fn unwrap(datagram: &[u8], out: &mut [u8]) -> Option<(Kind, Option<u16>, usize)> {
+    if datagram.len() > DATAGRAM_MAX {
+        return None;
+    }
+    let Datagram { kind, peer, body, .. } = Datagram::parse(datagram).ok()?;
+    let len = match kind {
+        Kind::PlatformOscore | Kind::PeerOscore => restore(body, out).ok()?,
+        _ => {
+            out.get_mut(..body.len())?.copy_from_slice(body);
+            body.len()
+        }
+    };
+    Some((kind, peer, len))
 }

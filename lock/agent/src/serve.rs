@@ -141,6 +141,7 @@ impl<B: Board> Agent<B> {
         }
     }
 
+    #[inline(never)]
     fn status(&mut self, now: u64) -> Answer {
         let clock =
             if self.time.trusted(now).is_some() { ClockState::Trusted } else { ClockState::Untrusted };
@@ -154,11 +155,13 @@ impl<B: Board> Agent<B> {
         Answer::with(Code::CONTENT, |out| status.encode(out))
     }
 
+    #[inline(never)]
     fn battery(&mut self) -> Answer {
         let battery = Battery { percent: self.parts.actuator.battery().min(100), millivolts: None };
         Answer::with(Code::CONTENT, |out| battery.encode(out))
     }
 
+    #[inline(never)]
     fn log_request(&mut self, payload: &[u8]) -> Answer {
         let request = match payload {
             [] => LogRequest::default(),
@@ -218,6 +221,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Only a request that brought a challenge back says when its time was spoken.
+    #[inline(never)]
     fn set_time(&mut self, now: u64, time: Time, age: u64) -> Answer {
         if self.ledger.save(&mut self.parts.storage).is_err() {
             return self.storage_failed();
@@ -227,6 +231,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// `None` asks for an Echo.
+    #[inline(never)]
     fn command(
         &mut self,
         now: u64,
