@@ -209,37 +209,51 @@ impl<B: Board> Agent<B> {
     /// Takes one frame from the radio.
     pub fn handle_frame(&mut self, frame: &[u8]) {
         let now = self.parts.clock.millis();
-        let mut copy = Vec::<u8, COPY_MAX>::new();
+        self.take_frame(now, frame);
+        self.pump();
+    }
+
+    #[inline(never)] // its buffer is off the stack again when `pump` runs
+    fn take_frame(&mut self, now: u64, frame: &[u8]) {
+        let mut message = [0; COPY_MAX];
         match self.link.handle_frame(now, frame) {
             Ok(Some(incoming)) => {
                 let (receipt, bytes) = (incoming.receipt, incoming.datagram());
-                let site = Datagram::parse(bytes).ok().filter(|datagram| datagram.kind == Kind::Site);
-                let taken = site.map(|datagram| match &self.owner {
+                // A receipt says received, never executed; what follows is judged for itself.
+                let Some(body) = site_message(bytes) else {
+                    let taken = unwrap(bytes, &mut message);
+                    if let Some(receipt) = receipt {
+                        self.link.custody(now, receipt);
+                    }
+                    return match taken {
+                        Some((kind, peer, len)) => {
+                            self.message(now, kind, peer, message.get(..len).unwrap_or_default());
+                        }
+                        None => self.drop_frame(),
+                    };
+                };
+                let taken = match &self.owner {
                     Some(owner) => {
                         let Parts { storage, identity, .. } = &mut self.parts;
-                        self.site.take(now, datagram.body, storage, owner, identity)
+                        self.site.take(now, body, storage, owner, identity)
                     }
                     None => Err(Refused::Dropped),
-                });
-                let fits = taken.is_some() || copy.extend_from_slice(bytes).is_ok();
-                // A receipt says received, never executed; what follows is judged for itself. A site message that
-                // could not be looked at or stored now was not received.
-                let kept = !matches!(taken, Some(Err(Refused::Busy | Refused::Storage)));
+                };
+                // A site message that could not be looked at or stored now was not received.
+                let kept = !matches!(taken, Err(Refused::Busy | Refused::Storage));
                 match receipt {
                     Some(receipt) if kept => self.link.custody(now, receipt),
                     Some(receipt) => self.link.release(receipt),
                     None => {}
                 }
                 match taken {
-                    Some(Ok(taken)) => self.site_took(now, taken),
-                    Some(Err(refused)) => {
+                    Ok(taken) => self.site_took(now, taken),
+                    Err(refused) => {
                         self.drop_frame();
                         if refused == Refused::Storage {
                             self.tell(AgentEvent::StorageFailed);
                         }
                     }
-                    None if fits => self.datagram(now, &copy),
-                    None => self.drop_frame(),
                 }
             }
             Ok(None) => {
@@ -250,7 +264,6 @@ impl<B: Board> Agent<B> {
             }
             Err(_) => self.drop_frame(),
         }
-        self.pump();
     }
 
     /// The next thing to send, with at most `mtu` bytes in a frame. Call when the radio is free, until `None`.
@@ -388,30 +401,18 @@ impl<B: Board> Agent<B> {
         }
     }
 
-    #[inline(never)]
-    fn datagram(&mut self, now: u64, bytes: &[u8]) {
-        let Ok(datagram) = Datagram::parse(bytes) else { return self.drop_frame() };
-        if bytes.len() > DATAGRAM_MAX && datagram.kind != Kind::PeerEdhoc {
-            return self.drop_frame(); // the buffers further in are for what such a message can be
-        }
-        match datagram.kind {
-            Kind::PlatformEdhoc => self.edhoc_datagram(now, datagram.body),
-            Kind::PlatformOscore => {
-                let mut coap = [0; MESSAGE_MAX];
-                let Ok(len) = restore(datagram.body, &mut coap) else { return self.drop_frame() };
-                let coap = coap.get(..len).unwrap_or_default();
-                match Message::parse(coap) {
-                    Ok(message) if message.code().is_request() => self.request(now, &message, coap),
-                    Ok(message) => self.response(now, &message, coap),
-                    Err(_) => self.drop_frame(),
-                }
-            }
-            Kind::PeerEdhoc | Kind::PeerOscore => match datagram.peer {
-                Some(from) if datagram.kind == Kind::PeerEdhoc => self.peer_edhoc(now, from, datagram.body),
-                Some(from) => self.peer_oscore(now, from, datagram.body),
-                None => self.drop_frame(),
+    /// Takes the body of a datagram; OSCORE messages restored.
+    fn message(&mut self, now: u64, kind: Kind, peer: Option<u16>, body: &[u8]) {
+        match (kind, peer) {
+            (Kind::PlatformEdhoc, _) => self.edhoc_datagram(now, body),
+            (Kind::PlatformOscore, _) => match Message::parse(body) {
+                Ok(message) if message.code().is_request() => self.request(now, &message, body),
+                Ok(message) => self.response(now, &message, body),
+                Err(_) => self.drop_frame(),
             },
-            Kind::Site | Kind::Receipt => self.drop_frame(),
+            (Kind::PeerEdhoc, Some(from)) => self.peer_edhoc(now, from, body),
+            (Kind::PeerOscore, Some(from)) => self.peer_oscore(now, from, body),
+            (Kind::PeerEdhoc | Kind::PeerOscore, None) | (Kind::Site | Kind::Receipt, _) => self.drop_frame(),
         }
     }
 
@@ -503,4 +504,30 @@ impl<B: Board> Agent<B> {
             Err(StorageFault) => self.tell(AgentEvent::StorageFailed),
         }
     }
+}
+
+/// The body, if this is a site message: it is read where it is.
+fn site_message(datagram: &[u8]) -> Option<&[u8]> {
+    Datagram::parse(datagram)
+        .ok()
+        .filter(|datagram| datagram.kind == Kind::Site)
+        .map(|datagram| datagram.body)
+}
+
+/// A datagram's kind, the peer that it names, and the length of its body, which is in `out` then: a copy, for the link
+/// keeps its own; an OSCORE message as CoAP, so that there is one buffer and not two.
+fn unwrap(datagram: &[u8], out: &mut [u8]) -> Option<(Kind, Option<u16>, usize)> {
+    let Datagram { kind, peer, body, .. } = Datagram::parse(datagram).ok()?;
+    // The buffers further in are for what such a message can be.
+    if datagram.len() > DATAGRAM_MAX && kind != Kind::PeerEdhoc {
+        return None;
+    }
+    let len = match kind {
+        Kind::PlatformOscore | Kind::PeerOscore => restore(body, out).ok()?,
+        _ => {
+            out.get_mut(..body.len())?.copy_from_slice(body);
+            body.len()
+        }
+    };
+    Some((kind, peer, len))
 }

@@ -455,6 +455,7 @@ pub(crate) fn edhoc_datagram<const N: usize>(
 ) -> Result<(), EdhocError> {
     let kind = match to {
         To::Platform => Kind::PlatformEdhoc,
+        #[cfg(feature = "peers")]
         To::Peer(_) => Kind::PeerEdhoc,
     };
     let mut failed = EdhocError::BufferTooSmall;

@@ -15,6 +15,8 @@
 //! The platform's revocation list comes page by page in public, signed site messages, and bars a grant from the next
 //! request on; no list is ever whole in memory.
 //!
+//! Two parts are features, both on by default: `peers`, the sessions with holders of grants, and `pins`, the PIN pad.
+//!
 //! What it does not do: it opens no radio and no thread, and reads no clock but the board's.
 #![no_std]
 
@@ -43,7 +45,9 @@ mod log;
 mod memory;
 mod outbox;
 mod owner;
+#[cfg_attr(not(feature = "peers"), path = "without/peers.rs")]
 mod peers;
+#[cfg(feature = "pins")]
 mod pins;
 mod polls;
 mod serve;
@@ -66,6 +70,7 @@ pub use handshake::HandshakeFailure;
 pub use ledger::COMMAND_CACHE;
 pub use limits::{MAX_WRONG, REFUSAL_MS, WINDOW_MS};
 pub use owner::provision;
+#[cfg(feature = "pins")]
 pub use pins::PinResult;
 pub use serve::UNLOCK_HORIZON_S;
 pub use time::{Estimate, TRUSTED_MS};

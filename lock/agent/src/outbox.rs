@@ -10,6 +10,7 @@ pub(crate) const SEALED_MAX: usize = 288;
 pub(crate) const HANDSHAKE_MAX: usize = 320;
 /// Replies that wait at once; the oldest gives way, and the platform asks again under the same command id.
 const REPLIES: usize = 3;
+#[cfg(feature = "peers")]
 const PEER_REPLIES: usize = 2;
 
 pub(crate) type Sealed = Vec<u8, SEALED_MAX>;
@@ -19,6 +20,7 @@ pub(crate) type Sealed = Vec<u8, SEALED_MAX>;
 #[derive(Default)]
 pub(crate) struct Outbox {
     replies: Deque<Sealed, REPLIES>,
+    #[cfg(feature = "peers")]
     /// For peers; they never push the platform's out.
     peers: Deque<Sealed, PEER_REPLIES>,
     /// Empty when none waits.
@@ -33,6 +35,7 @@ impl Outbox {
         let _ = self.replies.push_back(reply); // room was made
     }
 
+    #[cfg(feature = "peers")]
     pub(crate) fn push_peer(&mut self, reply: Sealed) {
         if self.peers.is_full() {
             self.peers.pop_front();
@@ -41,7 +44,10 @@ impl Outbox {
     }
 
     pub(crate) fn next_reply(&mut self) -> Option<Sealed> {
-        self.replies.pop_front().or_else(|| self.peers.pop_front())
+        let reply = self.replies.pop_front();
+        #[cfg(feature = "peers")]
+        let reply = reply.or_else(|| self.peers.pop_front());
+        reply
     }
 }
 
@@ -50,6 +56,7 @@ impl Outbox {
 pub(crate) enum To {
     Platform,
     /// A peer of the site, by its address there.
+    #[cfg(feature = "peers")]
     Peer(u16),
 }
 
@@ -58,6 +65,7 @@ impl To {
     pub(crate) const fn head_len(self) -> usize {
         match self {
             Self::Platform => 1,
+            #[cfg(feature = "peers")]
             Self::Peer(_) => 3,
         }
     }
@@ -67,6 +75,7 @@ impl To {
 pub(crate) fn sealed(to: To, class: Class, oscore: &[u8]) -> Option<Sealed> {
     let kind = match to {
         To::Platform => Kind::PlatformOscore,
+        #[cfg(feature = "peers")]
         To::Peer(_) => Kind::PeerOscore,
     };
     let mut out = Vec::new();
@@ -87,8 +96,10 @@ pub(crate) fn write<const N: usize>(
     out.resize_default(N).ok()?;
     let mut head = Vec::<u8, 3>::new();
     head.push(Header { kind, more: false, class }.encode()).ok()?;
-    if let To::Peer(peer) = to {
-        head.extend_from_slice(&peer.to_be_bytes()).ok()?;
+    match to {
+        To::Platform => {}
+        #[cfg(feature = "peers")]
+        To::Peer(peer) => head.extend_from_slice(&peer.to_be_bytes()).ok()?,
     }
     let (room, rest) = out.split_at_mut_checked(head.len())?;
     room.copy_from_slice(&head);

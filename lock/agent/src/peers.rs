@@ -14,7 +14,6 @@ use cardea_edhoc::{
     Admission, AdmissionConfig, AuthKey, EphemeralKey, Error as EdhocError, IdCred, Method, OscoreKeys,
     Responder, ResponderConfig, Suite,
 };
-use cardea_framing::restore;
 use cardea_oscore::coap::{Code, Message};
 use cardea_oscore::{Binding, Context, OscoreOption, ReplayGuard, Window, echo};
 use cardea_resources::{Command, CommandId, Op, Outcome};
@@ -299,14 +298,11 @@ impl<B: Board> Agent<B> {
         Some(out)
     }
 
-    /// Takes an elided OSCORE message from the peer at this site address.
+    /// Takes a restored OSCORE message from the peer at this site address.
     #[inline(never)]
-    pub(crate) fn peer_oscore(&mut self, now: u64, address: u16, body: &[u8]) {
+    pub(crate) fn peer_oscore(&mut self, now: u64, address: u16, coap: &[u8]) {
         self.peers.expire(now);
-        let mut coap = [0; MESSAGE_MAX];
-        let coap = restore(body, &mut coap).ok().and_then(|len| coap.get(..len));
-        let request = coap.and_then(|coap| Some((coap, Message::parse(coap).ok()?)));
-        let Some((coap, message)) = request.filter(|(_, message)| message.code().is_request()) else {
+        let Some(message) = Message::parse(coap).ok().filter(|message| message.code().is_request()) else {
             return self.drop_frame();
         };
         let mut plain = [0; MESSAGE_MAX];
