@@ -150,10 +150,10 @@ class Sessions:
         if self.handshake is None or now < self.closed_until:
             raise Refused("no handshake is waiting")
         prefix, at = take_identifier(body, 0)
-        if prefix != self.handshake.c_i or at == len(body):
+        if prefix != self.handshake.c_i:
             raise Refused("another session")
         message = body[at:]
-        if message[0] >> 5 != 2:
+        if message[:1] and message[0] >> 5 != 2:
             self._failed(now, wrong=True)
             raise Refused("EDHOC error message")
         if message == self.last_message:
