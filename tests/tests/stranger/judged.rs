@@ -15,7 +15,8 @@ impl Record {
         let said = reply.map_or_else(
             || "silence".to_owned(),
             |reply| {
-                let echo = reply.echo.as_ref().map_or(String::new(), |echo| format!(", Echo of {}", echo.len()));
+                let echo =
+                    reply.echo.as_ref().map_or(String::new(), |echo| format!(", Echo of {}", echo.len()));
                 let own = if reply.own_number { ", own number" } else { "" };
                 let payload = hex::encode(&reply.payload);
                 format!("{}.{:02}{echo}{own} {payload}", reply.code >> 5, reply.code & 31)
@@ -106,10 +107,11 @@ fn both_locks_judge_the_freshness_of_commands_alike() {
 fn both_locks_judge_commands_that_come_late_by_their_number_alike() {
     both(|world, raw, record| {
         let open = |id| command(id, Op::Unlock, None);
-        let mut under = |world: &mut World, raw: &mut Raw, what: &str, number, echo: Option<&[u8]>, body: &[u8]| {
-            let reply = raw.ask_under(world, number, Code::POST, "l", echo, body);
-            record.note(what, reply.as_ref());
-        };
+        let mut under =
+            |world: &mut World, raw: &mut Raw, what: &str, number, echo: Option<&[u8]>, body: &[u8]| {
+                let reply = raw.ask_under(world, number, Code::POST, "l", echo, body);
+                record.note(what, reply.as_ref());
+            };
         let challenge = raw.challenge(world);
         under(world, raw, "a number", 2000, Some(&challenge), &open(1));
         let challenge = raw.challenge(world);
@@ -134,10 +136,11 @@ fn both_locks_judge_commands_that_come_late_by_their_number_alike() {
 #[test]
 fn both_locks_judge_not_after_and_the_horizon_alike() {
     both(|world, raw, record| {
-        let mut post = |world: &mut World, raw: &mut Raw, what: &str, path: &str, echo: Option<&[u8]>, body: &[u8]| {
-            let reply = raw.ask(world, Code::POST, path, echo, body);
-            record.note(what, reply.as_ref());
-        };
+        let mut post =
+            |world: &mut World, raw: &mut Raw, what: &str, path: &str, echo: Option<&[u8]>, body: &[u8]| {
+                let reply = raw.ask(world, Code::POST, path, echo, body);
+                record.note(what, reply.as_ref());
+            };
         let late = |world: &World, id, op, by: i64| {
             command(id, op, Some(u32::try_from(i64::from(world.unix_s()) + by).unwrap()))
         };

@@ -2,6 +2,7 @@
 //! gateway's link and the real daemon. What these understand of each other is in the document.
 
 mod gateway;
+mod imposter;
 mod judged;
 mod lock;
 mod raw;
@@ -38,7 +39,9 @@ fn a_stranger_is_activated_answers_and_obeys_on_its_challenge_and_takes_no_repla
     let Some(mut world) = World::new(None) else { return };
     world.activate();
     let status = world.ask(Ask::Status);
-    let Outcome::Status { bolt: Bolt::Locked, battery: 87, firmware, .. } = &status else { panic!("{status}") };
+    let Outcome::Status { bolt: Bolt::Locked, battery: 87, firmware, .. } = &status else {
+        panic!("{status}")
+    };
     assert_eq!(firmware, "1.2.3");
 
     world.at_the_lock("touch");

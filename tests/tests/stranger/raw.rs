@@ -35,11 +35,23 @@ impl Raw {
         let derive = |sender, recipient| {
             Context::derive(Algorithm::AesCcm16_64_128, secret, salt, None, sender, recipient).unwrap()
         };
-        Self { context: derive(platform, lock), locks: derive(lock, platform), asked: Vec::new(), number: 1000 }
+        Self {
+            context: derive(platform, lock),
+            locks: derive(lock, platform),
+            asked: Vec::new(),
+            number: 1000,
+        }
     }
 
     /// A request under `number`, as a datagram.
-    pub fn request(&self, number: u64, code: Code, path: &str, echo: Option<&[u8]>, payload: &[u8]) -> (Vec<u8>, Binding) {
+    pub fn request(
+        &self,
+        number: u64,
+        code: Code,
+        path: &str,
+        echo: Option<&[u8]>,
+        payload: &[u8],
+    ) -> (Vec<u8>, Binding) {
         let (mut plain, mut coap) = ([0; 512], [0; 512]);
         let mut builder = Builder::request(&mut plain, code, number).unwrap();
         builder = builder.option(option::URI_PATH, path.as_bytes()).unwrap();
@@ -54,7 +66,14 @@ impl Raw {
     }
 
     /// Asks under the next number; `None`: silence.
-    pub fn ask(&mut self, world: &mut World, code: Code, path: &str, echo: Option<&[u8]>, payload: &[u8]) -> Option<Reply> {
+    pub fn ask(
+        &mut self,
+        world: &mut World,
+        code: Code,
+        path: &str,
+        echo: Option<&[u8]>,
+        payload: &[u8],
+    ) -> Option<Reply> {
         self.number += 1;
         self.ask_under(world, self.number, code, path, echo, payload)
     }
@@ -99,18 +118,23 @@ impl Raw {
         world.platform_hears = false;
         world.at_the_lock("touch");
         world.platform_hears = true;
-        let ups = world.ups.split_off(before);
-        let (challenge, mut binding, token) =
-            ups.iter().find_map(|up| self.read_touch(up)).expect("a touch");
-        world.ups.extend(ups);
-        // It is answered, so that the next one is another.
-        let (mut plain, mut coap, mut body) = ([0; 64], [0; 64], [0; 64]);
-        let len = Builder::response(&mut plain, Code::CHANGED, &token, None).unwrap().finish();
-        let len = self.context.protect_response(&mut binding, None, &plain[..len], &mut coap).unwrap();
-        let len = elide(&coap[..len], &mut body).unwrap();
-        world.down(datagram(Kind::PlatformOscore, &body[..len]));
+        let answered = self.answer_events(world, before);
+        let touch = answered.into_iter().find(|event| event.kind == EventKind::Touch);
+        touch.expect("a touch").challenge
+    }
+
+    /// Answers every event since this place among the lock's datagrams, so that the lock need not say it again.
+    pub fn answer_events(&mut self, world: &mut World, since: usize) -> Vec<Event> {
+        let mut events: Vec<_> = world.ups[since..].iter().filter_map(|up| self.read_event(up)).collect();
+        for (_, binding, token) in &mut events {
+            let (mut plain, mut coap, mut body) = ([0; 64], [0; 64], [0; 64]);
+            let len = Builder::response(&mut plain, Code::CHANGED, token, None).unwrap().finish();
+            let len = self.context.protect_response(binding, None, &plain[..len], &mut coap).unwrap();
+            let len = elide(&coap[..len], &mut body).unwrap();
+            world.down(datagram(Kind::PlatformOscore, &body[..len]));
+        }
         world.carry();
-        challenge
+        events.into_iter().map(|(event, ..)| event).collect()
     }
 
     /// The CoAP message in a datagram of either side.
@@ -125,22 +149,22 @@ impl Raw {
             self.asked.push((from_lock, message.token().to_vec(), binding));
             len
         } else {
-            let answers = |asked: &&(bool, Vec<u8>, Binding)| asked.0 != from_lock && asked.1 == message.token();
+            let answers =
+                |asked: &&(bool, Vec<u8>, Binding)| asked.0 != from_lock && asked.1 == message.token();
             let mut asked = self.asked.iter().rev().filter(answers);
-            let opened =
-                asked.find_map(|(.., binding)| context.unprotect_response(binding, &coap[..len], &mut plain).ok());
+            let opened = asked
+                .find_map(|(.., binding)| context.unprotect_response(binding, &coap[..len], &mut plain).ok());
             opened.expect("a request that it answers").0
         };
         plain[..opened].to_vec()
     }
 
-    fn read_touch(&mut self, up: &[u8]) -> Option<([u8; 4], Binding, Vec<u8>)> {
+    fn read_event(&mut self, up: &[u8]) -> Option<(Event, Binding, Vec<u8>)> {
         let (mut coap, mut plain) = ([0; 256], [0; 256]);
-        let len = restore(Datagram::parse(up).unwrap().body, &mut coap).unwrap();
+        let len = restore(Datagram::parse(up).unwrap().body, &mut coap).ok()?;
         let (len, binding) = self.context.unprotect_request(&coap[..len], &mut plain).ok()?;
         let message = Message::parse(&plain[..len]).unwrap();
-        let event = Event::decode(message.payload()).unwrap();
-        (event.kind == EventKind::Touch).then(|| (event.challenge, binding, message.token().to_vec()))
+        Some((Event::decode(message.payload()).unwrap(), binding, message.token().to_vec()))
     }
 
     /// The Echo of a 4.01, which a request without freshness gets.

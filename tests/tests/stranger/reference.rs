@@ -125,7 +125,10 @@ impl Reference {
         let owner = self.agent.owner().map_or_else(|| "-".to_owned(), hex::encode);
         let slots = self.flash.0.borrow();
         let code = if slots.contains_key(&Slot::Code) { "code" } else { "-" };
-        let contexts = [Slot::Context(0), Slot::Context(1)].iter().filter(|slot| slots.contains_key(slot)).count();
+        let contexts =
+            [Slot::Context(0), Slot::Context(1)].iter().filter(|slot| slots.contains_key(slot)).count();
+        let cwt = slots.get(&Slot::Identity).map(hex::encode).unwrap_or_default();
+        self.said.told.push(format!("keys - - {cwt}"));
         self.said.told.extend(context);
         self.said.told.push(format!("owner {owner} {code} {contexts}"));
     }
@@ -157,7 +160,8 @@ impl Device for Reference {
             ["timer"] => self.agent.handle_timeout(),
             ["touch"] => self.agent.touch(),
             ["door", position] => {
-                self.agent.door_moved([Door::Closed, Door::Open, Door::Ajar][position.parse::<usize>().unwrap()]);
+                self.agent
+                    .door_moved([Door::Closed, Door::Open, Door::Ajar][position.parse::<usize>().unwrap()]);
             }
             ["bolt", position] => {
                 self.motor.0.set(if position == "0" { Bolt::Locked } else { Bolt::Unlocked });

@@ -49,7 +49,9 @@ fn platform(home: &Path) -> [[u8; 32]; 3] {
     };
     std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700)).unwrap();
     let names = ["owner-root.key", "platform-dh.key", "platform-sign.key"];
-    for (name, bytes) in names.into_iter().zip(keys.iter().map(|key| &key[..])).chain([("platform.cwt", &cwt[..len])]) {
+    for (name, bytes) in
+        names.into_iter().zip(keys.iter().map(|key| &key[..])).chain([("platform.cwt", &cwt[..len])])
+    {
         let path = home.join(name);
         std::fs::write(&path, bytes).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -145,5 +147,9 @@ fn the_transcript_among_the_vectors_is_what_both_sides_say() {
         std::fs::write(&path, &text).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap();
-    assert!(kept == text, "{} is not what is said now; CARDEA_WRITE_VECTORS=1 writes it:\n{text}", path.display());
+    assert!(
+        kept == text,
+        "{} is not what is said now; CARDEA_WRITE_VECTORS=1 writes it:\n{text}",
+        path.display()
+    );
 }

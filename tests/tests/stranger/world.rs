@@ -359,5 +359,10 @@ fn core(home: &TempDir, restored: bool, random: Box<dyn Random + Send>) -> Core<
 }
 
 fn link() -> LockLink {
-    LockLink::new(LinkConfig { retry_ms: 10_000, max_attempts: 5, reassembly_ms: 120_000, max_datagram: 1024 })
+    LockLink::new(LinkConfig {
+        retry_ms: 10_000,
+        max_attempts: 5,
+        reassembly_ms: 120_000,
+        max_datagram: 1024,
+    })
 }
