@@ -151,6 +151,10 @@ fn both_locks_judge_not_after_and_the_horizon_alike() {
         post(world, raw, "ten seconds ago", "l", None, &body);
         let body = late(world, 3, Op::Unlock, 0);
         post(world, raw, "now", "l", None, &body);
+        let body = late(world, 10, Op::Unlock, 118);
+        post(world, raw, "118 seconds ahead", "l", None, &body);
+        let body = late(world, 11, Op::Unlock, 123);
+        post(world, raw, "123 seconds ahead", "l", None, &body);
         let body = late(world, 4, Op::Unlock, 300);
         post(world, raw, "five minutes ahead", "l", None, &body);
         let body = late(world, 5, Op::Lock, 300);
