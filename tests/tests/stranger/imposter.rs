@@ -63,7 +63,9 @@ fn to_lock(c_i: ConnId, write: impl FnOnce(&mut [u8]) -> usize) -> Vec<u8> {
 fn next(world: &mut World) -> (String, Vec<u8>) {
     let before = world.ups.len();
     world.run_for(500);
-    let Some(up) = world.ups.get(before).cloned() else { return ("silence".into(), Vec::new()) };
+    let Some(up) = world.ups[before..].iter().find(|up| up[0] >> 3 != 4).cloned() else {
+        return ("silence".into(), Vec::new());
+    };
     let said = match up[..] {
         [0x00, C_R, 1, ..] => "error 1".into(),
         [0x00, C_R, ref error @ ..] if error[0] < 0x18 => format!("error {}", hex::encode(error)),

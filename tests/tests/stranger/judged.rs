@@ -2,7 +2,7 @@
 
 use cardea_framing::Kind;
 use cardea_oscore::coap::Code;
-use cardea_resources::{Command, Op, Pin, PinChange, PinSetting, Time};
+use cardea_resources::{Command, Op, Pin, PinChange, PinSetting, Status, Time};
 
 use crate::raw::{Raw, Reply, datagram};
 use crate::world::World;
@@ -182,7 +182,13 @@ fn both_locks_judge_not_after_and_the_horizon_alike() {
 fn both_locks_refuse_what_is_no_request_of_theirs_alike() {
     both(|world, raw, record| {
         let mut ask = |world: &mut World, raw: &mut Raw, code: Code, path: &str, body: &str| {
-            let reply = raw.ask(world, code, path, None, &hex::decode(body).unwrap());
+            let mut reply = raw.ask(world, code, path, None, &hex::decode(body).unwrap());
+            if let Some(reply) = reply.as_mut().filter(|reply| path == "s" && reply.code == 0x45) {
+                // Keys from 24 up are not everybody's.
+                let status = Status::decode(&reply.payload).unwrap();
+                reply.payload = vec![status.bolt.code(), status.battery, status.clock as u8];
+                reply.payload.extend(status.firmware.to_u32().to_be_bytes());
+            }
             record.note(&format!("{:02x} {path} {body}", code.to_byte()), reply.as_ref());
         };
         for (code, path, body) in [
@@ -308,9 +314,11 @@ fn both_locks_take_and_refuse_pins_alike() {
     });
 }
 
-/// Header byte and length of each frame, with nothing of what is different in every run.
+/// Header byte and length of each frame, with nothing of what is different in every run. Questions to the site are the
+/// reference's alone.
 fn shapes(frames: &[Vec<u8>]) -> String {
-    frames.iter().map(|frame| format!(" {:02x}+{}", frame[0], frame.len() - 1)).collect()
+    let frames = frames.iter().filter(|frame| frame[0] >> 3 != 4);
+    frames.map(|frame| format!(" {:02x}+{}", frame[0], frame.len() - 1)).collect()
 }
 
 #[test]
@@ -318,7 +326,7 @@ fn both_locks_meet_forgeries_and_malformed_frames_with_the_same_receipts_and_the
     both(|world, raw, record| {
         let get = |raw: &mut Raw| {
             raw.number += 1;
-            raw.request(raw.number, Code::GET, "s", None, &[]).0
+            raw.request(raw.number, Code::GET, "b", None, &[]).0
         };
         let good = get(raw);
         let changed = |at: usize, to: u8| {
