@@ -43,7 +43,7 @@ class Lock:
                 # The power went while the motor ran: the sensor tells what became of it.
                 entry["outcome"] = DONE if store["bolt"] == entry["op"] else FAILED
                 self._log(CARRIED_OUT, entry["op"], entry["id"])
-        self._say(BOOT, firmware, None, 0)
+        self._say(BOOT, firmware, self._log(BOOT, firmware) if store["owner"] else None, 0)
 
     # The firmware's side ------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class Lock:
         if known is None:
             return False
         earliest, latest = known
-        return earliest >= (pin["from"] or 0) and latest < (pin["until"] or math.inf)
+        return earliest >= (pin["from"] or 0) and latest <= (pin["until"] or math.inf)
 
     # Events -------------------------------------------------------------------------------------------------------
 

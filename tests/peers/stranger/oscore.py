@@ -236,7 +236,7 @@ class Window:
 
     def note(self, number):
         if number > self.highest:
-            self.seen = (self.seen << number - self.highest | 1) & 0xFFFFFFFF
+            self.seen = (self.seen << min(number - self.highest, 32) | 1) & 0xFFFFFFFF
             self.highest = number
         else:
             self.seen |= 1 << self.highest - number

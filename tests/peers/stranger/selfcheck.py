@@ -1,6 +1,7 @@
 """The stranger's pieces against the vectors of other programs in tests/vectors."""
 
 import json
+import re
 from pathlib import Path
 
 from . import cbor, cose, framing, oscore
@@ -215,6 +216,15 @@ def transcript(directory):
         whole = ends[sender].handle(HEX(frame), 0)
         joined += [whole] if whole else []
     assert sorted(joined) == sorted(datagram for _, datagram, _ in said)
+
+    # What docs/protocol.md shows of it are beginnings of these frames, in their order.
+    text = (directory.parents[1] / "docs/protocol.md").read_text().split("### A whole activation")[1]
+    shown = re.findall(r"^(lock|gateway) +((?:[0-9a-f]+ )*[0-9a-f]+)(?:…| {2})", text, re.MULTILINE)
+    frames = iter(data["frames"])
+    for sender, start in shown:
+        start = start.replace(" ", "")
+        assert any(row.split()[0] == sender and row.split()[1].startswith(start) for row in frames), start
+    assert len(shown) > 15
     return len(said)
 
 

@@ -150,10 +150,10 @@ class Sessions:
         if self.handshake is None or now < self.closed_until:
             raise Refused("no handshake is waiting")
         prefix, at = take_identifier(body, 0)
-        if prefix != self.handshake.c_i or at == len(body):
+        if prefix != self.handshake.c_i:
             raise Refused("another session")
         message = body[at:]
-        if message[0] >> 5 != 2:
+        if message[:1] and message[0] >> 5 != 2:
             self._failed(now, wrong=True)
             raise Refused("EDHOC error message")
         if message == self.last_message:
@@ -181,7 +181,10 @@ class Sessions:
                 raise Unknown("no platform is pinned")
             self.platform = owner
         else:
-            self.platform = cose.PlatformCwt(cwt)
+            try:
+                self.platform = cose.PlatformCwt(cwt)
+            except Refused as why:
+                raise Unknown("no platform's credential") from why
             if owner:
                 rolled_back = self.platform.version < owner.version
                 changed = self.platform.version == owner.version and self.platform.keys() != owner.keys()
@@ -199,8 +202,7 @@ class Sessions:
         self._send(identifier(self.handshake.c_r) + message_3)
 
     def _message_4(self, message, now):
-        known = {cose.PLATFORM_PROOF} if self.by_value else set()
-        items = self.handshake.read_4(message, known)
+        items = self.handshake.read_4(message, {cose.PLATFORM_PROOF})
         if self.by_value:
             right = cose.proof(self.store["code"], cose.PLATFORM_PROOF, self.handshake.th_4, self.platform.data)
             if not hmac.compare_digest(items.get(cose.PLATFORM_PROOF) or b"", right):

@@ -118,17 +118,23 @@ impl Raw {
         world.platform_hears = false;
         world.at_the_lock("touch");
         world.platform_hears = true;
-        let ups = world.ups.split_off(before);
-        let (challenge, mut binding, token) = ups.iter().find_map(|up| self.read_touch(up)).expect("a touch");
-        world.ups.extend(ups);
-        // It is answered, so that the next one is another.
-        let (mut plain, mut coap, mut body) = ([0; 64], [0; 64], [0; 64]);
-        let len = Builder::response(&mut plain, Code::CHANGED, &token, None).unwrap().finish();
-        let len = self.context.protect_response(&mut binding, None, &plain[..len], &mut coap).unwrap();
-        let len = elide(&coap[..len], &mut body).unwrap();
-        world.down(datagram(Kind::PlatformOscore, &body[..len]));
+        let answered = self.answer_events(world, before);
+        let touch = answered.into_iter().find(|event| event.kind == EventKind::Touch);
+        touch.expect("a touch").challenge
+    }
+
+    /// Answers every event since this place among the lock's datagrams, so that the lock need not say it again.
+    pub fn answer_events(&mut self, world: &mut World, since: usize) -> Vec<Event> {
+        let mut events: Vec<_> = world.ups[since..].iter().filter_map(|up| self.read_event(up)).collect();
+        for (_, binding, token) in &mut events {
+            let (mut plain, mut coap, mut body) = ([0; 64], [0; 64], [0; 64]);
+            let len = Builder::response(&mut plain, Code::CHANGED, token, None).unwrap().finish();
+            let len = self.context.protect_response(binding, None, &plain[..len], &mut coap).unwrap();
+            let len = elide(&coap[..len], &mut body).unwrap();
+            world.down(datagram(Kind::PlatformOscore, &body[..len]));
+        }
         world.carry();
-        challenge
+        events.into_iter().map(|(event, ..)| event).collect()
     }
 
     /// The CoAP message in a datagram of either side.
@@ -153,13 +159,12 @@ impl Raw {
         plain[..opened].to_vec()
     }
 
-    fn read_touch(&mut self, up: &[u8]) -> Option<([u8; 4], Binding, Vec<u8>)> {
+    fn read_event(&mut self, up: &[u8]) -> Option<(Event, Binding, Vec<u8>)> {
         let (mut coap, mut plain) = ([0; 256], [0; 256]);
-        let len = restore(Datagram::parse(up).unwrap().body, &mut coap).unwrap();
+        let len = restore(Datagram::parse(up).unwrap().body, &mut coap).ok()?;
         let (len, binding) = self.context.unprotect_request(&coap[..len], &mut plain).ok()?;
         let message = Message::parse(&plain[..len]).unwrap();
-        let event = Event::decode(message.payload()).unwrap();
-        (event.kind == EventKind::Touch).then(|| (event.challenge, binding, message.token().to_vec()))
+        Some((Event::decode(message.payload()).unwrap(), binding, message.token().to_vec()))
     }
 
     /// The Echo of a 4.01, which a request without freshness gets.

@@ -127,6 +127,8 @@ impl Reference {
         let code = if slots.contains_key(&Slot::Code) { "code" } else { "-" };
         let contexts =
             [Slot::Context(0), Slot::Context(1)].iter().filter(|slot| slots.contains_key(slot)).count();
+        let cwt = slots.get(&Slot::Identity).map(hex::encode).unwrap_or_default();
+        self.said.told.push(format!("keys - - {cwt}"));
         self.said.told.extend(context);
         self.said.told.push(format!("owner {owner} {code} {contexts}"));
     }

@@ -1,5 +1,5 @@
-//! `tests/vectors/activation.json`: an activation, a touch, an unlock on its challenge and one after a power cut, with
-//! every key and every byte. The test makes it again and compares; `CARDEA_WRITE_VECTORS=1` writes it.
+//! `tests/vectors/activation.json`: an activation, a touch, an unlock on its challenge; after a power cut 4.01, its Echo, a
+//! page of the log and another unlock; with every key and every byte. The test makes it again and compares; `CARDEA_WRITE_VECTORS=1` writes it.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -114,7 +114,7 @@ fn made() -> Option<Value> {
     let [x, c_i, c_r, th_2, th_3, th_4] = &edhoc[..] else { panic!("{edhoc:?}") };
     Some(json!({
         "_about": {
-            "title": "an activation, a touch, an unlock on its challenge, an unlock after a power cut: every byte",
+            "title": "an activation, a touch, an unlock on its challenge; after a power cut 4.01, its Echo, a page of the log, an unlock: every byte",
             "source": "tests/tests/stranger/transcript.rs: the Python lock of tests/peers/stranger and the session core of cardea-sdk; the core's EDHOC and OSCORE are Rust, the lock's are Python, and they agree",
             "encoding": "byte values lower-case hex; private keys are P-256 scalars, big-endian; ES256 signatures are deterministic (RFC 6979). inner: the CoAP message before protection, as RFC 8613 section 5.3 has it in the plaintext but with its outer header: NON, token, message id. frames: at an mtu of 51, in order, receipts included",
             "keys_are_public": "test keys, never use",

@@ -218,6 +218,12 @@ impl World {
         self.waiting.push(datagram);
     }
 
+    /// One frame past the link, and what the lock puts on the air at once.
+    pub fn poke(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
+        self.lock.say(self.now, &format!("frame {}", hex::encode(frame)));
+        std::mem::take(&mut self.lock.said().frames)
+    }
+
     /// Carries frames both ways until nobody has more to say at this moment.
     pub fn carry(&mut self) {
         loop {
