@@ -1,7 +1,7 @@
 //! The agent: everything the lock is, and the calls its firmware makes.
 
 use cardea_credentials::{LOCK_CWT_LEN, Random};
-use cardea_framing::{Datagram, Kind, LinkEvent, LockId, LockLink, restore};
+use cardea_framing::{CRC_LEN, Datagram, Kind, LOCK_DATAGRAM, Link, LinkEvent, LockId, restore};
 use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
@@ -14,7 +14,7 @@ use crate::handshake::{Handshake, HandshakeFailure};
 use crate::ledger::Ledger;
 use crate::limits::Limiter;
 use crate::log::Log;
-use crate::outbox::Outbox;
+use crate::outbox::{HANDSHAKE_MAX, Outbox};
 use crate::owner::Owner;
 use crate::peers::Peers;
 use crate::polls::Polls;
@@ -38,6 +38,9 @@ const MAX_UNANSWERED: u8 = 3;
 /// Failed tags counted ahead for each write.
 const FAILURE_BLOCK: u32 = 64;
 const HAPPENED: usize = 8;
+
+/// Takes whole pages of revocation lists, and sends nothing longer than a handshake.
+pub(crate) type RadioLink = Link<Vec<u8, { LOCK_DATAGRAM + CRC_LEN }>, 1, Vec<u8, HANDSHAKE_MAX>>;
 
 /// What the radio should do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +135,7 @@ pub struct Agent<B: Board> {
     /// Limits the PIN pad.
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
-    pub(crate) link: LockLink,
+    pub(crate) link: RadioLink,
     pub(crate) outbox: Outbox,
     pub(crate) events: Events,
     pub(crate) mtu: usize,

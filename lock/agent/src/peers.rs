@@ -6,8 +6,8 @@
 //! in EAD_3. A grant is judged anew for each request, so one that ends or is revoked, ends its sessions' rights with it.
 
 use cardea_credentials::{
-    EAD_GRANTS_ABOVE, Error as CredentialError, Grant, MAX_GRANT_CHAIN, Moment, Permit, PublicKey, Rights, Signer,
-    verify_grant_chain,
+    EAD_GRANTS_ABOVE, Error as CredentialError, Grant, MAX_GRANT_CHAIN, Moment, Permit, PublicKey, Rights,
+    Signer, verify_grant_chain,
 };
 use cardea_edhoc::correlation::{Prefix, split};
 use cardea_edhoc::{

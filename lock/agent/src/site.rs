@@ -118,10 +118,7 @@ impl Site {
 
     /// Whether a grant can hold at all: the lists are what they should be.
     pub(crate) fn admits_grants(&self) -> bool {
-        self.sound
-            && self.whole
-            && !self.places.full
-            && self.intake.lists().epoch >= self.places.least
+        self.sound && self.whole && !self.places.full && self.intake.lists().epoch >= self.places.least
     }
 
     /// Whether a grant of the key `issuer` that rests on `keys` is void. The platform's list may name any of them; the
@@ -165,7 +162,6 @@ impl Site {
         if !self.sound {
             return Err(Refused::Dropped);
         }
-        let asked = self.gate.answers(message.nonce.as_ref(), now);
         let result = match message.kind {
             SiteKind::Revocations => self.take_page(now, &message, storage, owner),
             // The rest is the site's own business.
@@ -176,9 +172,8 @@ impl Site {
             SiteKind::Membership => self.take_membership(now, &message),
             SiteKind::Release => Err(Refused::Dropped),
         };
-        if result.is_err() && asked && !self.gate.answers(message.nonce.as_ref(), now) {
-            // Verified, and lost at the storage: ask once more.
-            self.asking.want(message.kind);
+        if matches!(result, Err(Refused::Storage)) {
+            self.asking.want(message.kind); // the question that it answered is closed
         }
         result
     }
@@ -192,8 +187,7 @@ impl Site {
     ) -> Result<Taken, Refused> {
         let before = *self.intake.lists();
         let (root, nonce) = (self.trust.site().root, message.nonce.as_ref());
-        let taken =
-            self.intake.page(message.signed, nonce, &root, &owner.signing, &mut self.gate, now);
+        let taken = self.intake.page(message.signed, nonce, &root, &owner.signing, &mut self.gate, now);
         let (page, progress) = taken.map_err(|error| self.refused(now, message, error))?;
         if page.pages > crate::board::LIST_PAGES {
             // A list that does not fit still says that keys were revoked which this lock will not know.

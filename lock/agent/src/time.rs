@@ -207,7 +207,10 @@ mod tests {
     fn the_site_moves_the_clock_inside_its_bound_and_decides_nothing() {
         let mut time = TrustedTime::new(50);
         time.site_says(1_000_000, 1_000, 0);
-        assert!(time.stamp(0).is_none() && !time.wants_site(0), "without the platform's word there is no bound");
+        assert!(
+            time.stamp(0).is_none() && !time.wants_site(0),
+            "without the platform's word there is no bound"
+        );
         time.platform_says(1_000_000, 1_000, 0);
         assert!(!time.wants_site(0));
         // After eleven days the clock is good to 50 s: too bad for log entries, and for commands.

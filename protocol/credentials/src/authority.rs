@@ -178,7 +178,8 @@ impl Trust {
             return Ok(Accepted::Known);
         }
         // Without an authority, one of the least version is the next.
-        let next = if self.authority.is_some() { self.version().checked_add(1) } else { Some(self.least.max(1)) };
+        let next =
+            if self.authority.is_some() { self.version().checked_add(1) } else { Some(self.least.max(1)) };
         if next.is_none_or(|next| offered.version < next) {
             return Err(Error::RolledBack);
         }

@@ -5,11 +5,11 @@ use cardea_credentials::{
     Accepted, Activation, ActivationRecord, ActivationStatus, Addition, Agreement, Authority, Error, Gate,
     Intake, Lists, MAX_ACTIVATION_RECORD_LEN, MAX_AUTHORITY_LEN, MAX_MEMBERSHIP_LEN, MAX_PAGE_LEN, MAX_PAGES,
     MAX_QUESTION_LEN, MAX_RELEASE_RECORD_LEN, MAX_TIME_TOKEN_LEN, MAX_VERB_LEN, Moment, PAGE_THUMBPRINTS,
-    Page, Progress, PublicKey, Question, Release, Releaser, SITE_MESSAGE_OVERHEAD, Scope,
-    Signer, Site, SiteKind, SiteMessage, SoftAgreement, SoftSigner, Terms, Thumbprint, Trust, VERB_WINDOW,
-    Verb, VerbWindow, Witness, delegate_grant, issue_authority, issue_grant, issue_lock_identity,
-    issue_membership, issue_platform, issue_time_token, verify_authority, verify_delegated_grant,
-    verify_grant, verify_lock_identity, verify_membership, verify_platform, verify_time_token,
+    Page, Progress, PublicKey, Question, Release, Releaser, SITE_MESSAGE_OVERHEAD, Scope, Signer, Site,
+    SiteKind, SiteMessage, SoftAgreement, SoftSigner, Terms, Thumbprint, Trust, VERB_WINDOW, Verb,
+    VerbWindow, Witness, delegate_grant, issue_authority, issue_grant, issue_lock_identity, issue_membership,
+    issue_platform, issue_time_token, verify_authority, verify_delegated_grant, verify_grant,
+    verify_lock_identity, verify_membership, verify_platform, verify_time_token,
 };
 
 fn signer(byte: u8) -> SoftSigner {
@@ -264,19 +264,26 @@ fn versions_never_fall() {
 #[test]
 fn only_the_next_authority_comes_unasked_and_a_forged_one_is_counted() {
     let (mut trust, mut gate) = (trust(), Gate::new());
-    let mut unasked = |trust: &mut Trust, cwt: &[u8]| {
-        trust.accept_authority(cwt, None, &platform().public(), &mut gate, 0)
-    };
+    let mut unasked =
+        |trust: &mut Trust, cwt: &[u8]| trust.accept_authority(cwt, None, &platform().public(), &mut gate, 0);
     assert_eq!(unasked(&mut trust, &authority_cwt(4, &signer(8))), Err(Error::NotAsked));
     let forged = written(|out| {
         let authority = Authority { key: signer(8).public(), version: 3 };
         issue_authority(&site(), &authority, &signer(9), out)
     });
     for _ in 0..3 {
-        assert_eq!(unasked(&mut trust, &forged), Err(Error::BadSignature), "by another key than the platform's");
+        assert_eq!(
+            unasked(&mut trust, &forged),
+            Err(Error::BadSignature),
+            "by another key than the platform's"
+        );
     }
     assert_eq!(unasked(&mut trust, &forged), Err(Error::Busy));
-    assert_eq!(unasked(&mut trust, &authority_cwt(2, &signer(7))), Ok(Accepted::Known), "costs no verification");
+    assert_eq!(
+        unasked(&mut trust, &authority_cwt(2, &signer(7))),
+        Ok(Accepted::Known),
+        "costs no verification"
+    );
 }
 
 #[test]
@@ -414,10 +421,7 @@ fn four_signatures_a_minute_and_one_of_them_is_for_answers() {
     assert_eq!(take(&mut intake, &mut gate, &genuine, 60_999), Err(Error::Busy));
     gate.ask([1; 8], 2000);
     let mut asked = intake.clone();
-    assert!(
-        give(&mut asked, &genuine, Some(&[1; 8]), &mut gate, 3000).is_ok(),
-        "a flood starves no answer"
-    );
+    assert!(give(&mut asked, &genuine, Some(&[1; 8]), &mut gate, 3000).is_ok(), "a flood starves no answer");
     gate.ask([2; 8], 3000);
     let busy = give(&mut intake, &genuine, Some(&[2; 8]), &mut gate, 3000);
     assert_eq!(busy.map(drop), Err(Error::Busy), "the fifth");
