@@ -3,9 +3,9 @@
 use cardea_credentials::cbor::{Reader, Writer};
 use cardea_credentials::{
     ActivationRecord, ActivationStatus, Addition, Authority, Gate, Intake, Lists, Moment, OwnerCode, Page,
-    Progress, PublicKey, Question, Release, Scope, Sign1, Signer, Site, SiteMessage,
-    SoftSigner, Trust, Verb, decode_ccs, encode_ccs, verify_authority, verify_delegated_grant, verify_grant,
-    verify_lock_identity, verify_membership, verify_platform, verify_time_token,
+    Progress, PublicKey, Question, Release, Scope, Sign1, Signer, Site, SiteMessage, SoftSigner, Trust, Verb,
+    decode_ccs, encode_ccs, verify_authority, verify_delegated_grant, verify_grant, verify_lock_identity,
+    verify_membership, verify_platform, verify_time_token,
 };
 
 /// CBOR: what is an item, ends where it says; the head of an integer is written as it was read.

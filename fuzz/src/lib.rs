@@ -15,6 +15,7 @@ pub mod platform;
 pub mod relay;
 pub mod resources;
 pub mod sdk;
+pub mod site;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -23,6 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("agent_frames", agent::agent_frames),
     ("agent_nvm", agent::agent_nvm),
+    ("agent_site", site::agent_site),
     ("api_request", api::api_request),
     ("config_parse", config::config_parse),
     ("credentials_cbor", credentials::credentials_cbor),
