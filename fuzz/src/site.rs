@@ -5,7 +5,7 @@ use cardea_credentials::{
     Addition, Authority, Lists, PAGE_THUMBPRINTS, Page, Question, Signer, Site, SiteKind, SiteMessage,
     SoftSigner, Thumbprint, Trust, issue_authority,
 };
-use cardea_framing::Kind;
+use cardea_framing::{Kind, LinkConfig, LockLink};
 
 use crate::agent::{Board, Motor, Nvm, Ticks, activated, boot, datagram, keys, signing};
 
@@ -23,7 +23,7 @@ fn run(mut data: &[u8]) -> Option<()> {
     let root = keys()?.0.public().thumbprint();
     let (nvm, ticks, motor) = (activated()?, Ticks::default(), Motor::default());
     join(&nvm, root);
-    let mut lock = Lock { agent: boot(&nvm, &ticks, &motor)?, nonce: None, epoch: 0 };
+    let mut lock = Lock { agent: boot(&nvm, &ticks, &motor)?, gateway: gateway(), nonce: None, epoch: 0 };
     lock.settle();
     for _ in 0..32 {
         let Some((&[kind, len], tail)) = data.split_first_chunk() else { break };
@@ -55,6 +55,8 @@ fn run(mut data: &[u8]) -> Option<()> {
 
 struct Lock {
     agent: Agent<Board>,
+    /// Takes what the lock says, so that it goes on to ask.
+    gateway: LockLink,
     /// Of the newest question.
     nonce: Option<[u8; 8]>,
     epoch: u32,
@@ -74,12 +76,26 @@ impl Lock {
         }
     }
 
+    fn receipt(&mut self, frame: &[u8]) {
+        let receipt = match self.gateway.handle_frame(0, frame) {
+            Ok(Some(incoming)) => incoming.receipt,
+            _ => None,
+        };
+        let Some(receipt) = receipt else { return };
+        self.gateway.custody(0, receipt);
+        let mut out = [0; 32];
+        if let Some(len) = self.gateway.poll_transmit(0, 32, &mut out) {
+            self.agent.handle_frame(out.get(..len).unwrap_or_default());
+        }
+    }
+
     fn settle(&mut self) {
         self.agent.handle_timeout();
         let mut frame = [0; 256];
         for _ in 0..200 {
             match self.agent.poll_transmit(222, &mut frame) {
                 Some(Output::Frame(len)) => {
+                    self.receipt(frame.get(..len).unwrap_or_default());
                     let question = frame.get(1..len).and_then(|body| Question::decode(body).ok());
                     self.nonce = question.map(|question| question.nonce).or(self.nonce);
                 }
@@ -97,6 +113,10 @@ impl Lock {
         }
         panic!("the lock never comes to rest");
     }
+}
+
+fn gateway() -> LockLink {
+    LockLink::new(LinkConfig { retry_ms: 1_000, max_attempts: 1, reassembly_ms: 1_000, max_datagram: 1_024 })
 }
 
 /// The record of a lock that the platform has put into the site.
