@@ -16,6 +16,7 @@ pub mod platform;
 pub mod relay;
 pub mod resources;
 pub mod sdk;
+pub mod site;
 pub mod x509;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
@@ -25,6 +26,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("agent_frames", agent::agent_frames),
     ("agent_nvm", agent::agent_nvm),
+    ("agent_site", site::agent_site),
     ("api_peer_line", api::api_peer_line),
     ("api_request", api::api_request),
     ("config_parse", config::config_parse),

@@ -1,7 +1,7 @@
 //! The agent: everything the lock is, and the calls its firmware makes.
 
 use cardea_credentials::{LOCK_CWT_LEN, Random};
-use cardea_framing::{CRC_LEN, Datagram, Kind, LOCK_DATAGRAM, LinkEvent, LockId, restore};
+use cardea_framing::{CRC_LEN, Datagram, Kind, LOCK_DATAGRAM, Link, LinkEvent, LockId, restore};
 use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
@@ -14,7 +14,7 @@ use crate::handshake::{Handshake, HandshakeFailure};
 use crate::ledger::Ledger;
 use crate::limits::Limiter;
 use crate::log::Log;
-use crate::outbox::Outbox;
+use crate::outbox::{HANDSHAKE_MAX, Outbox};
 use crate::owner::Owner;
 use crate::peers::Peers;
 use crate::polls::Polls;
@@ -27,9 +27,6 @@ pub(crate) const DATAGRAM_MAX: usize = 512;
 /// Longest datagram that is copied out of the reassembly: a peer's message_3 with two grants above its own has at most
 /// 640 bytes. Site messages are longer, and read where they are.
 pub(crate) const COPY_MAX: usize = 656;
-/// The link, with buffers for what this agent takes (site messages are long) and for what it says.
-pub(crate) type Link =
-    cardea_framing::Link<Vec<u8, { LOCK_DATAGRAM + CRC_LEN }>, 1, Vec<u8, { DATAGRAM_MAX + CRC_LEN }>>;
 /// A restored CoAP message.
 pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX + 16;
 /// Link handles; events have theirs from `FIRST_HANDLE` on.
@@ -41,6 +38,9 @@ const MAX_UNANSWERED: u8 = 3;
 /// Failed tags counted ahead for each write.
 const FAILURE_BLOCK: u32 = 64;
 const HAPPENED: usize = 8;
+
+/// Takes whole pages of revocation lists, and sends nothing longer than a handshake.
+pub(crate) type RadioLink = Link<Vec<u8, { LOCK_DATAGRAM + CRC_LEN }>, 1, Vec<u8, HANDSHAKE_MAX>>;
 
 /// What the radio should do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,7 +135,7 @@ pub struct Agent<B: Board> {
     /// Limits the PIN pad.
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
-    pub(crate) link: Link,
+    pub(crate) link: RadioLink,
     pub(crate) outbox: Outbox,
     pub(crate) events: Events,
     pub(crate) mtu: usize,

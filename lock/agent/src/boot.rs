@@ -5,7 +5,7 @@ use cardea_framing::{LOCK_DATAGRAM, LinkConfig, LockId};
 use cardea_resources::{Bolt, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
-use crate::agent::{Agent, AgentEvent, Alarm, Link};
+use crate::agent::{Agent, AgentEvent, Alarm, RadioLink};
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
 use crate::config::Config;
 use crate::error::Error;
@@ -46,7 +46,7 @@ impl<B: Board> Agent<B> {
             Some(root) => Site::load(&mut parts.storage, root)?,
             None => Site::new([0; 32]),
         };
-        let link = Link::new(LinkConfig {
+        let link = RadioLink::new(LinkConfig {
             retry_ms: config.link_retry_ms,
             max_attempts: config.link_attempts,
             reassembly_ms: config.reassembly_ms,

@@ -162,7 +162,6 @@ impl Site {
         if !self.sound {
             return Err(Refused::Dropped);
         }
-        let asked = self.gate.answers(message.nonce.as_ref(), now);
         let result = match message.kind {
             SiteKind::Revocations => self.take_page(now, &message, storage, owner),
             // The rest is the site's own business.
@@ -173,9 +172,8 @@ impl Site {
             SiteKind::Membership => self.take_membership(now, &message),
             SiteKind::Release => Err(Refused::Dropped),
         };
-        if result.is_err() && asked && !self.gate.answers(message.nonce.as_ref(), now) {
-            // Verified, and lost at the storage: ask once more.
-            self.asking.want(message.kind);
+        if matches!(result, Err(Refused::Storage)) {
+            self.asking.want(message.kind); // the question that it answered is closed
         }
         result
     }

@@ -61,7 +61,9 @@ impl RamStorage {
             Slot::Log(n) => self.log.get_mut(usize::from(n))?.as_mut_slice(),
             Slot::Pin(n) => self.pins.get_mut(usize::from(n))?.as_mut_slice(),
             Slot::Revoked(n) => self.pages.get_mut(usize::from(n))?.as_mut_slice(),
-            Slot::Added(n) => self.pages.get_mut(2 * usize::from(LIST_PAGES) + usize::from(n))?.as_mut_slice(),
+            Slot::Added(n) => {
+                self.pages.get_mut(2 * usize::from(LIST_PAGES) + usize::from(n))?.as_mut_slice()
+            }
             Slot::Uses => self.few.get_mut(FEW - 2)?.as_mut_slice(),
             Slot::Site => self.few.get_mut(FEW - 1)?.as_mut_slice(),
             _ => self.few.get_mut(index)?.as_mut_slice(),

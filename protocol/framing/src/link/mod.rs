@@ -116,7 +116,7 @@ enum ReceiptBody {
 /// says it in different bytes, as OSCORE's sequence numbers and EDHOC's ephemeral keys do by themselves.
 ///
 /// `B` holds one datagram and [`CRC_LEN`](crate::CRC_LEN) bytes; `SLOTS` is how many datagrams may be in
-/// reassembly at once; `O` holds the outstanding one, where that is never as long.
+/// reassembly at once. `O` holds the datagram that is on its way out, where that can be shorter.
 ///
 /// [`poll_transmit`]: Self::poll_transmit
 /// [`poll_event`]: Self::poll_event
