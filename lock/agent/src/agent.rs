@@ -1,11 +1,12 @@
 //! The agent: everything the lock is, and the calls its firmware makes.
 
-use cardea_credentials::{LOCK_CWT_LEN, Random};
+use cardea_credentials::{LOCK_CWT_LEN, Random, SiteKind, SiteMessage};
 use cardea_framing::{Datagram, Kind, LinkEvent, LockId, LockLink, restore};
 use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
+use crate::alarms::Door;
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage, StorageFault};
 use crate::config::Config;
 use crate::events::{Events, FIRST_HANDLE};
@@ -18,6 +19,7 @@ use crate::outbox::Outbox;
 use crate::owner::Owner;
 use crate::peers::Peers;
 use crate::polls::Polls;
+use crate::reset::Reset;
 use crate::session::Session;
 use crate::time::{Estimate, RECORD_LEN, TrustedTime};
 
@@ -63,6 +65,11 @@ pub enum AgentEvent {
     Activated {
         /// Thumbprint of the owner root that was pinned.
         root: [u8; 32],
+    },
+    /// An owner reset: the lock has no owner any more, and what the owner put there is erased.
+    Released {
+        /// Thumbprint of the owner root that alone may activate it next, if the release named one.
+        to: Option<[u8; 32]>,
     },
     /// A new context with the platform.
     Connected,
@@ -111,6 +118,9 @@ pub struct Agent<B: Board> {
     /// Limits the PIN pad.
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
+    /// `None` until the board has said it since boot.
+    pub(crate) door: Option<Door>,
+    pub(crate) reset: Reset,
     pub(crate) link: LockLink,
     pub(crate) outbox: Outbox,
     pub(crate) events: Events,
@@ -258,7 +268,10 @@ impl<B: Board> Agent<B> {
 
     fn wants_poll(&self, now: u64) -> bool {
         let waiting = || {
-            self.tokens.open_until(now).is_some() || self.handshake.is_running() || self.link.is_receiving()
+            self.tokens.open_until(now).is_some()
+                || self.handshake.is_running()
+                || self.link.is_receiving()
+                || self.reset.is_open(now)
         };
         self.config.sleepy && waiting()
     }
@@ -266,7 +279,7 @@ impl<B: Board> Agent<B> {
     /// Everything that time or a change of state makes due.
     pub(crate) fn pump(&mut self) {
         let now = self.parts.clock.millis();
-        if !self.up {
+        if self.reset.unfinished && !self.resume_reset(now) || !self.up {
             return;
         }
         self.link.handle_timeout(now);
@@ -354,7 +367,13 @@ impl<B: Board> Agent<B> {
                 Some(from) => self.peer_oscore(now, from, datagram.body),
                 None => self.drop_frame(),
             },
-            Kind::Site | Kind::Receipt => self.drop_frame(),
+            Kind::Site => match SiteMessage::decode(datagram.body) {
+                Ok(SiteMessage { kind: SiteKind::Release, nonce, signed }) => {
+                    self.release(now, signed, nonce.as_ref());
+                }
+                _ => self.drop_frame(),
+            },
+            Kind::Receipt => self.drop_frame(),
         }
     }
 

@@ -13,7 +13,7 @@
 //! carrier that delivers its frames, with no third party online; see [`Role`] and [`permits`] for what it may ask.
 //!
 //! What it does not do: it opens no radio and no thread, and reads no clock but the board's. It keeps no revocation lists
-//! yet: a grant holds until it expires. Site messages are dropped and counted.
+//! yet: a grant holds until it expires. Of site messages it takes releases; the others are dropped and counted.
 #![no_std]
 
 #[cfg(test)]
@@ -42,6 +42,7 @@ mod owner;
 mod peers;
 mod pins;
 mod polls;
+mod reset;
 mod serve;
 mod server;
 mod session;
@@ -61,5 +62,6 @@ pub use ledger::COMMAND_CACHE;
 pub use limits::{MAX_WRONG, REFUSAL_MS, WINDOW_MS};
 pub use owner::provision;
 pub use pins::PinResult;
+pub use reset::ResetRefusal;
 pub use serve::UNLOCK_HORIZON_S;
 pub use time::{Estimate, TRUSTED_MS};

@@ -52,8 +52,8 @@ impl RamStorage {
         let bytes = match slot {
             Slot::Log(n) => self.log.get_mut(usize::from(n))?.as_mut_slice(),
             Slot::Pin(n) => self.pins.get_mut(usize::from(n))?.as_mut_slice(),
-            Slot::Uses => self.few.last_mut()?.as_mut_slice(),
-            _ => self.few.get_mut(index)?.as_mut_slice(),
+            // The others lie on both sides of log and PINs.
+            _ => self.few.get_mut(if index < MANY { index } else { index - MANY })?.as_mut_slice(),
         };
         Some((self.lens.get_mut(index)?, bytes))
     }
