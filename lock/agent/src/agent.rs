@@ -1,11 +1,12 @@
 //! The agent: everything the lock is, and the calls its firmware makes.
 
-use cardea_credentials::{LOCK_CWT_LEN, Random};
+use cardea_credentials::{LOCK_CWT_LEN, Random, SiteKind, SiteMessage};
 use cardea_framing::{CRC_LEN, Datagram, Kind, LOCK_DATAGRAM, Link, LinkEvent, LockId, restore};
 use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
+use crate::alarms::Door;
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage, StorageFault};
 use crate::config::Config;
 use crate::events::{Events, FIRST_HANDLE};
@@ -18,6 +19,7 @@ use crate::outbox::{HANDSHAKE_MAX, Outbox};
 use crate::owner::Owner;
 use crate::peers::Peers;
 use crate::polls::Polls;
+use crate::reset::Reset;
 use crate::session::Session;
 use crate::site::{Refused, Site};
 use crate::time::{Estimate, RECORD_LEN, TrustedTime};
@@ -71,6 +73,11 @@ pub enum AgentEvent {
     Activated {
         /// Thumbprint of the owner root that was pinned.
         root: [u8; 32],
+    },
+    /// An owner reset: the lock has no owner any more, and what the owner put there is erased.
+    Released {
+        /// Thumbprint of the owner root that alone may activate it next, if the release named one.
+        to: Option<[u8; 32]>,
     },
     /// A new context with the platform.
     Connected,
@@ -135,6 +142,9 @@ pub struct Agent<B: Board> {
     /// Limits the PIN pad.
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
+    /// `None` until the board has said it since boot.
+    pub(crate) door: Option<Door>,
+    pub(crate) reset: Reset,
     pub(crate) link: RadioLink,
     pub(crate) outbox: Outbox,
     pub(crate) events: Events,
@@ -318,7 +328,10 @@ impl<B: Board> Agent<B> {
 
     fn wants_poll(&self, now: u64) -> bool {
         let waiting = || {
-            self.tokens.open_until(now).is_some() || self.handshake.is_running() || self.link.is_receiving()
+            self.tokens.open_until(now).is_some()
+                || self.handshake.is_running()
+                || self.link.is_receiving()
+                || self.reset.is_open(now)
         };
         self.config.sleepy && waiting()
     }
@@ -326,7 +339,7 @@ impl<B: Board> Agent<B> {
     /// Everything that time or a change of state makes due.
     pub(crate) fn pump(&mut self) {
         let now = self.parts.clock.millis();
-        if !self.up {
+        if self.reset.unfinished && !self.resume_reset(now) || !self.up {
             return;
         }
         self.link.handle_timeout(now);
@@ -412,7 +425,12 @@ impl<B: Board> Agent<B> {
             },
             (Kind::PeerEdhoc, Some(from)) => self.peer_edhoc(now, from, body),
             (Kind::PeerOscore, Some(from)) => self.peer_oscore(now, from, body),
-            (Kind::PeerEdhoc | Kind::PeerOscore, None) | (Kind::Site | Kind::Receipt, _) => self.drop_frame(),
+            // Of these a release alone comes here; the others were read where they were.
+            (Kind::Site, _) => match SiteMessage::decode(body) {
+                Ok(SiteMessage { nonce, signed, .. }) => self.release(now, signed, nonce.as_ref()),
+                Err(_) => self.drop_frame(),
+            },
+            (Kind::PeerEdhoc | Kind::PeerOscore, None) | (Kind::Receipt, _) => self.drop_frame(),
         }
     }
 
@@ -506,12 +524,11 @@ impl<B: Board> Agent<B> {
     }
 }
 
-/// The body, if this is a site message: it is read where it is.
+/// The body, if this is a site message that is read where it is. A release is short, and ends too much to be.
 fn site_message(datagram: &[u8]) -> Option<&[u8]> {
-    Datagram::parse(datagram)
-        .ok()
-        .filter(|datagram| datagram.kind == Kind::Site)
-        .map(|datagram| datagram.body)
+    let Datagram { kind: Kind::Site, body, .. } = Datagram::parse(datagram).ok()? else { return None };
+    let release = matches!(SiteMessage::decode(body), Ok(SiteMessage { kind: SiteKind::Release, .. }));
+    (!release).then_some(body)
 }
 
 /// A datagram's kind, the peer that it names, and the length of its body, which is in `out` then: a copy, for the link

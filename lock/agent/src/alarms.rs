@@ -25,6 +25,7 @@ impl<B: Board> Agent<B> {
 
     /// The door moved, or was left open; logged and reported.
     pub fn door_moved(&mut self, door: Door) {
+        self.door_is(door);
         self.report(EventKind::Door, Some(door as u32));
     }
 

@@ -20,6 +20,9 @@ const KINDS: [SiteKind; 5] = [
     SiteKind::Membership,
 ];
 
+/// What a lock asks for that is in no site: the platform's list is for every lock of the owner.
+const WITHOUT_SITE: u8 = 1 << 1;
+
 /// The question that waits for its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Asked {
@@ -88,19 +91,24 @@ impl Asking {
     }
 
     /// What to ask now, if anything.
-    pub(crate) fn due(&mut self, now: u64) -> Option<SiteKind> {
-        if self.refresh_at.is_some_and(|at| at <= now) {
+    pub(crate) fn due(&mut self, now: u64, in_site: bool) -> Option<SiteKind> {
+        if in_site && self.refresh_at.is_some_and(|at| at <= now) {
             self.refresh_at = None;
             self.want_all();
         }
-        if self.wanted == 0 || now < self.next_at {
+        let wanted = self.wanted(in_site);
+        if wanted == 0 || now < self.next_at {
             return None;
         }
         // In turn, so that one that nobody answers does not keep the others waiting.
         let last = self.open.and_then(|open| KINDS.iter().position(|kind| *kind == open.kind));
         let from = last.map_or(0, |last| last + 1);
         let mut turn = KINDS.iter().cycle().skip(from).take(KINDS.len());
-        turn.find(|kind| self.wanted & bit(**kind) != 0).copied()
+        turn.find(|kind| wanted & bit(**kind) != 0).copied()
+    }
+
+    const fn wanted(&self, in_site: bool) -> u8 {
+        if in_site { self.wanted } else { self.wanted & WITHOUT_SITE }
     }
 
     /// A question goes out.
@@ -112,9 +120,9 @@ impl Asking {
     }
 
     /// When [`Self::due`] has something to say.
-    pub(crate) fn timeout(&self) -> Option<u64> {
-        let next = (self.wanted != 0).then_some(self.next_at);
-        [next, self.refresh_at].into_iter().flatten().min()
+    pub(crate) fn timeout(&self, in_site: bool) -> Option<u64> {
+        let next = (self.wanted(in_site) != 0).then_some(self.next_at);
+        [next, self.refresh_at.filter(|_| in_site)].into_iter().flatten().min()
     }
 }
 
@@ -132,7 +140,7 @@ mod tests {
         asking.want_all();
         let mut questions = std::vec::Vec::new();
         for minute in 0..7 * 24 * 60 {
-            if let Some(kind) = asking.due(minute * 60_000) {
+            if let Some(kind) = asking.due(minute * 60_000, true) {
                 asking.asked(minute * 60_000, kind, 0);
                 questions.push((minute, kind as u8));
             }
@@ -147,11 +155,11 @@ mod tests {
     fn what_was_answered_is_asked_again_after_a_day() {
         let mut asking = Asking::default();
         asking.want(SiteKind::Revocations);
-        assert_eq!(asking.due(5), Some(SiteKind::Revocations));
+        assert_eq!(asking.due(5, true), Some(SiteKind::Revocations));
         asking.asked(5, SiteKind::Revocations, 0);
         asking.settled(10, SiteKind::Revocations);
-        assert_eq!((asking.due(11), asking.timeout()), (None, Some(10 + DAY_MS)));
-        assert_eq!(asking.due(10 + DAY_MS), Some(SiteKind::Authority));
+        assert_eq!((asking.due(11, true), asking.timeout(true)), (None, Some(10 + DAY_MS)));
+        assert_eq!(asking.due(10 + DAY_MS, true), Some(SiteKind::Authority));
     }
 
     #[test]
@@ -160,11 +168,23 @@ mod tests {
         let mut questions = 0;
         for second in 0..24 * 60 * 60 {
             asking.hint(second * 1000, SiteKind::Revocations);
-            if let Some(kind) = asking.due(second * 1000) {
+            if let Some(kind) = asking.due(second * 1000, true) {
                 asking.asked(second * 1000, kind, 0);
                 questions += 1;
             }
         }
         assert!((90..=110).contains(&questions), "{questions} in a day");
+    }
+
+    #[test]
+    fn outside_a_site_only_the_platforms_list_is_asked_for() {
+        let mut asking = Asking::default();
+        asking.want_all();
+        assert_eq!(bit(SiteKind::Revocations), WITHOUT_SITE);
+        assert_eq!(asking.due(0, false), Some(SiteKind::Revocations));
+        asking.asked(0, SiteKind::Revocations, 0);
+        asking.settled(1, SiteKind::Revocations);
+        assert_eq!((asking.due(DAY_MS * 9, false), asking.timeout(false)), (None, None));
+        assert_eq!(asking.due(1, true), Some(SiteKind::SiteRevocations), "what comes after it in the turn");
     }
 }

@@ -19,13 +19,14 @@ use crate::outbox::Outbox;
 use crate::owner::{Owner, owner_code};
 use crate::peers::Peers;
 use crate::polls::Polls;
+use crate::reset::{Reset, finish};
 use crate::session::{Session, sequence_generation};
 use crate::site::Site;
 use crate::time::{RECORD_LEN, TrustedTime};
 
 impl<B: Board> Agent<B> {
     /// Starts from what NVM holds. A new lock makes its credential here; a command that a reset interrupted is judged
-    /// by the bolt's sensor and logged.
+    /// by the bolt's sensor and logged, an owner reset is finished.
     ///
     /// # Errors
     /// See [`Error`].
@@ -33,6 +34,7 @@ impl<B: Board> Agent<B> {
         let now = parts.clock.millis();
         let cwt = load_credential(&mut parts)?;
         let lock_id = LockId::from_thumbprint(&parts.identity.public().thumbprint());
+        let handed_over = finish(&mut parts.storage)?;
         let owner = Owner::load(&mut parts.storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
         let has_code = owner_code(&mut parts.storage)?.is_some();
         let log = Log::load(&mut parts.storage)?;
@@ -71,6 +73,8 @@ impl<B: Board> Agent<B> {
             limiter: Limiter::default(),
             pad: Limiter::default(),
             battery_low: false,
+            door: None,
+            reset: Reset::after(handed_over),
             link,
             outbox: Outbox::default(),
             events: Events::default(),

@@ -21,6 +21,7 @@ use crate::ledger::Replay;
 use crate::limits::REFUSAL_MS;
 use crate::outbox::{HANDSHAKE_MAX, To, write};
 use crate::owner::{Owner, PlatformCwt, owner_code};
+use crate::reset::is_heir;
 use crate::session::Session;
 use crate::site::Site;
 
@@ -289,6 +290,10 @@ impl<B: Board> Agent<B> {
         if self.owner.as_ref().is_some_and(stale) {
             return Err(unwelcome());
         }
+        let root = identity.root.thumbprint();
+        if self.owner.is_none() && self.reset.handed_over && !is_heir(&mut self.parts.storage, &root) {
+            return Err(unwelcome());
+        }
         let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
         running.initiator.verify_message_2(&peer, &cwt, identity.dh).map_err(refusal)?;
 
@@ -414,8 +419,7 @@ impl<B: Board> Agent<B> {
     /// code go. False when that could not be made durable; then the message must have no effect.
     pub(crate) fn confirmed(&mut self, place: usize) -> Result<(), StorageFault> {
         if self.has_code {
-            self.parts.storage.erase(Slot::Code)?;
-            self.has_code = false;
+            self.burn_code()?;
         }
         if self.current() == Some(place) {
             for other in (0..CONTEXTS).filter(|&other| other != place) {

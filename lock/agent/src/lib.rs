@@ -50,6 +50,7 @@ mod peers;
 #[cfg(feature = "pins")]
 mod pins;
 mod polls;
+mod reset;
 mod serve;
 mod server;
 mod session;
@@ -72,5 +73,6 @@ pub use limits::{MAX_WRONG, REFUSAL_MS, WINDOW_MS};
 pub use owner::provision;
 #[cfg(feature = "pins")]
 pub use pins::PinResult;
+pub use reset::ResetRefusal;
 pub use serve::UNLOCK_HORIZON_S;
 pub use time::{Estimate, TRUSTED_MS};

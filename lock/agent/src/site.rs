@@ -112,8 +112,18 @@ impl Site {
             site.intake = Intake::new(Lists { epoch: lists.epoch.saturating_sub(1), ..lists });
         }
         site.judge_authority(storage)?;
-        site.asking.want_all();
+        site.want_news();
         Ok(site)
+    }
+
+    /// From a start, or from the platform's word, there may be news. Outside a site nobody need have any: there the lock
+    /// asks for what it misses.
+    fn want_news(&mut self) {
+        if self.trust.is_in_site() {
+            self.asking.want_all();
+        } else if !self.admits_grants() {
+            self.asking.want(SiteKind::Revocations);
+        }
     }
 
     /// Whether a grant can hold at all: the lists are what they should be.
@@ -366,7 +376,7 @@ impl Site {
         }
         (self.trust, self.places, self.sound) = (trust, places, true);
         self.judge_authority(storage)?;
-        self.asking.want_all();
+        self.want_news();
         Ok(done)
     }
 
@@ -401,7 +411,7 @@ impl Site {
 
     /// When a question may be due.
     pub(crate) fn timeout(&self) -> Option<u64> {
-        self.trust.is_in_site().then(|| self.asking.timeout()).flatten()
+        self.asking.timeout(self.trust.is_in_site())
     }
 
     /// Whether the site could say the time.
@@ -466,10 +476,7 @@ impl<B: Board> Agent<B> {
     /// The question that is due, as a datagram.
     pub(crate) fn next_question(&mut self, now: u64) -> Option<Vec<u8, QUESTION_MAX>> {
         self.owner.as_ref()?;
-        if !self.site.trust.is_in_site() {
-            return None;
-        }
-        let kind = self.site.asking.due(now)?;
+        let kind = self.site.asking.due(now, self.site.trust.is_in_site())?;
         let number = self.site.number(kind);
         self.site.asking.asked(now, kind, number);
         let nonce = self.random_token()?;

@@ -5,10 +5,7 @@
 
 use core::ffi::c_void;
 
-use cardea_agent::{
-    ADDED_PAGES, Actuator, ActuatorFault, Board, Clock, LIST_PAGES, LOG_SLOTS, PIN_SLOTS, Parts, Slot,
-    Storage, StorageFault,
-};
+use cardea_agent::{Actuator, ActuatorFault, Board, Clock, Parts, Slot, Storage, StorageFault};
 use cardea_credentials::{
     Agreement, Error as CredentialError, PublicKey, Random, SharedSecret, Signer, verify,
 };
@@ -124,25 +121,7 @@ impl Storage for CStorage {
 /// The slot with this number, for those who lay out flash.
 pub(crate) fn slot(number: u32) -> Option<Slot> {
     let number = usize::try_from(number).ok()?;
-    let few = [
-        Slot::Code,
-        Slot::Identity,
-        Slot::Owner,
-        Slot::Context(0),
-        Slot::Context(1),
-        Slot::Sequence(0),
-        Slot::Sequence(1),
-        Slot::Ledger,
-        Slot::LogMeta,
-        Slot::Time,
-    ];
-    few.into_iter()
-        .chain((0..LOG_SLOTS).map(Slot::Log))
-        .chain((0..PIN_SLOTS).map(Slot::Pin))
-        .chain([Slot::Uses, Slot::Site])
-        .chain((0..2 * LIST_PAGES).map(Slot::Revoked))
-        .chain((0..ADDED_PAGES).map(Slot::Added))
-        .find(|slot| slot.index() == number)
+    Slot::all().find(|slot| slot.index() == number)
 }
 
 /// [`cardea_keys`], checked.

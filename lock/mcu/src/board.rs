@@ -64,8 +64,10 @@ impl RamStorage {
             Slot::Added(n) => {
                 self.pages.get_mut(2 * usize::from(LIST_PAGES) + usize::from(n))?.as_mut_slice()
             }
-            Slot::Uses => self.few.get_mut(FEW - 2)?.as_mut_slice(),
-            Slot::Site => self.few.get_mut(FEW - 1)?.as_mut_slice(),
+            Slot::Uses => self.few.get_mut(FEW - 4)?.as_mut_slice(),
+            Slot::Site => self.few.get_mut(FEW - 3)?.as_mut_slice(),
+            Slot::Successor => self.few.get_mut(FEW - 2)?.as_mut_slice(),
+            Slot::Reset => self.few.get_mut(FEW - 1)?.as_mut_slice(),
             _ => self.few.get_mut(index)?.as_mut_slice(),
         };
         Some((self.lens.get_mut(index)?, bytes))

@@ -35,6 +35,7 @@ mod signed;
 mod signer;
 mod site;
 mod site_message;
+mod successor;
 mod time_token;
 mod verb;
 
@@ -79,6 +80,7 @@ pub use site::{
     AAD_ACTIVATION_STATUS, Activation, ActivationStatus, MAX_ACTIVATION_STATUS_LEN, MAX_AUDIENCE,
 };
 pub use site_message::{MAX_QUESTION_LEN, Question, SITE_MESSAGE_OVERHEAD, SiteKind, SiteMessage};
+pub use successor::Successor;
 pub use time_token::{AAD_TIME, MAX_TIME_TOKEN_LEN, issue_time_token, verify_time_token};
 pub use verb::{AAD_VERB, MAX_VERB, MAX_VERB_AHEAD_S, MAX_VERB_LEN, VERB_WINDOW, Verb, VerbWindow};
 

@@ -10,6 +10,7 @@
 )]
 
 pub mod board;
+pub mod cuts;
 pub mod phone;
 pub mod platform;
 pub mod site;
@@ -47,6 +48,8 @@ pub struct World {
     pub for_peers: Vec<Vec<u8>>,
     /// What the lock asked its site.
     pub questions: Vec<Question>,
+    /// Questions of the lock to its site.
+    pub for_site: Vec<Vec<u8>>,
     pub mtu: usize,
     /// The gateway loses what the lock sends.
     pub deaf: bool,
@@ -68,7 +71,11 @@ impl World {
     }
 
     pub fn with(config: Config) -> Self {
-        let mut nvm = TestNvm::default();
+        Self::over(config, TestNvm::default())
+    }
+
+    /// The same on another medium.
+    pub fn over(config: Config, mut nvm: TestNvm) -> Self {
         provision(&mut nvm, &CODE).unwrap();
         nvm.reset_count();
         let clock = TestClock::default();
@@ -86,6 +93,7 @@ impl World {
             polls: 0,
             for_peers: Vec::new(),
             questions: Vec::new(),
+            for_site: Vec::new(),
             mtu: MTU,
             deaf: false,
             boots: 0,
@@ -114,6 +122,7 @@ impl World {
     /// Power on; the radio joins at once.
     pub fn boot(&mut self) {
         self.boots += 1;
+        self.nvm.power_on();
         let parts = Parts {
             storage: self.nvm.clone(),
             clock: self.clock.clone(),
@@ -187,13 +196,13 @@ impl World {
             if let Some(receipt) = receipt {
                 self.gateway.custody(now, receipt);
             }
-            let kind = Datagram::parse(&datagram).unwrap().kind;
-            if kind.is_peer() {
-                self.for_peers.push(datagram);
-            } else if kind == Kind::Site {
-                self.questions.push(Question::decode(&datagram[1..]).unwrap());
-            } else {
-                self.platform.uplink(&datagram);
+            match Datagram::parse(&datagram).unwrap().kind {
+                kind if kind.is_peer() => self.for_peers.push(datagram),
+                Kind::Site => {
+                    self.questions.push(Question::decode(&datagram[1..]).unwrap());
+                    self.for_site.push(datagram);
+                }
+                _ => self.platform.uplink(&datagram),
             }
         }
     }
@@ -287,11 +296,17 @@ impl World {
 
     /// Runs `act`; true when the power was cut in it.
     pub fn survives_cut(&mut self, act: impl FnOnce(&mut Self)) -> bool {
-        match catch_unwind(AssertUnwindSafe(|| act(self))) {
-            Ok(()) => false,
-            Err(cause) if cause.is::<PowerCut>() => true,
-            Err(cause) => resume_unwind(cause),
-        }
+        until_cut(|| act(self))
+    }
+}
+
+/// Runs `act`; true when the power was cut in it, in a record or in the flash below.
+pub fn until_cut(act: impl FnOnce()) -> bool {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(()) => false,
+        // Panics of assertions carry text.
+        Err(cause) if cause.is::<PowerCut>() || !(cause.is::<String>() || cause.is::<&str>()) => true,
+        Err(cause) => resume_unwind(cause),
     }
 }
 

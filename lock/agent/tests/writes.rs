@@ -1,0 +1,180 @@
+//! The table of NVM writes in docs/lock-agent.md, row by row, against what the agent writes.
+
+mod common;
+
+use cardea_agent::{Door, Slot};
+use cardea_credentials::{Release, Releaser, Signer, SiteKind, SiteMessage};
+use cardea_framing::Kind;
+use cardea_oscore::coap::Code;
+use cardea_resources::{LogRequest, Op};
+
+use common::board::key;
+use common::phone::Phone;
+use common::platform::datagram;
+use common::{World, command, config, pin_change};
+
+const DOCUMENT: &str = include_str!("../../../docs/lock-agent.md");
+
+/// Action and writes of each row.
+fn rows() -> Vec<(&'static str, &'static str)> {
+    let table = DOCUMENT.split("| action | writes, in order |\n|---|---|\n").nth(1).expect("the table");
+    table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split_once(" | ").expect("two columns"))
+        .map(|(action, writes)| (action.trim(), writes.trim()))
+        .collect()
+}
+
+/// What stands in backquotes.
+fn slots(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn written(world: &World) -> Vec<String> {
+    let name = |slot: Slot| format!("{slot:?}").split('(').next().unwrap_or_default().to_owned();
+    world.nvm.writes().into_iter().map(name).collect()
+}
+
+/// What `act` writes.
+fn by(world: &mut World, act: impl FnOnce(&mut World)) -> Vec<String> {
+    world.nvm.reset_count();
+    act(world);
+    world.run();
+    written(world)
+}
+
+fn activated() -> World {
+    let mut world = World::activated();
+    assert_eq!(world.set_pin(&pin_change(1, 1, b"112233", false, None)), Code::CHANGED);
+    // Events say nothing of cursors but where a test wants it.
+    world.platform.cursor = None;
+    world
+}
+
+fn cursor(to: u32) -> Vec<u8> {
+    let mut out = [0; LogRequest::MAX_LEN];
+    let len = LogRequest { cursor: Some(to), limit: None }.encode(&mut out).unwrap();
+    out[..len].to_vec()
+}
+
+fn unlock(world: &mut World, id: u8) {
+    let soon = Some(world.unix() + 100);
+    world.command(id, Op::Unlock, soon, None);
+}
+
+#[test]
+fn every_row_of_the_document_is_what_the_agent_writes() {
+    let rows = rows();
+    assert_eq!(rows.len(), 12, "a row without a test, or the other way round");
+    let none = Vec::<String>::new();
+    for (action, text) in rows {
+        let mut world = activated();
+        let expected = slots(text);
+        match action {
+            "command carried out" => assert_eq!(by(&mut world, |world| unlock(world, 1)), expected),
+            "the same by a grant for one use" => {
+                let mut phone = Phone::with(&world, 9, |terms| terms.single_use = true);
+                assert!(phone.connect(&mut world));
+                let found = by(&mut world, |world| {
+                    phone.ask(world, "l", Code::POST, &command(1, Op::Unlock, None), None).unwrap();
+                });
+                assert_eq!(found, [&expected[..], &["Ledger", "Log", "Ledger"].map(str::to_owned)].concat());
+            }
+            "right PIN" => {
+                assert_eq!(by(&mut world, |world| drop(world.agent().enter_pin(b"112233"))), expected);
+            }
+            "wrong PIN" => {
+                for n in 1..=5 {
+                    let found = by(&mut world, |world| drop(world.agent().enter_pin(b"99999")));
+                    assert_eq!(found, expected[..if n < 5 { 1 } else { 2 }]);
+                }
+                assert_eq!(by(&mut world, |world| drop(world.agent().enter_pin(b"112233"))), none, "closed");
+            }
+            "PIN set or cleared" => {
+                for (revision, digits) in [(2, &b"445566"[..]), (3, b"")] {
+                    let payload = pin_change(2, revision, digits, false, None);
+                    assert_eq!(by(&mut world, |world| drop(world.set_pin(&payload))), expected);
+                }
+            }
+            "door, tamper, bolt by hand, battery low" => {
+                assert_eq!(by(&mut world, |world| world.agent().door_moved(Door::Open)), expected);
+                assert_eq!(by(&mut world, |world| world.agent().tampered()), expected);
+                assert_eq!(by(&mut world, |world| world.agent().bolt_moved()), expected);
+                world.actuator.set_battery(5);
+                assert_eq!(by(&mut world, |world| world.agent().battery_measured()), expected);
+                assert_eq!(by(&mut world, |world| world.agent().battery_measured()), none, "once");
+            }
+            "retry, refusal, status, battery, reading the log" => {
+                unlock(&mut world, 1);
+                assert_eq!(by(&mut world, |world| unlock(world, 1)), none);
+                let late = Some(world.unix() - 100);
+                assert_eq!(by(&mut world, |world| drop(world.command(2, Op::Lock, late, None))), none);
+                for path in ["s", "b", "g"] {
+                    assert_eq!(by(&mut world, |world| drop(world.ask(path, Code::GET, &[], None))), none);
+                }
+                assert_eq!(expected, none);
+            }
+            "log cursor by `POST g`" => {
+                let found = by(&mut world, |world| drop(world.ask("g", Code::POST, &cursor(0), None)));
+                assert_eq!(found, ["Ledger"], "nothing to erase");
+                unlock(&mut world, 1);
+                let found = by(&mut world, |world| drop(world.ask("g", Code::POST, &cursor(1), None)));
+                assert_eq!(found, expected);
+            }
+            "log cursor in the answer to an event" => {
+                unlock(&mut world, 1);
+                world.platform.cursor = Some(1);
+                assert_eq!(by(&mut world, |world| drop(world.touch())), expected);
+            }
+            "event, 4.01" => {
+                let mut reserved = 0;
+                for _ in 0..128 {
+                    let found = by(&mut world, |world| {
+                        world.touch();
+                        world.wait(31_000);
+                    });
+                    let found: Vec<_> = found.into_iter().filter(|slot| slot != "Time").collect();
+                    assert!(found == none || found == expected, "{found:?}");
+                    reserved += usize::from(found == expected);
+                }
+                assert_eq!(reserved, 2, "{text}");
+            }
+            "activation" => {
+                let mut world = World::with(config());
+                world.boot();
+                world.nvm.reset_count();
+                world.run();
+                assert_eq!(written(&world), expected);
+            }
+            "owner reset" => {
+                world.agent().door_moved(Door::Open);
+                world.run();
+                let nonce = world.agent().inside_button_held().unwrap();
+                world.run();
+                let release = Release {
+                    lock: key::signer(1).public().thumbprint(),
+                    root: key::signer(9).public().thumbprint(),
+                    at: 0,
+                    nonce,
+                    by: Releaser::OwnerRoot,
+                    to: None,
+                };
+                let (mut signed, mut body) = ([0; 256], [0; 256]);
+                let len = release.sign(&key::signer(9), &mut signed).unwrap();
+                let message =
+                    SiteMessage { kind: SiteKind::Release, nonce: Some(nonce), signed: &signed[..len] };
+                let len = message.encode(&mut body).unwrap();
+                let found = by(&mut world, |world| world.give(&datagram(Kind::Site, &body[..len])));
+                let all: Vec<_> =
+                    found.iter().filter(|slot| !matches!(&slot[..], "Reset" | "Code" | "LogMeta")).collect();
+                // A medium without `erase_all` of its own erases one slot after the other.
+                assert_eq!(all.len(), Slot::COUNT - 4);
+                let named: Vec<_> = found.iter().filter(|slot| !all.contains(slot)).cloned().collect();
+                let expected: Vec<_> = expected.into_iter().filter(|slot| slot != "Identity").collect();
+                assert_eq!(named, expected);
+            }
+            other => panic!("no test for the row {other:?}"),
+        }
+    }
+}
