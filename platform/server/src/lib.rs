@@ -7,6 +7,8 @@
 
 mod cli;
 mod config;
+mod pins;
+mod root;
 mod service;
 mod socket;
 
