@@ -226,11 +226,13 @@ fn a_platform_from_a_backup_learns_the_locks_revisions_before_it_changes_anythin
     world.set_pin(2, b"2222");
     world.live(30_000);
     let copy = world.backup();
-    world.clear_pin(2);
     world.set_pin(3, b"3333");
     world.live(30_000);
+    world.clear_pin(2);
+    world.live(30_000);
     world.put_back(&copy);
-    // Under the revisions of the backup this would be a repeat of what slot 3 got: the lock would say yes and do nothing.
+    // Under the next revision of the backup this would be a repeat of what slot 3 got: the lock would say yes and do
+    // nothing.
     world.set_pin(3, b"4444");
     world.agent().bolt_moved();
     world.live(1_200_000);

@@ -18,6 +18,8 @@ use crate::{
     config::Config,
     factory::{self, Factory},
     grants::{self, GrantCmd, HolderCmd, KeyCmd, RevocationCmd},
+    pins,
+    root::{self, RootArgs},
     service::{Answer, Request, Verb, check_lock, serve_one},
     socket,
 };
@@ -108,8 +110,98 @@ enum Cmd {
     /// Keys of holders, for trials.
     #[command(subcommand)]
     Key(KeyCmd),
+    /// PINs of a lock.
+    #[command(subcommand)]
+    Pin(PinCmd),
+    /// Take a fenced or released lock back, after looking at the door.
+    Readmit {
+        /// Lock id or thumbprint.
+        lock: String,
+    },
+    /// Let a lock go whose inside button was pressed: sign its release with the owner root, and forget its keys and PINs.
+    Release {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// What the lock drew, 16 hexadecimal digits; `watch` shows it.
+        #[arg(long)]
+        nonce: String,
+        /// Thumbprint of the owner root that alone may activate the lock next.
+        #[arg(long)]
+        next_root: Option<String>,
+        #[command(flatten)]
+        root: RootArgs,
+    },
+    /// Make new keys for the platform, certified by the owner root; needs `serve` stopped.
+    Rotate {
+        #[command(flatten)]
+        root: RootArgs,
+    },
     /// Say that the state was put back from a backup: session keys are discarded at the next start.
     Restored,
+}
+
+#[derive(Subcommand)]
+enum PinCmd {
+    /// Want a PIN in a slot. The lock is told when it can hear, however late; `pin list` shows how far that is.
+    Set {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// Which slot, from 0.
+        slot: u8,
+        /// File with the PIN, 4 to 10 digits; without it the PIN is read from standard input.
+        #[arg(long)]
+        pin_file: Option<PathBuf>,
+        /// Whoever enters it does so under duress: the door opens, and the platform tells `duress`.
+        #[arg(long)]
+        duress: bool,
+        /// Not before this time: 2026-12-24T08:00Z (UTC), or Unix seconds.
+        #[arg(long, value_parser = pins::time)]
+        from: Option<u32>,
+        /// Not after this time.
+        #[arg(long, value_parser = pins::time)]
+        until: Option<u32>,
+    },
+    /// Want a slot empty.
+    Clear {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// Which slot, from 0.
+        slot: u8,
+    },
+    /// Show wanted and reported PINs, and what is pending and why. Never which PIN.
+    List {
+        /// Lock id or thumbprint.
+        lock: String,
+    },
+    /// Ask the lock which slots are in use; `pin list` shows them afterwards.
+    Ask(Target),
+}
+
+impl PinCmd {
+    fn request(&self) -> Result<Request> {
+        match self {
+            Self::Set { lock, slot, pin_file, duress, from, until } => {
+                check_lock(lock)?;
+                Ok(Request::PinSet {
+                    lock: lock.clone(),
+                    slot: *slot,
+                    pin: pins::read(pin_file.as_deref())?,
+                    duress: *duress,
+                    from: *from,
+                    until: *until,
+                })
+            }
+            Self::Clear { lock, slot } => {
+                check_lock(lock)?;
+                Ok(Request::PinClear { lock: lock.clone(), slot: *slot })
+            }
+            Self::List { lock } => {
+                check_lock(lock)?;
+                Ok(Request::PinList { lock: lock.clone() })
+            }
+            Self::Ask(target) => command(target, Verb::Pins),
+        }
+    }
 }
 
 /// Keys in a PKCS#11 token instead of files. PINs are in files of mode 0600 or in the environment
@@ -236,6 +328,18 @@ async fn run(cli: &Cli) -> Result<bool> {
             let Some(path) = certificate else { bail!("give a lock id, a thumbprint, or --certificate") };
             let certificate = factory::read(path)?.to_string();
             Request::EnrollCertified { certificate, code: read_code(code_file.as_ref())? }
+        }
+        Cmd::Pin(pin) => pin.request()?,
+        Cmd::Readmit { lock } => {
+            check_lock(lock)?;
+            Request::Readmit { lock: lock.clone() }
+        }
+        Cmd::Rotate { root } => return root::rotate(&config, root, common.json),
+        Cmd::Release { lock, nonce, next_root, root } => {
+            check_lock(lock)?;
+            let answer = root::release(&config, root, lock, nonce, next_root.as_deref()).await?;
+            show(&answer, common.json);
+            return Ok(answer.done);
         }
         Cmd::Watch => Request::Watch {},
         Cmd::Locks => Request::Locks {},
@@ -367,7 +471,7 @@ fn read_code(file: Option<&PathBuf>) -> Result<String> {
     Ok(code)
 }
 
-fn open(config: &Config) -> Result<Platform> {
+pub(crate) fn open(config: &Config) -> Result<Platform> {
     let opened = if TokenKeys::are_in(&config.dir) {
         let keys = TokenKeys::open(&config.dir, config.pkcs11.clone())?;
         Platform::open_with_keys(&config.dir, Box::new(keys), session::Config::default())

@@ -9,6 +9,8 @@ mod cli;
 mod config;
 mod factory;
 mod grants;
+mod pins;
+mod root;
 mod service;
 mod socket;
 

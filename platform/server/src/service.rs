@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use cardea_sdk::{Ask, LockId, LockName, OwnerCode, Platform, Stage};
+use cardea_sdk::{
+    Ask, GrantRow, LockId, LockName, LogGap, LogRow, OwnerCode, Pin, PinSetting, Platform, Stage,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroize as _;
 
-use crate::grants;
+use crate::{grants, pins};
 
 /// Longest text of an error about a line that is no request: it need not be repeated whole.
 const MAX_WORDS: usize = 160;
@@ -58,6 +61,40 @@ pub(crate) enum Request {
         holder: String,
     },
     Revocations {},
+    PinSet {
+        lock: String,
+        slot: u8,
+        pin: Secret,
+        duress: bool,
+        from: Option<u32>,
+        until: Option<u32>,
+    },
+    PinClear {
+        lock: String,
+        slot: u8,
+    },
+    PinList {
+        lock: String,
+    },
+    Readmit {
+        lock: String,
+    },
+    Release {
+        lock: String,
+        nonce: String,
+        record: String,
+    },
+}
+
+/// Text that is wiped when it goes.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 impl Request {
@@ -77,8 +114,12 @@ pub(crate) fn fuzz(line: &[u8]) {
         Ok(request) => {
             let written = serde_json::to_vec(&request).unwrap_or_default();
             assert!(Request::parse(&written).is_ok_and(|again| again == request), "not the same request");
-            if let Request::Enroll { lock, code } = &request {
-                let (_, _) = (lock.parse::<LockName>(), OwnerCode::parse(code));
+            match &request {
+                Request::Enroll { lock, code } => {
+                    let (_, _) = (lock.parse::<LockName>(), OwnerCode::parse(code));
+                }
+                Request::PinSet { pin, .. } => drop(Pin::new(pin.0.as_bytes())),
+                _ => {}
             }
         }
         Err(words) => assert!(words.len() < 1_000, "an error that repeats what it read"),
@@ -93,6 +134,7 @@ pub(crate) enum Verb {
     Unlock,
     Status,
     Battery,
+    Pins,
 }
 
 impl From<Verb> for Ask {
@@ -102,6 +144,7 @@ impl From<Verb> for Ask {
             Verb::Unlock => Self::Unlock,
             Verb::Status => Self::Status,
             Verb::Battery => Self::Battery,
+            Verb::Pins => Self::Pins,
         }
     }
 }
@@ -121,7 +164,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn error(error: &impl std::fmt::Display) -> Self {
+    pub(crate) fn done(text: String, data: Value) -> Self {
+        Self { done: true, text, data, more: false }
+    }
+
+    pub(crate) fn error(error: &impl std::fmt::Display) -> Self {
         let text = error.to_string();
         Self { done: false, data: json!({ "error": text }), text, more: false }
     }
@@ -171,15 +218,45 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
         }
         Request::Log { lock, limit } => {
             let id = lock.parse::<LockName>()?.id();
-            let rows = platform.log(id, limit).await?;
-            let granted = platform.grants(Some(id)).await?;
-            let lines: Vec<String> = rows.iter().map(|row| log_line(row, &granted)).collect();
-            Answer {
-                done: true,
-                text: if lines.is_empty() { format!("{id}: nothing logged yet") } else { lines.join("\n") },
-                data: serde_json::to_value(&rows).unwrap_or_default(),
-                more: false,
-            }
+            let (rows, gaps) = (platform.log(id, limit).await?, platform.log_gaps(id).await?);
+            log(id, &rows, gaps, &platform.grants(Some(id)).await?)
+        }
+        Request::PinSet { lock, slot, pin, duress, from, until } => {
+            let id = lock.parse::<LockName>()?.id();
+            let Ok(pin) = Pin::new(pin.0.as_bytes()) else {
+                return Ok(Answer::error(&"a PIN has 4 to 10 digits"));
+            };
+            let setting = PinSetting { pin, duress, not_before: from, not_after: until };
+            platform.set_pin(id, slot, setting).await?;
+            pins::wanted(id, slot, &platform.pins(id).await?)
+        }
+        Request::PinClear { lock, slot } => {
+            let id = lock.parse::<LockName>()?.id();
+            platform.clear_pin(id, slot).await?;
+            pins::wanted(id, slot, &platform.pins(id).await?)
+        }
+        Request::PinList { lock } => {
+            let id = lock.parse::<LockName>()?.id();
+            pins::list(&platform.pins(id).await?)
+        }
+        Request::Readmit { lock } => {
+            let id = lock.parse::<LockName>()?.id();
+            platform.readmit(id).await?;
+            Answer::done(format!("{id}: readmitted"), json!({ "lock": id.to_string(), "readmitted": true }))
+        }
+        Request::Release { lock, nonce, record } => {
+            let id = lock.parse::<LockName>()?.id();
+            let mut drawn = [0; 8];
+            let (Ok(()), Ok(bytes)) = (hex::decode_to_slice(&nonce, &mut drawn), hex::decode(&record)) else {
+                return Ok(Answer::error(&"a nonce is 16 hexadecimal digits"));
+            };
+            platform.release(id, drawn, bytes).await?;
+            Answer::done(
+                format!(
+                    "{id}: released; the record goes to it through its gateway while `serve` runs\n{record}"
+                ),
+                json!({ "lock": id.to_string(), "released": true, "record": record }),
+            )
         }
         _ => {
             let locks = platform.locks().await?;
@@ -188,8 +265,13 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
                 .map(|l| {
                     let way =
                         l.gateway.as_deref().map_or("unreachable now".into(), |g| format!("through {g}"));
+                    let standing = match (l.released, l.fenced) {
+                        (true, _) => "  RELEASED",
+                        (_, true) => "  FENCED",
+                        _ => "",
+                    };
                     format!(
-                        "{}  {:<9}  {}  {way}",
+                        "{}  {:<9}  {}  {way}{standing}",
                         l.lock,
                         stage(l.stage),
                         if l.session { "keys" } else { "no keys" }
@@ -204,6 +286,9 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
                         "thumbprint": l.thumbprint.map(hex::encode),
                         "stage": stage(l.stage),
                         "session": l.session,
+                        "fenced": l.fenced,
+                        "released": l.released,
+                        "certificate": l.certificate,
                         "gateway": l.gateway,
                     })
                 })
@@ -234,7 +319,43 @@ fn stage(stage: Stage) -> &'static str {
     }
 }
 
-fn log_line(row: &cardea_sdk::LogRow, granted: &[cardea_sdk::GrantRow]) -> String {
+/// Entries in the order they came, each gap before the first entry behind it.
+fn log(lock: LockId, rows: &[LogRow], gaps: Vec<LogGap>, granted: &[GrantRow]) -> Answer {
+    let (mut lines, mut data) = (Vec::new(), Vec::new());
+    let mut gaps = gaps.into_iter().peekable();
+    // What lies before the first entry that is shown is not shown either.
+    if let Some(first) = rows.iter().find_map(|row| Some((row.activation, row.index?))) {
+        while gaps.next_if(|gap| (gap.activation, gap.last.saturating_add(1)) < first).is_some() {}
+    }
+    for row in rows {
+        let place = row.index.map(|index| (row.activation, index));
+        while let Some(gap) =
+            gaps.next_if(|gap| place.is_some_and(|place| (gap.activation, gap.last) < place))
+        {
+            lines.push(gap_line(&gap));
+            data.push(gap_json(&gap));
+        }
+        lines.push(log_line(row, granted));
+        data.push(serde_json::to_value(row).unwrap_or_default());
+    }
+    for gap in gaps {
+        lines.push(gap_line(&gap));
+        data.push(gap_json(&gap));
+    }
+    let text = if lines.is_empty() { format!("{lock}: nothing logged yet") } else { lines.join("\n") };
+    Answer::done(text, Value::Array(data))
+}
+
+fn gap_line(gap: &LogGap) -> String {
+    let noticed = utc(gap.noticed / 1000);
+    format!("{:>6}  GAP: entries {} to {} are lost, noticed {noticed}", gap.first, gap.first, gap.last)
+}
+
+fn gap_json(gap: &LogGap) -> Value {
+    json!({ "activation": gap.activation, "index": gap.first, "last": gap.last, "kind": "gap", "received": gap.noticed })
+}
+
+fn log_line(row: &LogRow, granted: &[GrantRow]) -> String {
     let when = row.at.map_or_else(|| format!("received {}", utc(row.received / 1000)), |at| utc(at.into()));
     let index = row.index.map_or_else(|| "     -".into(), |i| format!("{i:>6}"));
     let value = match row.grant_tag() {
@@ -267,8 +388,31 @@ pub(crate) fn check_lock(text: &str) -> Result<LockId, cardea_sdk::Error> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)] // tests fail by panicking
 mod tests {
-    use super::utc;
+    use super::*;
+
+    fn row(index: Option<u32>) -> LogRow {
+        LogRow {
+            activation: 1,
+            index,
+            kind: "bolt".into(),
+            value: Some(0),
+            at: None,
+            received: 5_000,
+            gateway: "g".into(),
+        }
+    }
+
+    #[test]
+    fn gaps_stand_where_entries_are_missing() {
+        let gap = |first, last| LogGap { activation: 1, first, last, noticed: 9_000 };
+        let rows = [row(Some(4)), row(None), row(Some(8)), row(Some(9))];
+        let answer = log(LockId([1; 8]), &rows, vec![gap(0, 1), gap(5, 7), gap(10, 12)], &[]);
+        let kinds: Vec<_> = answer.data.as_array().unwrap().iter().map(|row| row["index"].as_u64()).collect();
+        assert_eq!(kinds, [Some(4), None, Some(5), Some(8), Some(9), Some(10)]);
+        assert!(answer.text.contains("GAP: entries 5 to 7 are lost, noticed 1970-01-01 00:00:09Z"));
+    }
 
     #[test]
     fn dates() {
