@@ -265,10 +265,6 @@ fn what_waited_in_a_backup_is_not_done_when_the_backup_is_put_back() {
     }
     assert_eq!(state(&mut world, 1), PinState::Conflict);
     assert_eq!(world.enter(b"1111"), PinResult::Wrong);
-    // And a PIN of which the backup knows nothing is shown.
-    world.set_pin(1, b"1111");
-    world.live(1_000);
-    world.put_back(&copy);
 }
 
 #[test]
