@@ -6,7 +6,7 @@ use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
-use crate::alarms::Door;
+use crate::alarms::{Door, Sensors};
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage, StorageFault};
 use crate::config::Config;
 use crate::events::{Events, FIRST_HANDLE};
@@ -142,6 +142,7 @@ pub struct Agent<B: Board> {
     /// Limits the PIN pad.
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
+    pub(crate) sensors: Sensors,
     /// `None` until the board has said it since boot.
     pub(crate) door: Option<Door>,
     pub(crate) reset: Reset,
@@ -310,7 +311,8 @@ impl<B: Board> Agent<B> {
         let heartbeat = (connected && self.config.heartbeat_ms > 0).then_some(self.next_heartbeat);
         let poll = self.wants_poll(now).then(|| self.polls.next().unwrap_or(now));
         let question = (self.owner.is_some() && self.link.can_send()).then(|| self.site.timeout()).flatten();
-        [self.link.poll_timeout(), self.handshake_timeout(now), events, heartbeat, poll, question]
+        let sensors = self.sensors.timeout();
+        [self.link.poll_timeout(), self.handshake_timeout(now), events, heartbeat, poll, question, sensors]
             .into_iter()
             .flatten()
             .min()
@@ -342,6 +344,7 @@ impl<B: Board> Agent<B> {
         if self.reset.unfinished && !self.resume_reset(now) || !self.up {
             return;
         }
+        self.report_held_back(now);
         self.link.handle_timeout(now);
         self.drain_link(now);
         while let Some(unanswered) = self.events.expire(now, u64::from(self.config.answer_ms)) {

@@ -6,6 +6,7 @@ use cardea_resources::{Bolt, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
 use crate::agent::{Agent, AgentEvent, Alarm, RadioLink};
+use crate::alarms::Sensors;
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
 use crate::config::Config;
 use crate::error::Error;
@@ -73,6 +74,7 @@ impl<B: Board> Agent<B> {
             limiter: Limiter::default(),
             pad: Limiter::default(),
             battery_low: false,
+            sensors: Sensors::default(),
             door: None,
             reset: Reset::after(handed_over),
             link,

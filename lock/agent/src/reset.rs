@@ -156,7 +156,7 @@ impl<B: Board> Agent<B> {
         self.site = Site::new([0; 32]);
         (self.handshake, self.peers, self.pad) = Default::default();
         (self.outbox, self.events) = Default::default();
-        self.battery_low = false;
+        (self.battery_low, self.sensors) = Default::default();
         self.next_heartbeat = now.saturating_add(self.config.heartbeat_ms.into());
     }
 

@@ -14,5 +14,5 @@ fn whatever_write_is_cut_and_whatever_write_of_the_recovery_nothing_is_lost_repe
         (first, second) = (first + once, second + again);
     }
     println!("together: {first} cuts, {second} second cuts");
-    assert!(first >= 100 && second >= 100, "{first} and {second}");
+    assert!(first >= 70 && second >= 300, "{first} and {second}");
 }

@@ -249,15 +249,16 @@ impl Case {
         }
         assert_eq!(self.world.drives(), before, "a repeat moved the bolt");
         if let (Some(_), Some(phone)) = (owner, &self.phone) {
-            // The grant may still be good for its one use.
-            let _ = phone;
+            assert_eq!(phone.address, 9); // it may still be good for its one use
             self.use_grant();
             assert!(self.world.drives().len() <= 1, "a grant for one use was used twice");
         }
         if self.world.agent().owner().is_none() {
             return;
         }
-        self.world.live(40 * 60_000);
+        if !self.world.agent().is_connected() {
+            self.world.live(40 * 60_000);
+        }
         assert!(self.world.agent().is_connected(), "{:?}", self.world.told);
         self.world.touch();
         self.read_log();
