@@ -210,7 +210,7 @@ impl Relay {
                 self.ctx.actions.push_back(Action::Peer(action));
             }
             PeerInput::Datagram { peer, data } => {
-                if let Err(why) = self.from_guest(peer, &data) {
+                if let Err(why) = self.hear_guest(peer, &data) {
                     self.ctx.metrics.peer_dropped += 1;
                     self.ctx.actions.push_back(Action::Peer(PeerAction::Refused { peer, why }));
                 }
@@ -242,7 +242,7 @@ impl Relay {
         address
     }
 
-    fn from_guest(&mut self, peer: u64, data: &[u8]) -> Result<(), &'static str> {
+    fn hear_guest(&mut self, peer: u64, data: &[u8]) -> Result<(), &'static str> {
         let now = self.ctx.now;
         let from = self.peers.address_of(peer).ok_or("not attached")?;
         if !self.peers.guests.get_mut(&from).is_some_and(|guest| guest.may_send(now)) {

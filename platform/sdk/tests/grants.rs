@@ -16,6 +16,9 @@ use common::{World, board, listening};
 
 const HOUR: u32 = 3600;
 
+/// What makes a grant senseless, given the time.
+type Change = fn(&mut NewGrant, u32);
+
 fn everything(world: &World, name: &str, key: u8) -> NewGrant {
     let now = u32::try_from(world.now().unix / 1000).unwrap();
     NewGrant {
@@ -200,7 +203,7 @@ fn a_grant_that_makes_no_sense_is_not_signed_and_the_batch_goes_on() {
     world.boot();
     world.run();
     let now = u32::try_from(world.now().unix / 1000).unwrap();
-    let wrong: [(&str, fn(&mut NewGrant, u32)); 5] = [
+    let wrong: [(&str, Change); 5] = [
         ("right", |new, _| new.scope = Scope::NONE),
         ("begin before", |new, _| new.expires = new.not_before),
         ("ended already", |new, now| (new.not_before, new.expires) = (now - 10, now)),

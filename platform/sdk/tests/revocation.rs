@@ -1,6 +1,13 @@
 //! Revocation: from the key that is lost to the lock that says it knows. The lock here is its rules alone (`Intake`),
 //! behind a session that was made by hand.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_in_result,
+    missing_docs
+)]
 
 #[path = "common/paper.rs"]
 mod paper;

@@ -9,7 +9,7 @@
 //! came after: then the next list takes the time, in Unix seconds, which is above whatever one list a second can have
 //! reached, and locks ask for it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
 use cardea_credentials::{
     MAX_PAGE_LEN, MAX_PAGES, PAGE_THUMBPRINTS, Page, Question, SITE_MESSAGE_OVERHEAD, SiteKind, SiteMessage,
@@ -426,24 +426,25 @@ impl<K: KeyStore, S: State> Core<K, S> {
     fn page(&mut self, page: u8, nonce: Option<[u8; 8]>) -> Result<Option<Vec<u8>>, Error> {
         let List { row, keys, signed } = &mut self.list;
         let pages = u8::try_from(keys.len().div_ceil(PAGE_THUMBPRINTS).max(1)).unwrap_or(MAX_PAGES);
-        if !signed.contains_key(&page) {
-            let from = usize::from(page).saturating_mul(PAGE_THUMBPRINTS);
-            let on_it: Vec<[u8; 32]> =
-                keys.iter().skip(from).take(PAGE_THUMBPRINTS).map(|row| row.thumbprint).collect();
-            let mut out = vec![0; MAX_PAGE_LEN];
-            let root = self.keys.root().thumbprint();
-            let made =
-                Page::sign((row.epoch, row.at), (page, pages), &on_it, &root, self.keys.signer(), &mut out);
-            match made {
-                Ok(length) => out.truncate(length),
-                Err(error) => {
-                    tracing::warn!(%error, "a page of the revocation list is not signed; it is tried again");
-                    return Ok(None);
+        let signed = match signed.entry(page) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let from = usize::from(page).saturating_mul(PAGE_THUMBPRINTS);
+                let on_it: Vec<[u8; 32]> =
+                    keys.iter().skip(from).take(PAGE_THUMBPRINTS).map(|row| row.thumbprint).collect();
+                let mut out = vec![0; MAX_PAGE_LEN];
+                let (list, place_of) = ((row.epoch, row.at), (page, pages));
+                let root = self.keys.root().thumbprint();
+                match Page::sign(list, place_of, &on_it, &root, self.keys.signer(), &mut out) {
+                    Ok(length) => out.truncate(length),
+                    Err(error) => {
+                        tracing::warn!(%error, "a page of the revocation list is not signed; it is tried again");
+                        return Ok(None);
+                    }
                 }
+                place.insert(out)
             }
-            signed.insert(page, out);
-        }
-        let Some(signed) = signed.get(&page) else { return Ok(None) };
+        };
         let mut body = vec![0; signed.len().saturating_add(SITE_MESSAGE_OVERHEAD)];
         let length = SiteMessage { kind: SiteKind::Revocations, nonce, signed }
             .encode(&mut body)
