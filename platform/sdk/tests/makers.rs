@@ -1,6 +1,6 @@
 //! A maker's certificate beside the owner code: it names the one key that may be activated, and never replaces the code.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // helpers of tests fail by panicking
+#![allow(clippy::unwrap_used, clippy::unwrap_in_result, clippy::indexing_slicing, clippy::panic)] // helpers of tests fail by panicking
 
 mod common;
 

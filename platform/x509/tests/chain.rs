@@ -1,5 +1,11 @@
 //! Chains that we make, verified here and by the openssl program; chains that something is wrong with, refused by both.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a panic here is a verdict
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::unwrap_in_result,
+    clippy::indexing_slicing,
+    clippy::panic
+)] // a panic here is a verdict
 
 use std::{
     path::{Path, PathBuf},

@@ -1,6 +1,6 @@
 //! Every case of every `edhoc-*.json` and of `negative.json`, by name: run here, run by a test that is named, or left out
 //! with a reason. A file, list or case that is none of these fails.
-#![allow(clippy::unwrap_used, clippy::unwrap_in_result, clippy::indexing_slicing, clippy::panic)] // a panic here is a verdict
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // a panic here is a verdict
 
 mod common;
 

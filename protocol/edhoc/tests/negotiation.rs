@@ -1,5 +1,5 @@
 //! Cipher suite negotiation (RFC 9528 §6.3) for those who ask, and the absence of it where a suite is pinned.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a panic here is a verdict
+#![allow(clippy::unwrap_used, clippy::unwrap_in_result, clippy::indexing_slicing, clippy::panic)] // a panic here is a verdict
 
 use cardea_edhoc::{
     ConnId, EphemeralKey, Error, ErrorMessage, Initiator, InitiatorConfig, Method, Responder,

@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use cardea_agent::{Actuator, ActuatorFault, Clock, Slot, Storage, StorageFault};
-use cardea_credentials::{Error, Random, SoftAgreement, SoftSigner};
+use cardea_credentials::{Agreement, Error, PublicKey, Random, SharedSecret, SoftAgreement, SoftSigner};
 use cardea_resources::{Bolt, Op};
 
 pub struct Board;
@@ -14,8 +14,31 @@ impl cardea_agent::Board for Board {
     type Clock = TestClock;
     type Random = TestRandom;
     type Identity = SoftSigner;
-    type Dh = SoftAgreement;
+    type Dh = CountedDh;
     type Actuator = TestActuator;
+}
+
+/// The lock's static key, which counts what it is asked for: of a responder's three scalar multiplications, it does one.
+pub struct CountedDh(pub SoftAgreement);
+
+thread_local! {
+    static AGREED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often static keys of this test's locks agreed.
+pub fn agreed() -> usize {
+    AGREED.get()
+}
+
+impl Agreement for CountedDh {
+    fn public(&self) -> PublicKey {
+        self.0.public()
+    }
+
+    fn agree(&self, peer: &PublicKey) -> Result<SharedSecret, Error> {
+        AGREED.set(AGREED.get() + 1);
+        self.0.agree(peer)
+    }
 }
 
 /// The panic payload of a power cut.

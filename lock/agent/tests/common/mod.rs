@@ -129,7 +129,7 @@ impl World {
             clock: self.clock.clone(),
             random: TestRandom::new(1000 + self.boots),
             identity: key::signer(1),
-            dh: key::agreement(2),
+            dh: board::CountedDh(key::agreement(2)),
             actuator: self.actuator.clone(),
         };
         let mut agent = Agent::<Board>::boot(parts, self.config).expect("boots");

@@ -43,6 +43,7 @@ use crate::{
     Standing, State,
 };
 
+use limits::Shares;
 use lock::Lock;
 use makers::MakerPolicy;
 use revocation::List;
@@ -67,12 +68,16 @@ pub struct Config {
     pub challenge_ms: u64,
     /// What the way to the lock may eat of it.
     pub challenge_margin_ms: u64,
-    /// Handshakes that may fail within `wrong_window_ms`.
+    /// Handshakes of one lock by one gateway that may fail within `wrong_window_ms`.
     pub max_wrong: usize,
     /// See `max_wrong`.
     pub wrong_window_ms: u64,
-    /// How long handshakes of a lock are refused then.
+    /// How long handshakes of a lock that come by the same gateway are refused then.
     pub refusal_ms: u64,
+    /// Handshakes that one gateway may have the platform begin at once, for all its locks together.
+    pub gateway_burst: u16,
+    /// Every so often one more; a handshake that proves itself costs nothing.
+    pub gateway_every_ms: u64,
     /// How long a handshake may take.
     pub handshake_ms: u64,
     /// How long ended commands are kept.
@@ -97,6 +102,8 @@ impl Default for Config {
             max_wrong: 5,
             wrong_window_ms: 300_000,
             refusal_ms: 90_000,
+            gateway_burst: 64,
+            gateway_every_ms: 250,
             handshake_ms: 180_000,
             keep_commands_ms: 30 * DAY_MS,
             keep_log_ms: 730 * DAY_MS,
@@ -138,6 +145,8 @@ pub struct Counters {
     pub unopened: u64,
     /// Handshakes that failed.
     pub handshakes_failed: u64,
+    /// Handshakes that were not begun because their gateway had brought too many.
+    pub handshakes_throttled: u64,
     /// EDHOC messages that had waited longer than a handshake may take.
     pub handshakes_late: u64,
     /// Frames that came ahead of a hole, and beyond what is noted there; their gateways send them again.
@@ -158,6 +167,7 @@ pub struct Core<K, S> {
     config: Config,
     route: Route,
     policy: MakerPolicy,
+    shares: Shares,
     locks: BTreeMap<LockId, Lock>,
     /// Keys that are revoked.
     list: List,
@@ -192,6 +202,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             config,
             route: Route::new(PlatformTopics::default(), Encoding::Json),
             policy: MakerPolicy::default(),
+            shares: Shares::default(),
             locks: BTreeMap::new(),
             list: List::default(),
             timers: BTreeSet::new(),
@@ -425,7 +436,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         let lock = self.locks.entry(id).or_insert_with(|| Lock::new(record.clone()));
         lock.record = record;
-        lock.limits.success();
+        lock.limits.clear();
         Ok(())
     }
 

@@ -97,6 +97,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             self.counters.repeats += 1;
             return Ok(());
         }
+        self.route.prove(gateway, id, now.unix.saturating_sub(age));
         if phase == Phase::Unconfirmed {
             self.confirm(now, id, row)?;
         }
