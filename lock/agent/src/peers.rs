@@ -213,6 +213,7 @@ impl<B: Board> Agent<B> {
         Some(())
     }
 
+    #[inline(never)]
     fn new_peer(&mut self, address: u16, since: u64, grant: &Grant, keys: &OscoreKeys) -> Option<Peer> {
         let context =
             derive(keys.secret(), &keys.salt, keys.sender_id.as_bytes(), keys.recipient_id.as_bytes())?;
@@ -232,6 +233,7 @@ impl<B: Board> Agent<B> {
         })
     }
 
+    #[inline(never)]
     fn peer_datagram(
         &mut self,
         address: u16,
