@@ -298,6 +298,7 @@ impl<B: Board> Agent<B> {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), in [`Clock::millis`]. What waits only for the radio to be
     /// free has no timer: ask [`poll_transmit`](Self::poll_transmit) then.
+    #[inline(never)]
     pub fn poll_timeout(&mut self) -> Option<u64> {
         if !self.up {
             return None;
@@ -485,6 +486,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// The platform said the time, somewhere in the `round_trip_ms` that end now.
+    #[inline(never)]
     pub(crate) fn learn_time(&mut self, now: u64, unix_s: u32, round_trip_ms: u64) {
         if !self.time.platform_says(unix_s, round_trip_ms, now) {
             return;

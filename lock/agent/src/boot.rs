@@ -96,6 +96,7 @@ impl<B: Board> Agent<B> {
         Ok(agent)
     }
 
+    #[inline(never)]
     fn load_contexts(&mut self) -> Result<(), Error> {
         let storage = &mut self.parts.storage;
         let ledger = Ledger::load(storage)?;
@@ -136,6 +137,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// A command was committed and the reset came before its outcome was: the bolt says what became of it.
+    #[inline(never)]
     fn settle_interrupted(&mut self, now: u64) -> Result<(), Error> {
         let Some(entry) = self.ledger.interrupted() else { return Ok(()) };
         let outcome = match (entry.op, self.parts.actuator.bolt()) {
@@ -160,6 +162,7 @@ impl<B: Board> Agent<B> {
 }
 
 /// The lock's CWT: from NVM, or made and stored before anybody sees it.
+#[inline(never)]
 fn load_credential<B: Board>(parts: &mut Parts<B>) -> Result<Vec<u8, LOCK_CWT_LEN>, Error> {
     let mut cwt = Vec::new();
     cwt.resize_default(LOCK_CWT_LEN).map_err(|_| Error::Damaged(Slot::Identity))?;

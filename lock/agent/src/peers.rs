@@ -260,6 +260,7 @@ impl<B: Board> Agent<B> {
         })
     }
 
+    #[inline(never)]
     fn new_peer(
         &mut self,
         address: u16,
@@ -287,6 +288,7 @@ impl<B: Board> Agent<B> {
         })
     }
 
+    #[inline(never)]
     fn peer_datagram(
         &mut self,
         address: u16,

@@ -133,6 +133,7 @@ impl Site {
 
     /// Whether a grant of the key `issuer` that rests on `keys` is void. The platform's list may name any of them; the
     /// site may name all but the issuer, which is the platform.
+    #[cfg(feature = "peers")]
     pub(crate) fn bars(
         &self,
         storage: &mut impl Storage,

@@ -269,6 +269,7 @@ pub fn delegate_grant(
 /// # Errors
 /// [`Error::WrongCredential`] for another lock's or another kind of CWT, [`Error::BadSignature`] also for another
 /// type of message, [`Error::TooLong`], and the decoders' errors.
+#[inline(never)]
 pub fn verify_grant(cwt: &[u8], lock: &Thumbprint, platform: &PublicKey) -> Result<Grant, Error> {
     let claims = Claims::verified(cwt, lock, platform, &Bound::to(AAD_GRANT, &[lock])?)?;
     Ok(claims.into_grant(platform, &[], 1))

@@ -8,7 +8,7 @@ use crate::board::{Board, StorageFault};
 use crate::ledger::Entry;
 
 #[derive(Default)]
-pub(crate) struct Peers;
+pub(crate) struct Peers {}
 
 impl Peers {
     pub(crate) fn contexts(&self) -> impl Iterator<Item = &Context> {
