@@ -149,13 +149,13 @@ fn lakers(initiator: &Party, responder: &Party) -> [usize; 4] {
     let (cred_i, cred_r) = (credential(initiator), credential(responder));
     let one = EdhocInitiator::new(Crypto::new(OsRng), EDHOCMethod::StatStat, EDHOCSuite::CipherSuite2);
     let secret = [responder.kid[0]; 32];
-    let two = EdhocResponder::new(Crypto::new(OsRng), EDHOCMethod::StatStat, secret, cred_r.clone());
+    let two = EdhocResponder::new(Crypto::new(OsRng), EDHOCMethod::StatStat, secret, cred_r);
     let (one, message_1) = one.prepare_message_1(None, &None).unwrap();
     let (two, _, _) = two.process_message_1(&message_1).unwrap();
     let (two, message_2) = two.prepare_message_2(CredentialTransfer::ByReference, None, &None).unwrap();
     let (mut one, _, id_cred_r, _) = one.parse_message_2(&message_2).unwrap();
     let known = credential_check_or_fetch(Some(cred_r), id_cred_r).unwrap();
-    one.set_identity([initiator.kid[0]; 32], cred_i.clone()).unwrap();
+    one.set_identity([initiator.kid[0]; 32], cred_i).unwrap();
     let one = one.verify_message_2(known).unwrap();
     let (one, message_3, _) = one.prepare_message_3(CredentialTransfer::ByReference, &None).unwrap();
     let (two, id_cred_i, _) = two.parse_message_3(&message_3).unwrap();

@@ -92,7 +92,10 @@ impl Lock {
     fn settle(&mut self) {
         self.agent.handle_timeout();
         let mut frame = [0; 256];
-        for _ in 0..200 {
+        let mut turns = 0;
+        loop {
+            turns += 1;
+            assert!(turns <= 200, "the lock never comes to rest");
             match self.agent.poll_transmit(222, &mut frame) {
                 Some(Output::Frame(len)) => {
                     self.receipt(frame.get(..len).unwrap_or_default());
@@ -111,7 +114,6 @@ impl Lock {
                 }
             }
         }
-        panic!("the lock never comes to rest");
     }
 }
 

@@ -76,6 +76,8 @@ fn cnf(key: &PublicKey) -> Value {
 
 // ------------------------------------------------------------------------------------------ the cases
 
+type Verifier = Box<dyn Fn(&[u8]) -> Result<(), Error>>;
+
 /// One type: how we make it, what stands in it and around it, and our verifier.
 struct Case {
     name: &'static str,
@@ -84,7 +86,7 @@ struct Case {
     aad: Option<Value>,
     payload: Value,
     ours: Vec<u8>,
-    accept: Box<dyn Fn(&[u8]) -> Result<(), Error>>,
+    accept: Verifier,
 }
 
 fn made(make: impl FnOnce(&mut [u8]) -> Result<usize, Error>) -> Vec<u8> {
