@@ -9,7 +9,7 @@
 //! length and payload, so that what an unfinished erase left of an earlier record does not pass for one. A unit of
 //! zeros in the place of a header is filler.
 
-use cardea_agent::Slot;
+use cardea_agent::{ADDED_PAGES, LIST_PAGES, LOG_SLOTS, PIN_SLOTS, Slot};
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use embedded_storage::nor_flash::NorFlash;
 
@@ -69,6 +69,7 @@ pub(crate) const fn bank_min<F: NorFlash>() -> u32 {
         Slot::LogMeta,
         Slot::Time,
         Slot::Uses,
+        Slot::Site,
         Slot::Successor,
         Slot::Reset,
         Slot::Context(0),
@@ -76,19 +77,29 @@ pub(crate) const fn bank_min<F: NorFlash>() -> u32 {
         Slot::Sequence(0),
         Slot::Sequence(1),
     ];
-    assert!(
-        few.len() + cardea_agent::LOG_SLOTS as usize + cardea_agent::PIN_SLOTS as usize == Slot::COUNT,
-        "a slot is missing here"
-    );
+    let many = [
+        (LOG_SLOTS as u32, Slot::Log(0)),
+        (PIN_SLOTS as u32, Slot::Pin(0)),
+        (2 * LIST_PAGES as u32, Slot::Revoked(0)),
+        (ADDED_PAGES as u32, Slot::Added(0)),
+    ];
     let mut sum = log_start::<F>() + footprint::<F>(Slot::MAX_LEN) + 8 * head::<F>();
-    let mut at = 0;
+    let (mut at, mut slots) = (0, few.len());
     #[expect(clippy::indexing_slicing, reason = "a constant, with the bound beside it")]
     while at < few.len() {
         sum += footprint::<F>(few[at].max_len());
         at += 1;
     }
-    sum + cardea_agent::LOG_SLOTS as u32 * footprint::<F>(Slot::Log(0).max_len())
-        + cardea_agent::PIN_SLOTS as u32 * footprint::<F>(Slot::Pin(0).max_len())
+    at = 0;
+    #[expect(clippy::indexing_slicing, reason = "a constant, with the bound beside it")]
+    while at < many.len() {
+        let (count, slot) = many[at];
+        sum += count * footprint::<F>(slot.max_len());
+        slots += count as usize;
+        at += 1;
+    }
+    assert!(slots == Slot::COUNT, "a slot is missing here");
+    sum
 }
 
 /// The header of a bank with this sequence number.

@@ -34,6 +34,10 @@ impl<F: NorFlash> Banks<F> {
                 return Ok(true);
             }
             let Some((slot, end)) = self.found(bank, sequence, at) else {
+                if self.is_torn_filler(bank, sequence, at) {
+                    contents.end += head::<F>();
+                    continue;
+                }
                 return self.cut_short(bank, at).map(|()| false);
             };
             match slot {
@@ -69,6 +73,15 @@ impl<F: NorFlash> Banks<F> {
             (false, true) => Some((Found::Damaged(slot), end)),
             _ => None,
         }
+    }
+
+    /// The power went while a mount programmed a filler, the next mount read it as whole and something was put behind it,
+    /// and now it reads otherwise. Nothing else can be followed at this distance: behind what is left of a record the
+    /// bank is given up.
+    fn is_torn_filler(&mut self, bank: u8, sequence: u32, at: u32) -> bool {
+        let next = at + head::<F>();
+        next + head::<F>() <= self.len()
+            && (self.all(bank, next, next + head::<F>(), 0) || self.found(bank, sequence, next).is_some())
     }
 
     /// Something unreadable at `at`. At the end of the log that is what a power cut leaves of one record: a header that is

@@ -26,7 +26,7 @@ type Chip = Sim<8, 4096>;
 
 /// A formatted chip, with a bank that is nearly full or not.
 fn flash(full: bool) -> Medium {
-    let chip = Chip::new(4, 1);
+    let chip = Chip::new(10, 1);
     let mut flash = Flash::format(chip.clone(), chip.region()).unwrap();
     if full {
         for n in 0..30_u8 {
@@ -59,7 +59,7 @@ fn everywhere(which: impl Fn(&Scenario) -> bool, full: bool, twice: Option<usize
         (first, second) = (first + once, second + again);
     }
     println!("together: {first} cuts, {second} second cuts");
-    assert!(first > 100 && (twice.is_none() || second > 100), "{first} and {second}");
+    assert!(first > 50 && (twice.is_none() || second > 100), "{first} and {second}");
 }
 
 #[test]

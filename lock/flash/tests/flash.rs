@@ -14,7 +14,7 @@ use proptest::prelude::*;
 type Chip = Sim<8, 4096>;
 
 fn formatted() -> (Chip, Flash<Chip>) {
-    let sim = Chip::new(4, 1);
+    let sim = Chip::new(10, 1);
     let flash = Flash::format(sim.clone(), sim.region()).unwrap();
     (sim, flash)
 }
@@ -99,7 +99,7 @@ fn erasing_many_slots_at_once_costs_one_move() {
     let before: u32 = sim.chip().erases.iter().sum();
     flash.erase_all(|slot| matches!(slot, Slot::Pin(_))).unwrap();
     let after: u32 = sim.chip().erases.iter().sum();
-    assert_eq!(after - before, 2, "the two pages of the bank that was left");
+    assert_eq!(after - before, 5, "the pages of the bank that was left");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn damage_that_hides_records_is_told() {
 
 #[test]
 fn a_blank_or_foreign_flash_is_never_taken_for_a_new_lock() {
-    let sim = Chip::new(4, 1);
+    let sim = Chip::new(10, 1);
     assert_eq!(mount(&sim).err(), Some(MountError::Blank));
     sim.0.borrow_mut().cells[100] = 0;
     assert_eq!(mount(&sim).err(), Some(MountError::Damaged));
@@ -183,13 +183,13 @@ fn a_blank_or_foreign_flash_is_never_taken_for_a_new_lock() {
 
 #[test]
 fn a_region_that_cannot_do_is_refused() {
-    let sim = Chip::new(5, 1);
+    let sim = Chip::new(11, 1);
     let format = |region| Flash::format(sim.clone(), region).err();
-    assert_eq!(format(0..5 * 4096), Some(MountError::Region));
-    assert_eq!(format(0..6 * 4096), Some(MountError::Region));
-    assert_eq!(format(100..4 * 4096), Some(MountError::Region));
+    assert_eq!(format(0..11 * 4096), Some(MountError::Region));
+    assert_eq!(format(0..12 * 4096), Some(MountError::Region));
+    assert_eq!(format(100..10 * 4096), Some(MountError::Region));
     assert_eq!(format(0..2 * 4096), Some(MountError::TooSmall));
-    assert_eq!(format(4096..5 * 4096), None);
+    assert_eq!(format(4096..11 * 4096), None);
     println!("a bank takes {} bytes with units of 8", Flash::<Chip>::BANK_MIN);
 }
 

@@ -49,7 +49,7 @@ mod state;
 
 pub use broker::{Broker, BrokerAddress, PayloadEncoding};
 pub use bundle::{Bundle, MAX_BUNDLE_LEN};
-pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Weekly};
+pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Successor, Weekly};
 pub use cardea_framing::LockId;
 pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, Status};
 pub use cardea_x509::Makers;

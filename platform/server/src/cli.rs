@@ -1,12 +1,6 @@
 //! The command line.
 
-use std::{
-    fs,
-    io::{IsTerminal as _, Read as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use cardea_pkcs11::{TokenKeys, TokenSettings};
@@ -18,7 +12,7 @@ use crate::{
     config::Config,
     factory::{self, Factory},
     grants::{self, GrantCmd, HolderCmd, KeyCmd, RevocationCmd},
-    pins,
+    owner_code, pins,
     root::{self, RootArgs},
     service::{Answer, Request, Verb, check_lock, serve_one},
     socket,
@@ -72,6 +66,10 @@ enum Cmd {
         /// File with the owner code; without it the code is read from standard input.
         #[arg(long)]
         code_file: Option<PathBuf>,
+        /// For a lock that was released since its label was printed: the nonce of the release (16 hexadecimal digits).
+        /// The code of the label and the nonce make the code it has now. Once for each release, oldest first.
+        #[arg(long, value_name = "NONCE")]
+        after_reset: Vec<String>,
     },
     /// Keep the broker link and answer the other commands.
     Serve,
@@ -320,14 +318,16 @@ async fn run(cli: &Cli) -> Result<bool> {
         }
         Cmd::Serve => return serve(&config).await,
         Cmd::Factory(factory) => return factory::run(factory, common.json),
-        Cmd::Enroll { lock: Some(lock), code_file, .. } => {
+        Cmd::Enroll { lock: Some(lock), code_file, after_reset, .. } => {
             check_lock(lock)?;
-            Request::Enroll { lock: lock.clone(), code: read_code(code_file.as_ref())? }
+            let code = owner_code::read(code_file.as_ref(), after_reset)?;
+            Request::Enroll { lock: lock.clone(), code }
         }
-        Cmd::Enroll { lock: None, certificate, code_file } => {
+        Cmd::Enroll { lock: None, certificate, code_file, after_reset } => {
             let Some(path) = certificate else { bail!("give a lock id, a thumbprint, or --certificate") };
             let certificate = factory::read(path)?.to_string();
-            Request::EnrollCertified { certificate, code: read_code(code_file.as_ref())? }
+            let code = owner_code::read(code_file.as_ref(), after_reset)?;
+            Request::EnrollCertified { certificate, code }
         }
         Cmd::Pin(pin) => pin.request()?,
         Cmd::Readmit { lock } => {
@@ -446,29 +446,6 @@ fn init_state(config: &Config) -> Result<bool> {
     Platform::init_state(&config.dir)?;
     println!("an empty state is made; every lock must be enrolled and activated again");
     Ok(true)
-}
-
-/// The owner code is a secret: never an argument, which `ps` and the shell's history would show.
-fn read_code(file: Option<&PathBuf>) -> Result<String> {
-    let mut text = String::new();
-    match file {
-        Some(path) => {
-            text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
-        }
-        None => {
-            if std::io::stdin().is_terminal() {
-                eprintln!("Owner code, from the lock's second label (visible while you type):");
-                std::io::stdin().read_line(&mut text)?;
-            } else {
-                std::io::stdin().take(1024).read_to_string(&mut text)?;
-            }
-        }
-    }
-    let code = text.trim().to_owned();
-    if code.is_empty() {
-        bail!("no owner code given; it is on the lock's second label");
-    }
-    Ok(code)
 }
 
 pub(crate) fn open(config: &Config) -> Result<Platform> {

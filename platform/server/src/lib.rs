@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod factory;
 mod grants;
+mod owner_code;
 mod pins;
 mod root;
 mod service;
