@@ -185,6 +185,6 @@ mod tests {
         asking.asked(0, SiteKind::Revocations, 0);
         asking.settled(1, SiteKind::Revocations);
         assert_eq!((asking.due(DAY_MS * 9, false), asking.timeout(false)), (None, None));
-        assert_eq!(asking.due(1, true), Some(SiteKind::SiteRevocations), "what comes after it in the turn");
+        assert_eq!(asking.due(1, true), Some(SiteKind::Authority), "once in one, the rest too");
     }
 }

@@ -3,15 +3,18 @@
 
 mod common;
 
-use cardea_agent::{Door, Slot};
-use cardea_credentials::{Release, Releaser, Signer, SiteKind, SiteMessage};
+use cardea_agent::{Door, LIST_PAGES, Slot};
+use cardea_credentials::{
+    Agreement as _, Release, Releaser, Signer, SiteKind, SiteMessage, issue_membership,
+};
 use cardea_framing::Kind;
 use cardea_oscore::coap::Code;
-use cardea_resources::{LogRequest, Op};
+use cardea_resources::{LogRequest, Op, SiteSetting};
 
 use common::board::key;
 use common::phone::Phone;
 use common::platform::datagram;
+use common::site::{addition, authority, authority_cwt, list, strangers};
 use common::{World, command, config, pin_change};
 
 const DOCUMENT: &str = include_str!("../../../docs/lock-agent.md");
@@ -63,6 +66,12 @@ fn enter(world: &mut World, digits: &[u8]) {
     let _ = world.agent().enter_pin(digits);
 }
 
+/// What a page writes.
+fn handed(world: &mut World, page: &[u8]) -> Vec<String> {
+    world.wait(20_000);
+    by(world, |world| assert!(world.hand(SiteKind::Revocations, None, page)))
+}
+
 fn unlock(world: &mut World, id: u8) {
     let soon = Some(world.unix() + 100);
     world.command(id, Op::Unlock, soon, None);
@@ -71,7 +80,7 @@ fn unlock(world: &mut World, id: u8) {
 #[test]
 fn every_row_of_the_document_is_what_the_agent_writes() {
     let rows = rows();
-    assert_eq!(rows.len(), 12, "a row without a test, or the other way round");
+    assert_eq!(rows.len(), 18, "a row without a test, or the other way round");
     let none = Vec::<String>::new();
     for (action, text) in rows {
         let mut world = activated();
@@ -181,6 +190,64 @@ fn every_row_of_the_document_is_what_the_agent_writes() {
                 let named: Vec<_> = found.iter().filter(|slot| !all.contains(slot)).cloned().collect();
                 let expected: Vec<_> = expected.into_iter().filter(|slot| slot != "Identity").collect();
                 assert_eq!(named, expected);
+            }
+            "page of a list" => {
+                let pages = list(1, &strangers(0..30));
+                let found: Vec<_> = pages.iter().map(|page| handed(&mut world, page)).collect();
+                assert_eq!(found, [vec!["Revoked".to_owned()], expected]);
+            }
+            "page 0 of a list that is too long" => {
+                let pages = list(1, &strangers(0..24 * u16::from(LIST_PAGES) + 1));
+                assert_eq!(handed(&mut world, &pages[0]), expected);
+                let shorter = list(1, &strangers(1..24 * u16::from(LIST_PAGES) + 2));
+                assert_eq!(handed(&mut world, &shorter[0]), none, "once");
+            }
+            "addition" => {
+                let mut world = World::in_site();
+                let mut add = |counter: u32, keys| {
+                    let signed = addition(1, counter, &strangers(keys));
+                    world.wait(60_000);
+                    by(&mut world, |world| assert!(world.hand(SiteKind::SiteRevocations, None, &signed)))
+                };
+                let [page, record] = ["Added", "Site"].map(str::to_owned);
+                assert_eq!(add(1, 0..20), [page.clone(), record.clone()]);
+                assert_eq!(add(2, 20..40), [page.clone(), page.clone(), record.clone()]);
+                for (counter, keys) in [(3, 40..60), (4, 60..80), (5, 80..96)] {
+                    assert_eq!(add(counter, keys).last(), Some(&record));
+                }
+                assert_eq!(add(6, 96..97), [record.clone()], "without room");
+                assert_eq!(expected, [page, record.clone(), record]);
+            }
+            "new authority" => {
+                let mut world = World::in_site();
+                world.wait(60_000);
+                let cwt = authority_cwt(2);
+                let found = by(&mut world, |world| assert!(world.hand(SiteKind::Authority, None, &cwt)));
+                assert_eq!(found, expected);
+            }
+            "`POST a`" => {
+                let setting = SiteSetting { site: common::site::ID, version: 1, epoch: 0, counter: None };
+                assert_eq!(by(&mut world, |world| drop(world.set_site(setting))), expected);
+            }
+            "question, membership, time token, what is refused" => {
+                let mut world = World::in_site();
+                world.wait(60_000);
+                let found = by(&mut world, |world| {
+                    world.questions.clear();
+                    world.agent().ask_membership(5);
+                    while !world.questions.iter().any(|question| question.kind == SiteKind::Membership) {
+                        world.live(60_000);
+                    }
+                    let nonce = world.questions.last().unwrap().nonce;
+                    let key = key::agreement(40).public();
+                    let member = common::site::written(|out| {
+                        issue_membership(&common::site::site(), &key, 5, 2_000_000_000, &authority(1), out)
+                    });
+                    assert!(world.hand(SiteKind::Membership, Some(nonce), &member));
+                    assert!(!world.hand(SiteKind::Authority, None, &authority_cwt(1)[1..]));
+                });
+                let found: Vec<_> = found.into_iter().filter(|slot| slot != "Time").collect();
+                assert_eq!((found, expected), (none.clone(), none.clone()));
             }
             other => panic!("no test for the row {other:?}"),
         }

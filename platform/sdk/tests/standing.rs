@@ -76,6 +76,7 @@ fn entries_that_a_full_log_lost_are_a_gap_that_is_told_and_kept() {
     let many = u32::from(LOG_SLOTS) + 5;
     for _ in 0..many {
         world.agent().bolt_moved();
+        world.live(30_000); // faster moves are put together
     }
     world.agent().link_up();
     world.live(600_000);

@@ -30,6 +30,7 @@ const ELSEWHERE: &[(&str, &str, &str, &str)] = &[
         include_str!("../src/tests.rs"),
         "fn rfc_9529_chapter_4_is_refused",
     ),
+    ("negative.json", "edhoc", include_str!("negative.rs"), "fn every_input_is_rejected_as_its_class_says"),
     ("negative.json", "oscore", include_str!("../../oscore/tests/negative.rs"), "fn every_negative_input"),
 ];
 

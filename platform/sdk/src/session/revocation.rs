@@ -389,7 +389,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             self.counters.malformed += 1;
             return Ok(());
         };
-        if question.kind == SiteKind::Release {
+        if question.kind == SiteKind::Release && question.number == 0 {
             self.release_asked(gateway, id, question.nonce);
             return Ok(());
         }

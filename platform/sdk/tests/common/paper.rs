@@ -364,9 +364,6 @@ impl Paper {
         let Ok((len, mut binding)) = context.unprotect_request(&coap[..length], &mut plain) else { return };
         let token = Message::parse(&coap[..length]).unwrap().token().to_vec();
         let request = Message::parse(&plain[..len]).unwrap();
-        if request.path().next() != Some(b"s") {
-            return;
-        }
         let status = Status {
             bolt: Bolt::Locked,
             battery: 80,
@@ -376,9 +373,13 @@ impl Paper {
         };
         let mut payload = [0; Status::MAX_LEN];
         let len = status.encode(&mut payload).unwrap();
+        // It has nothing else, and says so.
+        let known = request.path().next() == Some(b"s");
+        let (code, payload) =
+            if known { (Code::CONTENT, &payload[..len]) } else { (Code::NOT_FOUND, &[][..]) };
         let mut out = [0; 256];
-        let inner = Builder::response(&mut out, Code::CONTENT, &token, None).unwrap();
-        let len = inner.payload(&payload[..len]).unwrap();
+        let inner = Builder::response(&mut out, code, &token, None).unwrap();
+        let len = inner.payload(payload).unwrap();
         let mut sealed = [0; 256];
         let len = context.protect_response(&mut binding, None, &out[..len], &mut sealed).unwrap();
         self.uplink(Kind::PlatformOscore, &sealed[..len]);
