@@ -110,7 +110,8 @@ impl Site {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start(dir.path(), "");
-        let daemon = Daemon::start(dir.path(), broker.port, "");
+        // A broker that is killed forgets what it took, and may be back before the platform is: the gateway keeps it.
+        let daemon = Daemon::start(dir.path(), broker.port, "custody = \"platform\"\n#mqtt\n");
         let state = dir.path().join("platform");
         Platform::init(&state).unwrap();
         let platform = Platform::open(&state).unwrap();
