@@ -1,4 +1,4 @@
-//! The lock agent's [`Storage`](cardea_agent::Storage) in raw NOR flash, over the traits of `embedded-storage` that every
+//! The lock agent's [`Storage`] in raw NOR flash, over the traits of `embedded-storage` that every
 //! microcontroller's flash driver implements.
 //!
 //! [`Flash`] keeps two banks. All records lie in one of them, appended one after the other; the newest of a slot counts.
