@@ -2,7 +2,9 @@
 //! that the ratios mean something on a noisy machine. Prints Markdown; judges nothing.
 //!
 //! usage: cardea-bench [--frames N] [--locks N]
+//!        cardea-bench edhoc     handshakes and OSCORE, beside lakers; no daemon, no broker
 
+mod edhoc;
 mod figures;
 mod memory;
 mod outage;
@@ -24,7 +26,10 @@ pub struct Scale {
 
 fn main() {
     let mut scale = Scale { frames: 20_000, locks: 10_000, outage: 100_000 };
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|first| first == "edhoc").is_some() {
+        return edhoc::report();
+    }
     while let Some(name) = arguments.next() {
         let value = arguments.next().and_then(|v| v.parse::<u32>().ok());
         match (name.as_str(), value) {
@@ -32,7 +37,9 @@ fn main() {
             ("--outage", Some(n)) => scale.outage = n,
             ("--locks", Some(n)) if n <= 10_000 => scale.locks = n as u16,
             _ => {
-                eprintln!("usage: cardea-bench [--frames N] [--outage N] [--locks N (at most 10000)]");
+                eprintln!(
+                    "usage: cardea-bench [--frames N] [--outage N] [--locks N (at most 10000)] | cardea-bench edhoc"
+                );
                 std::process::exit(2);
             }
         }

@@ -19,7 +19,7 @@ const SALT: [u8; 8] = [0x52; 8];
 const LOCK: u8 = 0x01;
 const PLATFORM: u8 = 0x02;
 
-struct Board;
+pub(crate) struct Board;
 
 impl cardea_agent::Board for Board {
     type Storage = Nvm;
@@ -31,7 +31,7 @@ impl cardea_agent::Board for Board {
 }
 
 #[derive(Clone, Default)]
-struct Nvm(Rc<RefCell<BTreeMap<Slot, Vec<u8>>>>);
+pub(crate) struct Nvm(pub(crate) Rc<RefCell<BTreeMap<Slot, Vec<u8>>>>);
 
 impl Storage for Nvm {
     fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault> {
@@ -54,7 +54,7 @@ impl Storage for Nvm {
 }
 
 #[derive(Clone, Default)]
-struct Ticks(Rc<Cell<u64>>);
+pub(crate) struct Ticks(pub(crate) Rc<Cell<u64>>);
 
 impl Clock for Ticks {
     fn millis(&mut self) -> u64 {
@@ -66,7 +66,7 @@ impl Clock for Ticks {
     }
 }
 
-struct Counter(u8);
+pub(crate) struct Counter(u8);
 
 impl Random for Counter {
     fn fill(&mut self, out: &mut [u8]) -> Result<(), Error> {
@@ -79,7 +79,7 @@ impl Random for Counter {
 }
 
 #[derive(Clone, Default)]
-struct Motor(Rc<Cell<usize>>);
+pub(crate) struct Motor(Rc<Cell<usize>>);
 
 impl Actuator for Motor {
     fn drive(&mut self, op: Op) -> Result<Bolt, ActuatorFault> {
@@ -96,11 +96,16 @@ impl Actuator for Motor {
     }
 }
 
-fn keys() -> Option<(SoftSigner, SoftAgreement)> {
+pub(crate) fn keys() -> Option<(SoftSigner, SoftAgreement)> {
     Some((SoftSigner::from_bytes(&[1; 32]).ok()?, SoftAgreement::from_bytes(&[2; 32]).ok()?))
 }
 
-fn boot(nvm: &Nvm, ticks: &Ticks, motor: &Motor) -> Option<Agent<Board>> {
+/// The platform's key that signs.
+pub(crate) fn signing() -> Option<SoftSigner> {
+    SoftSigner::from_bytes(&[5; 32]).ok()
+}
+
+pub(crate) fn boot(nvm: &Nvm, ticks: &Ticks, motor: &Motor) -> Option<Agent<Board>> {
     let (identity, dh) = keys()?;
     let parts = Parts {
         storage: nvm.clone(),
@@ -116,7 +121,7 @@ fn boot(nvm: &Nvm, ticks: &Ticks, motor: &Motor) -> Option<Agent<Board>> {
 }
 
 /// The NVM of an activated lock, by the record layouts of `docs/lock-agent.md`.
-fn activated() -> Option<Nvm> {
+pub(crate) fn activated() -> Option<Nvm> {
     static IDENTITY: OnceLock<Option<Vec<u8>>> = OnceLock::new();
     let identity = IDENTITY.get_or_init(|| {
         let nvm = Nvm::default();
@@ -125,8 +130,9 @@ fn activated() -> Option<Nvm> {
         slots.get(&Slot::Identity).cloned()
     });
     let nvm = Nvm::default();
-    let mut owner = vec![1];
+    let mut owner = vec![2];
     owner.extend(keys()?.0.public().to_compressed());
+    owner.extend(signing()?.public().to_compressed());
     owner.extend([0, 0, 0, 1, 0, 0]);
     let mut context = vec![1, 0, 0, 0, 1, 10, 0, 1, LOCK, 0, 1, PLATFORM];
     context.extend(SECRET);
@@ -162,7 +168,7 @@ fn get_status(platform: &Context, number: u64) -> Option<Vec<u8>> {
     sealed(platform, number, &inner)
 }
 
-fn datagram(kind: Kind, body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn datagram(kind: Kind, body: &[u8]) -> Option<Vec<u8>> {
     let mut out = vec![0; body.len() + 1];
     Datagram { kind, class: Class::Interactive, peer: None, body }.encode(&mut out).ok()?;
     Some(out)
@@ -267,7 +273,11 @@ const fn slot_of(byte: u8) -> Slot {
         8 => Slot::LogMeta,
         9 => Slot::Time,
         10..=73 => Slot::Log(byte - 10),
-        _ => Slot::Pin((byte - 74) % 16),
+        74..=89 => Slot::Pin(byte - 74),
+        90 => Slot::Uses,
+        91 => Slot::Site,
+        92..=123 => Slot::Revoked(byte - 92),
+        _ => Slot::Added(byte % 4),
     }
 }
 

@@ -3,9 +3,9 @@
 use cardea_credentials::cbor::{Reader, Writer};
 use cardea_credentials::{
     ActivationRecord, ActivationStatus, Addition, Authority, Gate, Intake, Lists, Moment, OwnerCode, Page,
-    PlatformIdentity, Progress, PublicKey, Question, Release, Scope, Sign1, Signer, Site, SiteMessage,
-    SoftSigner, Trust, Verb, decode_ccs, encode_ccs, verify_authority, verify_delegated_grant, verify_grant,
-    verify_lock_identity, verify_membership, verify_platform, verify_time_token,
+    Progress, PublicKey, Question, Release, Scope, Sign1, Signer, Site, SiteMessage, SoftSigner, Trust, Verb,
+    decode_ccs, encode_ccs, verify_authority, verify_delegated_grant, verify_grant, verify_lock_identity,
+    verify_membership, verify_platform, verify_time_token,
 };
 
 /// CBOR: what is an item, ends where it says; the head of an integer is written as it was read.
@@ -118,14 +118,15 @@ pub fn credentials_intake(data: &[u8]) {
         assert_eq!(out.get(..len), Some(data));
     }
     let (Ok(message), Some(key)) = (SiteMessage::decode(data), everybody()) else { return };
-    let mut trust = Trust::new(PlatformIdentity { root: key, dh: key, signing: key, version: 1 });
-    trust.join(*b"site-001");
-    let _ = trust.accept_authority(message.signed);
-    assert_eq!(Trust::from_bytes(&trust.to_bytes()), Ok(trust));
     let (mut intake, mut gate) = (Intake::new(Lists::default()), Gate::new());
+    let (root, nonce) = (key.thumbprint(), message.nonce.as_ref());
+    let mut trust = Trust::new(root);
+    trust.join(*b"site-001", 0);
     gate.ask([7; 8], 0);
-    let nonce = message.nonce.as_ref();
-    if let Ok((page, progress)) = intake.page(message.signed, nonce, &trust, &mut gate, 1) {
+    let _ = trust.accept_authority(message.signed, nonce, &key, &mut gate, 0);
+    assert_eq!(Trust::from_bytes(&trust.to_bytes()), Ok(trust));
+    gate.ask([7; 8], 0);
+    if let Ok((page, progress)) = intake.page(message.signed, nonce, &root, &key, &mut gate, 1) {
         assert_eq!(matches!(progress, Progress::Complete(_)), page.is_last());
         assert!(
             page.thumbprints().is_sorted()

@@ -9,12 +9,15 @@ pub mod config;
 pub mod credentials;
 pub mod edhoc;
 pub mod framing;
+pub mod holder;
 pub mod lora;
 pub mod oscore;
 pub mod platform;
 pub mod relay;
 pub mod resources;
 pub mod sdk;
+pub mod site;
+pub mod x509;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -23,6 +26,8 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("agent_frames", agent::agent_frames),
     ("agent_nvm", agent::agent_nvm),
+    ("agent_site", site::agent_site),
+    ("api_peer_line", api::api_peer_line),
     ("api_request", api::api_request),
     ("config_parse", config::config_parse),
     ("credentials_cbor", credentials::credentials_cbor),
@@ -54,8 +59,12 @@ pub const TARGETS: &[Target] = &[
     ("platform_request", platform::platform_request),
     ("relay_frames", relay::relay_frames),
     ("relay_message", relay::relay_message),
+    ("relay_peers", relay::relay_peers),
     ("resources_decode", resources::resources_decode),
     ("sdk_broker_address", sdk::sdk_broker_address),
+    ("sdk_bundle", holder::sdk_bundle),
+    ("sdk_holder", holder::sdk_holder),
     ("sdk_message", sdk::sdk_message),
     ("sdk_uplink", sdk::sdk_uplink),
+    ("x509_chain", x509::x509_chain),
 ];

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cardea_core::{
-    Action, Config, Input, LockRecord, RadioId, RadioInfo, Relay, Snapshot, StoreOp, StoreReply,
+    Action, Config, Input, LockRecord, PeerInput, RadioId, RadioInfo, Relay, Snapshot, StoreOp, StoreReply,
     UpstreamEvent, Wall,
 };
 use cardea_envelope::{Encoding, Topics};
@@ -99,4 +99,31 @@ pub fn relay_frames(mut data: &[u8]) {
         assert!(relay.poll_timeout().is_none_or(|at| at > now), "a timer that stays due");
     }
     assert!(relay.metrics().rows_in_memory <= 1_024);
+}
+
+/// Datagrams of a phone that is attached, and frames of its lock: one length byte (its top bit: the lock speaks), the
+/// bytes, again. Nothing of it is written or published, and no more waits than may.
+pub fn relay_peers(mut data: &[u8]) {
+    let Some(mut relay) = relay(Encoding::Json) else { return };
+    feed(&mut relay, 2, true, Input::Peer(PeerInput::Attach { peer: 1, lock: LOCK }));
+    let mut now = 30; // the lock's address is written by then
+    feed(&mut relay, now, true, Input::Timer);
+    while let Some((&len, rest)) = data.split_first() {
+        let (bytes, rest) = rest.split_at(usize::from(len & 0x7f).min(rest.len()));
+        data = rest;
+        now += 1;
+        let bytes = Bytes::copy_from_slice(bytes);
+        let kind = bytes.first().map_or(0, |header| header >> 3 & 7);
+        let input = if len & 0x80 == 0 {
+            Input::Peer(PeerInput::Datagram { peer: 1, data: bytes })
+        } else if kind == 2 || kind == 3 {
+            let up = Up { lock: LOCK, frame: bytes, quality: Quality::default(), at: now, window: None };
+            Input::Radio { radio: RadioId(0), event: Event::Up(up) }
+        } else {
+            continue;
+        };
+        assert!(feed(&mut relay, now, true, input).writes.is_empty(), "a peer's datagram was written");
+    }
+    assert!(relay.locks().all(|lock| lock.pending <= 9), "eight wait, and one is on the air");
+    feed(&mut relay, now, true, Input::Peer(PeerInput::Detach { peer: 1 }));
 }

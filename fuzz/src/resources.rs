@@ -2,7 +2,7 @@
 
 use cardea_resources::{
     Battery, Command, CommandReply, Event, EventReply, LogEntry, LogPage, LogPageWriter, LogRequest,
-    PinChange, PinList, Status, Time,
+    PinChange, PinList, SiteSetting, SiteState, Status, Time,
 };
 
 /// Every decoder: what one accepts, it accepts again as its own encoder writes it, and as the same value.
@@ -17,7 +17,19 @@ pub fn resources_decode(data: &[u8]) {
             }
         )*};
     }
-    stable!(Command, CommandReply, Event, EventReply, Status, Battery, Time, LogRequest, LogEntry);
+    stable!(
+        Command,
+        CommandReply,
+        Event,
+        EventReply,
+        Status,
+        Battery,
+        Time,
+        LogRequest,
+        LogEntry,
+        SiteSetting,
+        SiteState
+    );
 
     if let Ok(page) = LogPage::decode(data) {
         let mut out = vec![0; data.len()];

@@ -102,6 +102,7 @@ fn text(vitals: &Vitals, lora: Option<&LoraCounters>) -> String {
     out.counter("cardea_frames_received_total", "Frames from radios.", r.frames_up);
     out.counter("cardea_frames_sent_total", "Frames given to radios.", r.frames_down);
     out.counter("cardea_datagrams_received_total", "Datagrams completed from frames.", r.datagrams_up);
+    out.counter("cardea_peer_datagrams_total", "Datagrams carried between peers.", r.peer_frames);
     out.counter("cardea_receipts_total", "Receipts given to locks.", r.receipts);
     out.counter("cardea_duplicates_total", "Datagrams seen before.", r.duplicates);
 
@@ -109,7 +110,7 @@ fn text(vitals: &Vitals, lora: Option<&LoraCounters>) -> String {
     for (reason, count) in [
         ("unknown_lock", r.unknown_lock),
         ("malformed", r.malformed_frames),
-        ("peer", r.peer_frames),
+        ("peer", r.peer_dropped),
         ("not_accepted", r.not_accepted),
     ] {
         out.sample("cardea_frames_discarded_total", &format!("reason=\"{reason}\""), count);

@@ -4,6 +4,7 @@
 //! what they are given at once, and the relay itself bounds what it gives. So a slow disk, an absent broker or a
 //! driver that hangs holds up nobody else.
 
+mod guests;
 mod report;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +27,8 @@ use crate::metrics::Vitals;
 use crate::service;
 use crate::supervisor::Part;
 
+pub(crate) use guests::{Attached, GuestAsk};
+
 /// How long the broker and the store may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,8 @@ const STOP: Duration = Duration::from_secs(5);
 pub(crate) enum Ask {
     /// Over the control socket.
     Request(Request, oneshot::Sender<Result<Reply, String>>),
+    /// A phone over the control socket.
+    Guest(GuestAsk),
     /// Over `/metrics`.
     Vitals(oneshot::Sender<Vitals>),
 }
@@ -77,6 +82,7 @@ pub(crate) struct RelayLoop {
     upstream_status: watch::Receiver<cardea_upstream::Status>,
     upstream_connected: bool,
     waiting: BTreeMap<u64, Waiting>,
+    guests: guests::Guests,
     next_token: u64,
     /// Which radio is polled first, so that none starves the others.
     first: usize,
@@ -124,6 +130,7 @@ impl RelayLoop {
             upstream_status,
             upstream_connected: false,
             waiting: BTreeMap::new(),
+            guests: guests::Guests::default(),
             next_token: 0,
             first: 0,
         }
@@ -228,6 +235,7 @@ impl RelayLoop {
                         }
                     }
                     Action::Store(op) => self.store.submit(op),
+                    Action::Peer(action) => self.guests.tell(action),
                     Action::Admin(reply) => match self.waiting.remove(&reply.token) {
                         Some(Waiting::Operator(operator, good)) => {
                             let _ = operator.send(reply.result.map(|()| good));
@@ -313,6 +321,12 @@ impl RelayLoop {
     fn ask(&mut self, ask: Ask) {
         match ask {
             Ask::Vitals(to) => drop(to.send(self.vitals())),
+            Ask::Guest(ask) => {
+                let input = self.guests.ask(ask);
+                self.input(Input::Peer(input));
+            }
+            // The server makes another ask of it.
+            Ask::Request(Request::Attach { .. }, to) => drop(to.send(Err("not here".into()))),
             Ask::Request(Request::Status {}, to) => drop(to.send(Ok(Reply::Status(Box::new(self.status()))))),
             Ask::Request(Request::Locks {}, to) => drop(to.send(Ok(Reply::Locks(self.locks())))),
             Ask::Request(Request::Admit { label }, to) => match self.admission(&label) {

@@ -7,18 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cardea_api::{Answer, MAX_REQUEST, Request, RequestError};
+use cardea_api::{Answer, MAX_REQUEST, PeerEvent, PeerLine, Request, RequestError};
+use cardea_framing::LockId;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::relay_loop::Ask;
+use crate::relay_loop::{Ask, Attached, GuestAsk};
 
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 32;
 
 /// A connection that says nothing for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// A phone that says nothing for so long is shown out: no session lives longer.
+const GUEST_IDLE: Duration = Duration::from_secs(300);
+
+/// A phone that does not read for so long is gone.
+const GUEST_READS: Duration = Duration::from_secs(10);
 
 /// An admission waits for the radio, which writes its own store; everything else is answered at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,6 +107,10 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<(
         let whole = line.pop_if(|byte| *byte == b'\n').is_some();
         let answer = if whole || line.len() <= MAX_REQUEST {
             match Request::parse(&line) {
+                Ok(Request::Attach { lock }) if whole => match attach(lock, asks).await {
+                    Ok(attached) => return serve_peer(read, write, asks, attached).await,
+                    Err(error) => Answer::Error { error },
+                },
                 Ok(request) => ask(request, asks).await,
                 Err(error) => Answer::Error { error: error.to_string() },
             }
@@ -126,4 +138,66 @@ async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
         Err(_) => "the radio does not answer; it may still do what was asked, see `cardea locks`".into(),
     };
     Answer::Error { error }
+}
+
+async fn attach(lock: LockId, asks: &mpsc::Sender<Ask>) -> Result<Attached, String> {
+    let stopping = || "the daemon is stopping".to_owned();
+    let (tx, rx) = oneshot::channel();
+    asks.send(Ask::Guest(GuestAsk::Attach(lock, tx))).await.map_err(|_| stopping())?;
+    rx.await.map_err(|_| stopping())?
+}
+
+/// From now on the connection is a phone's; its address goes with it.
+async fn serve_peer(
+    mut read: BufReader<OwnedReadHalf>,
+    mut write: OwnedWriteHalf,
+    asks: &mpsc::Sender<Ask>,
+    mut attached: Attached,
+) -> std::io::Result<()> {
+    let answer = Answer::Ok { data: attached.reply.clone() };
+    let peer = attached.peer;
+    let mut result = say(&mut write, serde_json::to_vec(&answer)).await;
+    let mut line = Vec::new();
+    while result.is_ok() {
+        // What has come of a line stays in `line` while an event goes out.
+        let most = u64::try_from(MAX_REQUEST.saturating_add(1).saturating_sub(line.len())).unwrap_or(0);
+        let mut bounded = (&mut read).take(most);
+        tokio::select! {
+            came = tokio::time::timeout(GUEST_IDLE, bounded.read_until(b'\n', &mut line)) => match came {
+                Ok(Ok(_)) if line.ends_with(b"\n") => {
+                    match PeerLine::parse(&line) {
+                        Ok(said) => {
+                            let said = Ask::Guest(GuestAsk::Datagram(peer, said.data));
+                            if asks.send(said).await.is_err() {
+                                break;
+                            }
+                        }
+                        Err(error) => {
+                            let refused = PeerEvent::Refused { error: error.to_string() };
+                            result = say(&mut write, serde_json::to_vec(&refused)).await;
+                        }
+                    }
+                    line.clear();
+                }
+                // Gone, idle, or a line without an end.
+                Ok(Ok(_)) | Err(_) => break,
+                Ok(Err(error)) => result = Err(error),
+            },
+            event = attached.events.recv() => match event {
+                Some(event) => result = say(&mut write, serde_json::to_vec(&event)).await,
+                None => break,
+            },
+        }
+    }
+    // A daemon that stops forgets everybody.
+    let _ = asks.send(Ask::Guest(GuestAsk::Detach(peer))).await;
+    result
+}
+
+async fn say(write: &mut OwnedWriteHalf, line: serde_json::Result<Vec<u8>>) -> std::io::Result<()> {
+    let mut line = line.map_err(std::io::Error::other)?;
+    line.push(b'\n');
+    tokio::time::timeout(GUEST_READS, write.write_all(&line))
+        .await
+        .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }

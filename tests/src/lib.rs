@@ -8,6 +8,7 @@ pub mod authority;
 pub mod broker;
 pub mod daemon;
 pub mod fake_broker;
+pub mod lines;
 pub mod loopback;
 pub mod observer;
 pub mod process;

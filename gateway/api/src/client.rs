@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Answer, MAX_REPLY, Reply, Request};
+use cardea_framing::LockId;
+
+use crate::{Answer, MAX_REPLY, PeerEvent, PeerLine, Reply, Request};
 
 /// The daemon answers at once, but for an admission, which waits for the radio.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -76,5 +78,63 @@ impl Client {
             Answer::Ok { data } => Ok(data),
             Answer::Error { error } => Err(ClientError::Refused(error)),
         }
+    }
+}
+
+/// A connection as a peer: what a phone beside the gateway has.
+pub struct PeerClient {
+    stream: BufReader<UnixStream>,
+    line: Vec<u8>,
+    /// Its own site address.
+    pub address: u16,
+    /// The lock's.
+    pub lock: u16,
+}
+
+impl PeerClient {
+    /// Connects to the daemon's socket, and becomes a peer of this lock.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn attach(path: &Path, lock: LockId) -> Result<Self, ClientError> {
+        let mut client = Client::connect(path)?;
+        match client.ask(&Request::Attach { lock })? {
+            Reply::Attached { address, lock } => {
+                Ok(Self { stream: client.stream, line: Vec::new(), address, lock })
+            }
+            _ => Err(ClientError::Malformed("another answer than to `attach`".into())),
+        }
+    }
+
+    /// Says a datagram, header byte and the lock's address included.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`].
+    pub fn send(&mut self, datagram: &[u8]) -> Result<(), ClientError> {
+        let line = PeerLine { data: datagram.into() };
+        let mut line = serde_json::to_vec(&line).map_err(|e| ClientError::Malformed(e.to_string()))?;
+        line.push(b'\n');
+        Ok(self.stream.get_mut().write_all(&line)?)
+    }
+
+    /// Waits for the next event for at most `patience`, which must not be zero; `None`: there was none.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`], [`ClientError::Malformed`].
+    pub fn next(&mut self, patience: Duration) -> Result<Option<PeerEvent>, ClientError> {
+        self.stream.get_ref().set_read_timeout(Some(patience))?;
+        let most = u64::try_from(MAX_REPLY).unwrap_or(u64::MAX);
+        // What has come of a line is kept for the next call.
+        match self.stream.by_ref().take(most).read_until(b'\n', &mut self.line) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Ok(None);
+            }
+            other => drop(other?),
+        }
+        if !self.line.ends_with(b"\n") {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let line = std::mem::take(&mut self.line);
+        serde_json::from_slice(&line).map(Some).map_err(|e| ClientError::Malformed(e.to_string()))
     }
 }

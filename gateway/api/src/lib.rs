@@ -8,13 +8,15 @@
 //! [`Client`] is the blocking end of the command line. What this crate does not do: serve. That is the daemon's.
 
 mod client;
+mod peer;
 
 use std::collections::BTreeMap;
 
 use cardea_framing::LockId;
 use serde::{Deserialize, Serialize};
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, PeerClient};
+pub use peer::{PeerEvent, PeerLine};
 
 /// Longest line either way, bytes. A list of all locks is the longest there is.
 pub const MAX_REPLY: usize = 64 * 1024 * 1024;
@@ -36,6 +38,13 @@ pub enum Request {
     Admit {
         /// The text of the label.
         label: String,
+    },
+    /// Speak to a lock as a peer. Answered by [`Reply::Attached`]; from then on the connection carries [`PeerLine`]s and
+    /// [`PeerEvent`]s, and no requests any more.
+    Attach {
+        /// Lock id, 16 hexadecimal digits.
+        #[serde(with = "lock_id")]
+        lock: LockId,
     },
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
@@ -65,17 +74,21 @@ impl Request {
         if line.len() > MAX_REQUEST {
             return Err(RequestError::TooLong);
         }
-        serde_json::from_slice(line).map_err(|error| {
-            // serde_json's own text may quote a value.
-            let what = match error.classify() {
-                serde_json::error::Category::Data => {
-                    "a verb this daemon does not know, or a member that does not belong to it"
-                }
-                _ => "not JSON",
-            };
-            RequestError::Malformed(format!("{what}, at column {}", error.column()))
-        })
+        request(line)
     }
+}
+
+pub(crate) fn request<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, RequestError> {
+    serde_json::from_slice(line).map_err(|error| {
+        // serde_json's own text may quote a value.
+        let what = match error.classify() {
+            serde_json::error::Category::Data => {
+                "a verb this daemon does not know, or a member that does not belong to it"
+            }
+            _ => "not JSON",
+        };
+        RequestError::Malformed(format!("{what}, at column {}", error.column()))
+    })
 }
 
 /// The answer to one request.
@@ -109,6 +122,13 @@ pub enum Reply {
         lock: LockId,
         /// On which radio.
         radio: String,
+    },
+    /// To [`Request::Attach`].
+    Attached {
+        /// The peer's own site address, as long as the connection lives.
+        address: u16,
+        /// The lock's.
+        lock: u16,
     },
     /// To everything else.
     Done,
@@ -186,6 +206,9 @@ pub struct Lock {
     pub joined: bool,
     /// Whether it only hears after it has spoken.
     pub sleepy: bool,
+    /// Its site address, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<u16>,
     /// Last frame, Unix milliseconds.
     pub heard: Option<u64>,
     /// dBm.
@@ -226,6 +249,7 @@ mod tests {
         let lock = LockId([0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0xff]);
         assert!(parsed(remove) == Ok(Request::Remove { lock }));
         assert_eq!(serde_json::to_string(&Request::Remove { lock }).unwrap(), remove);
+        assert!(parsed(&remove.replace("remove", "attach")) == Ok(Request::Attach { lock }));
     }
 
     #[test]

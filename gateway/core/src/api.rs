@@ -1,5 +1,6 @@
 //! What goes into the relay and what comes out of it.
 
+use bytes::Bytes;
 use cardea_framing::LockId;
 use cardea_radio::{Admission, Command, Event};
 
@@ -42,8 +43,62 @@ pub enum Input {
         /// What is wanted.
         verb: Admin,
     },
+    /// A phone at this gateway says something.
+    Peer(PeerInput),
     /// [`crate::Relay::poll_timeout`] has come.
     Timer,
+}
+
+/// What a phone does that is attached to this gateway. The caller numbers phones, and uses no number twice.
+#[derive(Debug)]
+pub enum PeerInput {
+    /// It wants to speak to a lock. Answered by [`PeerAction::Attached`] or [`PeerAction::Refused`].
+    Attach {
+        /// Which phone.
+        peer: u64,
+        /// To which lock.
+        lock: LockId,
+    },
+    /// It says something: a datagram of a peer kind, header byte and destination included.
+    Datagram {
+        /// Which phone.
+        peer: u64,
+        /// What.
+        data: Bytes,
+    },
+    /// It is gone.
+    Detach {
+        /// Which phone.
+        peer: u64,
+    },
+}
+
+/// What a phone is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerAction {
+    /// It has an address now, until it is detached.
+    Attached {
+        /// Which phone.
+        peer: u64,
+        /// Its own address.
+        address: u16,
+        /// The lock's.
+        lock: u16,
+    },
+    /// It was not attached, or what it said goes nowhere.
+    Refused {
+        /// Which phone.
+        peer: u64,
+        /// For people.
+        why: &'static str,
+    },
+    /// A datagram for it, with the address of its source. What finds no room may be dropped.
+    Datagram {
+        /// Which phone.
+        peer: u64,
+        /// What.
+        data: Bytes,
+    },
 }
 
 /// What an operator at the gateway may ask of the relay.
@@ -93,6 +148,8 @@ pub enum Action {
     Publish(Publish),
     /// The message with this `ack` is safe (or of no interest): acknowledge it to the broker.
     Ack(u64),
+    /// Tell a phone.
+    Peer(PeerAction),
     /// Give to the store.
     Store(StoreOp),
     /// The end of an admin verb.

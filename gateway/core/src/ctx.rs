@@ -10,6 +10,7 @@ use cardea_radio::Command;
 use crate::{
     Action, Config, Metrics, Millis, Publish, RadioId, Wall,
     inbox::Inbox,
+    peers::FromLock,
     publish::PAGE,
     queue::Item,
     records::{Change, Gap, StoreOp},
@@ -102,6 +103,8 @@ pub(crate) struct Ctx {
     pub(crate) tickets: BTreeMap<u64, Purpose>,
     pub(crate) flights: BTreeMap<u64, Flying>,
     pub(crate) sends: BTreeMap<u64, LockId>,
+    /// What locks said to other peers in this turn.
+    pub(crate) from_locks: Vec<FromLock>,
     /// Locks with a row in memory to publish, by class and age.
     pub(crate) ready: BTreeSet<(u8, u64, LockId)>,
     /// Locks whose next row must be read first.
@@ -156,6 +159,7 @@ impl Ctx {
             tickets: BTreeMap::new(),
             flights: BTreeMap::new(),
             sends: BTreeMap::new(),
+            from_locks: Vec::new(),
             ready: BTreeSet::new(),
             to_read: BTreeSet::new(),
             numbers: BTreeMap::new(),

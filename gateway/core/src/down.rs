@@ -42,7 +42,10 @@ const FRAME: usize = 4096;
 /// A downlink that waits.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) id: MessageId,
+    /// `None`: a peer's, and nobody upstream waits for its end.
+    pub(crate) id: Option<MessageId>,
+    /// The site address of the peer that it is from.
+    pub(crate) from: Option<u16>,
     pub(crate) class: Class,
     pub(crate) data: Bytes,
     pub(crate) deadline: Millis,
@@ -50,10 +53,17 @@ pub(crate) struct Waiting {
     pub(crate) ready: bool,
 }
 
+impl Waiting {
+    /// Peers may spend half of what the battery may be spent on, so that none of them keeps the owner out.
+    fn allowance(&self, burst: u32) -> u32 {
+        if self.from.is_some() { (burst / 2).max(1) } else { burst }
+    }
+}
+
 /// The downlink that the link is working on.
 #[derive(Debug)]
 struct Active {
-    id: MessageId,
+    id: Option<MessageId>,
     handle: u64,
     deadline: Millis,
     /// All of it was on the air.
@@ -87,17 +97,12 @@ impl Bucket {
         self.since =
             if self.used == 0 { ctx.now } else { self.since.saturating_add(gained.saturating_mul(each)) };
     }
-
-    fn is_empty(&mut self, ctx: &Ctx) -> bool {
-        self.refill(ctx);
-        self.used >= ctx.config.downlink_burst
-    }
 }
 
 /// Everything that waits to go down to one lock.
 #[derive(Debug, Default)]
 pub(crate) struct Downs {
-    /// By class, then by arrival.
+    /// By class, then the platform's, then by arrival.
     waiting: VecDeque<Waiting>,
     active: Option<Active>,
     on_radio: Option<OnRadio>,
@@ -120,23 +125,32 @@ impl Downs {
     }
 
     pub(crate) fn push(&mut self, down: Waiting) {
-        let place = self.waiting.partition_point(|w| w.class <= down.class);
+        let rank = |w: &Waiting| (w.class, w.from.is_some());
+        let place = self.waiting.partition_point(|w| rank(w) <= rank(&down));
         self.waiting.insert(place, down);
     }
 
     pub(crate) fn make_ready(&mut self, id: MessageId) {
-        if let Some(down) = self.waiting.iter_mut().find(|w| w.id == id) {
+        if let Some(down) = self.waiting.iter_mut().find(|w| w.id == Some(id)) {
             down.ready = true;
         }
     }
 
     pub(crate) fn drop_waiting(&mut self, id: MessageId) {
-        self.waiting.retain(|w| w.id != id);
+        self.waiting.retain(|w| w.id != Some(id));
     }
 
     /// Nothing is under way, and the battery's budget is whole.
     pub(crate) fn is_idle(&self) -> bool {
         self.len() == 0 && self.on_radio.is_none() && self.receipts.is_empty() && self.bucket.used == 0
+    }
+
+    /// Datagrams of peers that wait, and how many of them are of this one.
+    pub(crate) fn of_peers(&self, from: u16) -> (usize, usize) {
+        let of = |wanted: &dyn Fn(u16) -> bool| {
+            self.waiting.iter().filter_map(|w| w.from).filter(|f| wanted(*f)).count()
+        };
+        (of(&|_| true), of(&|other| other == from))
     }
 
     /// Downlinks without an end.
@@ -171,7 +185,11 @@ impl Lock {
             .filter(|closes| *closes > ctx.now && down.on_radio.is_none())
             .map(|closes| closes.saturating_sub(u64::from(ctx.config.window_edge_ms)))
             .filter(|edge| *edge > ctx.now);
-        let refill = (down.bucket.used >= ctx.config.downlink_burst && down.waiting.iter().any(|w| w.ready))
+        let burst = ctx.config.downlink_burst;
+        let refill = down
+            .waiting
+            .iter()
+            .any(|w| w.ready && down.bucket.used >= w.allowance(burst))
             .then(|| down.bucket.since.saturating_add(u64::from(ctx.config.downlink_refill_ms.max(1))));
         [waiting, active, guard, edge, refill].into_iter().flatten().min()
     }
@@ -316,8 +334,10 @@ impl Lock {
             return;
         }
         let now = ctx.now;
-        let affordable = !down.bucket.is_empty(ctx);
-        let next = down.waiting.iter().position(|w| w.ready).filter(|_| affordable && link.can_send());
+        down.bucket.refill(ctx);
+        let (used, burst) = (down.bucket.used, ctx.config.downlink_burst);
+        let affordable = |w: &Waiting| w.ready && used < w.allowance(burst);
+        let next = down.waiting.iter().position(affordable).filter(|_| link.can_send());
         if air.sleepy {
             // One frame fits a window. A command is worth more to whoever waits at the door than a receipt is
             // to the lock, and it may still come: receipts wait for the edge of the window.
@@ -392,7 +412,8 @@ impl Lock {
 }
 
 /// Says how far a downlink has come, short of its end.
-pub(crate) fn report(ctx: &mut Ctx, id: MessageId, state: ResultState) {
+pub(crate) fn report(ctx: &mut Ctx, id: Option<MessageId>, state: ResultState) {
+    let Some(id) = id else { return };
     let at = ctx.wall.unix_ms;
     if let Some(known) = ctx.inbox.get_mut(&id).filter(|k| !k.over) {
         known.state = state;
@@ -403,7 +424,12 @@ pub(crate) fn report(ctx: &mut Ctx, id: MessageId, state: ResultState) {
 }
 
 /// The end of a downlink.
-pub(crate) fn finish(ctx: &mut Ctx, id: MessageId, state: ResultState, why: Option<&str>) {
+pub(crate) fn finish(ctx: &mut Ctx, id: impl Into<Option<MessageId>>, state: ResultState, why: Option<&str>) {
+    let Some(id) = id.into() else {
+        let arrived = matches!(state, ResultState::Delivered | ResultState::Sent);
+        ctx.metrics.peer_dropped += u64::from(!arrived);
+        return;
+    };
     if end(ctx, id, state, why) {
         ctx.conclude(id, Vec::new());
     }

@@ -23,6 +23,7 @@ mod inbox;
 mod lock;
 mod message;
 mod metrics;
+mod peers;
 mod publish;
 mod queue;
 mod records;
@@ -32,12 +33,12 @@ mod results;
 mod up;
 mod upstream;
 
-pub use api::{Action, Admin, AdminReply, Input, RadioId, Wall};
+pub use api::{Action, Admin, AdminReply, Input, PeerAction, PeerInput, RadioId, Wall};
 pub use config::{Config, Custody, RadioInfo};
 pub use metrics::Metrics;
 pub use records::{
-    Backlog, Change, DownRecord, Failure, FailureKind, Gap, LockRecord, Row, RowMeta, Shed, Snapshot,
-    StoreOp, StoreReply,
+    AddressRecord, Backlog, Change, DownRecord, Failure, FailureKind, Gap, LockRecord, Row, RowMeta, Shed,
+    Snapshot, StoreOp, StoreReply,
 };
 pub use relay::{LockStatus, Relay};
 pub use upstream::{Publish, UpstreamEvent};

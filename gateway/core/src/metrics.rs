@@ -11,8 +11,10 @@ pub struct Metrics {
     pub unknown_lock: u64,
     /// Frames that are not framing, by hostile or broken senders.
     pub malformed_frames: u64,
-    /// Datagrams of peer kinds: not relayed by this version.
+    /// Datagrams carried from one peer of this site to another.
     pub peer_frames: u64,
+    /// Datagrams of peers that went nowhere: nobody has the address, too many wait, or nobody listened in time.
+    pub peer_dropped: u64,
     /// Datagrams seen before: answered with a receipt again, not kept again.
     pub duplicates: u64,
     /// Datagrams not accepted because memory was full and the store behind; locks keep and repeat them.

@@ -14,6 +14,17 @@ pub struct LockRecord {
     pub radio: String,
 }
 
+/// A site address, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressRecord {
+    /// 1 to 0xEFFF.
+    pub address: u16,
+    /// The lock that has it; `None`: nobody any more.
+    pub lock: Option<LockId>,
+    /// Since when nobody has it, Unix milliseconds; 0 where that is not known, or somebody has it.
+    pub freed: u64,
+}
+
 /// One datagram on its way up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -137,6 +148,8 @@ pub enum Change {
     PutLock(LockRecord),
     /// Forget a lock.
     DeleteLock(LockId),
+    /// Keep whose an address is.
+    PutAddress(AddressRecord),
     /// Keep a downlink, or its last state.
     PutDown(DownRecord),
     /// Forget a downlink.
@@ -243,6 +256,8 @@ pub enum FailureKind {
 pub struct Snapshot {
     /// The registry.
     pub locks: Vec<LockRecord>,
+    /// Site addresses.
+    pub addresses: Vec<AddressRecord>,
     /// Locks with rows in the outbox.
     pub backlog: Vec<Backlog>,
     /// Gaps that the broker has not acknowledged.

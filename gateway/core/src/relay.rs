@@ -12,6 +12,7 @@ use crate::{
     down::{self, reason},
     inbox::Known,
     lock::{Air, Lock},
+    peers::Peers,
     queue::Queue,
     records::{Change, DownRecord, Failure, LockRecord, StoreReply},
     report::Documents,
@@ -38,6 +39,8 @@ pub struct LockStatus {
     pub joined: bool,
     /// Whether it only hears after it has spoken.
     pub sleepy: bool,
+    /// Its site address, once it has one.
+    pub address: Option<u16>,
     /// Last frame heard (Unix milliseconds) and how well.
     pub heard: Option<(u64, Quality)>,
     /// Downlinks without an end.
@@ -51,6 +54,7 @@ pub struct Relay {
     pub(crate) locks: BTreeMap<LockId, Lock>,
     pub(crate) radios: Vec<Health>,
     pub(crate) documents: Documents,
+    pub(crate) peers: Peers,
     /// Admissions that a driver is working on: the operators who wait.
     admitting: BTreeMap<LockId, (RadioId, Vec<u64>)>,
     /// Admitted by their driver, not yet durable here.
@@ -89,6 +93,7 @@ impl Relay {
             locks: BTreeMap::new(),
             radios,
             documents: Documents::default(),
+            peers: Peers::new(snapshot.addresses, epoch),
             admitting: BTreeMap::new(),
             arriving: BTreeMap::new(),
             restored: snapshot.downs,
@@ -133,6 +138,7 @@ impl Relay {
             Input::Upstream(event) => self.upstream(event),
             Input::Stored(reply) => self.stored(reply),
             Input::Admin { token, verb } => self.admin(token, verb),
+            Input::Peer(input) => self.peer(input),
             Input::Timer => {}
         }
         self.timers();
@@ -179,6 +185,7 @@ impl Relay {
             radio: lock.radio,
             joined: lock.joined,
             sleepy: lock.sleepy(),
+            address: self.peers.addresses.of(lock.id),
             heard: lock.heard,
             pending: lock.down.as_ref().map_or(0, |d| d.len()),
         })
@@ -301,6 +308,7 @@ impl Relay {
             lock.hear(ctx, up);
             lock.note_heard(ctx);
         });
+        self.carry_peers();
     }
 
     /// Looks over all locks for rows that the disk holds as well, until new ones may come; with `blocked`, over
@@ -499,7 +507,9 @@ impl Relay {
                     return;
                 };
                 self.ctx.radio(radio, Command::Remove(lock));
-                self.ctx.write(vec![Change::DeleteLock(lock)], Purpose::Remove(token));
+                let mut changes = vec![Change::DeleteLock(lock)];
+                changes.extend(self.peers.addresses.free(lock, self.ctx.wall));
+                self.ctx.write(changes, Purpose::Remove(token));
                 self.with_lock(lock, |l, ctx| {
                     l.drop_downlinks(ctx);
                     l.set_joined(ctx, false);
@@ -549,7 +559,9 @@ impl Relay {
             Ok(()) => {
                 self.arriving.insert(lock, Arrival { radio, air: None, joined: false });
                 let record = LockRecord { lock, radio: self.ctx.radio_name(radio) };
-                self.ctx.write(vec![Change::PutLock(record)], Purpose::Admit(lock, radio, tokens));
+                let (_, addresses) = self.peers.addresses.allocate(lock, self.ctx.wall);
+                let changes = std::iter::once(Change::PutLock(record)).chain(addresses).collect();
+                self.ctx.write(changes, Purpose::Admit(lock, radio, tokens));
             }
             Err(why) => tokens.into_iter().for_each(|token| self.answer(token, Err(why.clone()))),
         }
@@ -603,7 +615,7 @@ impl Relay {
             };
             let deadline = self.ctx.now.saturating_add(not_after - wall.unix_ms);
             self.with_lock(lock, |l, _| {
-                l.down().push(down::Waiting { id, class, data, deadline, ready: true })
+                l.down().push(down::Waiting { id: Some(id), from: None, class, data, deadline, ready: true })
             });
         }
     }

@@ -13,6 +13,7 @@ use crate::*;
 mod admission;
 mod bounds;
 mod clock;
+mod peers;
 
 const LOCK: LockId = LockId([1; 8]);
 const OTHER: LockId = LockId([2; 8]);
@@ -33,6 +34,7 @@ struct Bench {
     removed: Vec<LockId>,
     acks: Vec<u64>,
     replies: Vec<AdminReply>,
+    told: Vec<PeerAction>,
     /// Commit at once whatever is written.
     commits: bool,
     last_ack: u64,
@@ -75,6 +77,7 @@ impl Bench {
             removed: Vec::new(),
             acks: Vec::new(),
             replies: Vec::new(),
+            told: Vec::new(),
             commits: true,
             last_ack: 0,
         };
@@ -109,6 +112,7 @@ impl Bench {
                 Action::Radio { .. } => {}
                 Action::Ack(ack) => self.acks.push(ack),
                 Action::Admin(reply) => self.replies.push(reply),
+                Action::Peer(action) => self.told.push(action),
             }
         }
         if self.commits {
@@ -432,7 +436,7 @@ fn unknown_locks_and_hostile_frames_are_counted() {
         None,
     );
     let metrics = bench.relay.metrics();
-    assert_eq!((metrics.unknown_lock, metrics.malformed_frames, metrics.peer_frames), (1, 2, 1));
+    assert_eq!((metrics.unknown_lock, metrics.malformed_frames, metrics.peer_dropped), (1, 2, 1));
     assert!(bench.uplinks().is_empty());
 }
 
@@ -504,8 +508,12 @@ fn what_must_not_go_down_is_refused_with_its_reason() {
     check(&Downlink { kind: Kind::PeerOscore, data, ..good(9) }, false, refused("peer"));
 
     let site = Header { kind: Kind::Site, more: false, class: Class::Interactive }.encode();
-    let data = Data(vec![site, 1, 2]);
+    let data = Data(vec![site, 0x84, 2]);
     check(&Downlink { kind: Kind::Site, data, ..good(14) }, false, refused("no_page"));
+    for (n, first) in [(15, 6), (16, 0x18), (17, 0x20), (18, 0x7f), (19, 0xd2), (20, 0xff)] {
+        let data = Data(vec![site, first, 2]);
+        check(&Downlink { kind: Kind::Site, data, ..good(n) }, false, refused("malformed"));
+    }
 
     let unknown = LockId([9; 8]);
     bench.message(

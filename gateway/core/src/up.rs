@@ -10,6 +10,7 @@ use cardea_radio::Up;
 use crate::{
     ctx::{Ctx, Purpose},
     lock::Lock,
+    peers::FromLock,
     queue::{Flight, Forgotten, Item, Next, Stored},
     records::{Change, Failure, FailureKind, Gap, Row, RowMeta},
 };
@@ -77,8 +78,7 @@ impl Lock {
     fn accept(&mut self, ctx: &mut Ctx, data: Bytes, receipt: Option<ReceiptToken>, up: &Up) {
         let Ok(Datagram { kind, class, .. }) = Datagram::parse(&data) else { return };
         if kind.is_peer() {
-            ctx.metrics.peer_frames += 1;
-            self.release(receipt);
+            ctx.from_locks.push(FromLock { lock: self.id, data, receipt });
             return;
         }
         let id = MessageId(uplink_id(self.id, &data));
@@ -147,7 +147,7 @@ impl Lock {
         }
     }
 
-    fn release(&mut self, receipt: Option<ReceiptToken>) {
+    pub(crate) fn release(&mut self, receipt: Option<ReceiptToken>) {
         if let (Some(link), Some(receipt)) = (&mut self.link, receipt) {
             link.release(receipt);
         }

@@ -12,6 +12,7 @@ impl RelayLoop {
             radio: self.radio_name(lock.radio).into(),
             joined: lock.joined,
             sleepy: lock.sleepy,
+            address: lock.address,
             heard: lock.heard.map(|(at, _)| at),
             rssi: lock.heard.and_then(|(_, quality)| quality.rssi),
             snr: lock.heard.and_then(|(_, quality)| quality.snr).map(|tenths| f32::from(tenths) / 10.0),

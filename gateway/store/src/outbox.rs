@@ -1,6 +1,6 @@
 //! The relay's changes as SQL.
 
-use cardea_core::{Change, DownRecord, Gap, LockRecord, Row, Shed};
+use cardea_core::{AddressRecord, Change, DownRecord, Gap, LockRecord, Row, Shed};
 use cardea_framing::{Class, LockId};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -54,6 +54,12 @@ pub(crate) fn apply(c: &Connection, change: &Change, dropped: &mut Dropped) -> r
         }
         Change::DeleteLock(lock) => {
             c.prepare_cached("DELETE FROM lock WHERE lock = ?1")?.execute([lock.0]).map(drop)
+        }
+        Change::PutAddress(AddressRecord { address, lock, freed }) => {
+            let mut s = c.prepare_cached(
+                "INSERT OR REPLACE INTO address (address, lock, freed) VALUES (?1, ?2, ?3)",
+            )?;
+            s.execute((address, lock.map(|lock| lock.0), freed.cast_signed())).map(drop)
         }
         Change::PutDown(down) => put_down(c, down),
         Change::DeleteDown(id) => {

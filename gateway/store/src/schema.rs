@@ -10,7 +10,8 @@ use crate::{Error, Options, key};
 const APPLICATION: i64 = 0x4341_5244;
 
 /// One script for each schema version, in order; a new version is a new entry, old ones never change.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE lock (
         lock BLOB PRIMARY KEY,
         radio TEXT NOT NULL
@@ -56,7 +57,15 @@ const MIGRATIONS: [&str; 1] = ["
         value BLOB NOT NULL,
         PRIMARY KEY (network, key)
     ) WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE address (
+        address INTEGER PRIMARY KEY,
+        lock BLOB,
+        freed INTEGER NOT NULL
+    );
+",
+];
 
 const PAGE: u64 = 4096;
 

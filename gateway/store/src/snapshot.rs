@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cardea_core::{Backlog, LockRecord, Row, Snapshot};
+use cardea_core::{AddressRecord, Backlog, LockRecord, Row, Snapshot};
 use cardea_envelope::MessageId;
 use cardea_framing::LockId;
 use rusqlite::Connection;
@@ -17,11 +17,18 @@ pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Snapshot> {
     let locks = statement
         .query_map([], |r| Ok(LockRecord { lock: sql::lock(r, 0)?, radio: r.get(1)? }))?
         .collect::<rusqlite::Result<_>>()?;
+    let mut statement = connection.prepare("SELECT address, lock, freed FROM address ORDER BY address")?;
+    let addresses = statement
+        .query_map([], |r| {
+            let lock = r.get::<_, Option<[u8; 8]>>(1)?.map(LockId);
+            Ok(AddressRecord { address: r.get(0)?, lock, freed: sql::unsigned(r, 2)? })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
     let mut statement = connection.prepare(&format!("SELECT {} FROM gap", sql::GAP))?;
     let gaps = statement.query_map([], sql::gap)?.collect::<rusqlite::Result<_>>()?;
     let mut statement = connection.prepare(&format!("SELECT {} FROM down ORDER BY at", sql::DOWN))?;
     let downs = statement.query_map([], sql::down)?.collect::<rusqlite::Result<_>>()?;
-    Ok(Snapshot { locks, backlog: backlog(connection)?, gaps, downs })
+    Ok(Snapshot { locks, addresses, backlog: backlog(connection)?, gaps, downs })
 }
 
 fn backlog(connection: &Connection) -> rusqlite::Result<Vec<Backlog>> {

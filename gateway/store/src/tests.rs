@@ -2,7 +2,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use bytes::Bytes;
 use cardea_core::{
-    Change, DownRecord, FailureKind, Gap, LockRecord, Row, RowMeta, Shed, Snapshot, StoreOp, StoreReply,
+    AddressRecord, Change, DownRecord, FailureKind, Gap, LockRecord, Row, RowMeta, Shed, Snapshot, StoreOp,
+    StoreReply,
 };
 use cardea_envelope::{MessageId, ResultState};
 use cardea_framing::{Class, LockId};
@@ -120,8 +121,13 @@ fn what_was_committed_is_there_after_a_stop() {
     let record = LockRecord { lock: LOCK, radio: "lora".into() };
     // A hostile `not_after` uses all 64 bits.
     let put = down(ResultState::Refused, u64::MAX);
+    let address = |address, lock, freed| AddressRecord { address, lock, freed };
+    let addresses = [address(1, Some(LOCK), 0), address(2, None, u64::MAX)];
     bench.must(vec![
         Change::PutLock(record.clone()),
+        Change::PutAddress(address(2, Some(OTHER), 0)),
+        Change::PutAddress(addresses[0].clone()),
+        Change::PutAddress(addresses[1].clone()),
         insert(1, LOCK, Class::Log),
         insert(2, OTHER, Class::Telemetry),
         insert(3, LOCK, Class::Interactive),
@@ -129,6 +135,7 @@ fn what_was_committed_is_there_after_a_stop() {
     ]);
     let bench = bench.reopen();
     assert_eq!(bench.snapshot.locks, [record]);
+    assert_eq!(bench.snapshot.addresses, addresses);
     assert_eq!(bench.snapshot.downs, [put]);
     let backlog = &bench.snapshot.backlog[0];
     assert_eq!((backlog.lock, backlog.rows, backlog.last), (LOCK, [1, 1, 0, 0], 3));
@@ -372,7 +379,7 @@ fn a_newer_or_foreign_database_is_refused() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let (error, dir) = refusal(dir);
-    assert!(matches!(error, Error::Newer { found: 99, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::Newer { found: 99, known: 2, .. }), "{error:?}");
 
     let connection = rusqlite::Connection::open(dir.path().join("cardea.db")).unwrap();
     connection.pragma_update(None, "user_version", 1).unwrap();
@@ -476,4 +483,18 @@ fn making_room_uses_the_index() {
     let explain = format!("EXPLAIN QUERY PLAN {}", outbox::oldest_of_all(3));
     let plan: String = connection.query_row(&explain, [], |r| r.get(3)).unwrap();
     assert!(plan.contains("outbox_low"), "{plan}");
+}
+
+#[test]
+fn a_file_of_version_1_gets_the_table_of_addresses_and_keeps_its_locks() {
+    let mut bench = Bench::new();
+    let record = LockRecord { lock: LOCK, radio: "lora".into() };
+    bench.must(vec![Change::PutLock(record.clone())]);
+    let Bench { dir, store, .. } = bench;
+    drop(store);
+    let old = rusqlite::Connection::open(dir.path().join("cardea.db")).unwrap();
+    old.execute_batch("DROP TABLE address; PRAGMA user_version=1;").unwrap();
+    drop(old);
+    let bench = Bench::open(dir, |_| {}).unwrap();
+    assert_eq!((&bench.snapshot.locks[..], &bench.snapshot.addresses[..]), (&[record][..], &[][..]));
 }

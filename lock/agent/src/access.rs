@@ -36,8 +36,8 @@ pub fn permits(role: Role, scope: u16, path: Path, method: Code) -> bool {
         (Path::Status | Path::Battery, Code::GET) => scope::STATUS,
         (Path::Log, Code::GET) => scope::LOG,
         (Path::Pins, Code::GET | Code::POST) => scope::PINS,
-        // The platform alone says the time and confirms log entries.
-        (Path::Log | Path::Time, Code::POST) => 0,
+        // The platform alone says the time and the site, and confirms log entries.
+        (Path::Log | Path::Time | Path::Site, Code::POST) | (Path::Site, Code::GET) => 0,
         _ => return false,
     };
     match role {

@@ -1,11 +1,12 @@
 //! The agent: everything the lock is, and the calls its firmware makes.
 
-use cardea_credentials::{LOCK_CWT_LEN, Random};
-use cardea_framing::{Datagram, Kind, LinkEvent, LockId, LockLink, restore};
+use cardea_credentials::{LOCK_CWT_LEN, Random, SiteKind, SiteMessage};
+use cardea_framing::{CRC_LEN, Datagram, Kind, LOCK_DATAGRAM, Link, LinkEvent, LockId, restore};
 use cardea_oscore::coap::Message;
 use cardea_resources::{CommandId, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
+use crate::alarms::{Door, Sensors};
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage, StorageFault};
 use crate::config::Config;
 use crate::events::{Events, FIRST_HANDLE};
@@ -14,25 +15,34 @@ use crate::handshake::{Handshake, HandshakeFailure};
 use crate::ledger::Ledger;
 use crate::limits::Limiter;
 use crate::log::Log;
-use crate::outbox::Outbox;
+use crate::outbox::{HANDSHAKE_MAX, Outbox};
 use crate::owner::Owner;
 use crate::peers::Peers;
 use crate::polls::Polls;
+use crate::reset::Reset;
 use crate::session::Session;
+use crate::site::{Refused, Site};
 use crate::time::{Estimate, RECORD_LEN, TrustedTime};
 
 /// Longest datagram a lock takes from its platform: message_2 with a CWT by value is about 265 bytes.
 pub(crate) const DATAGRAM_MAX: usize = 512;
+/// Longest datagram that is copied out of the reassembly: a peer's message_3 with two grants above its own has at most
+/// 640 bytes. Site messages are longer, and read where they are.
+pub(crate) const COPY_MAX: usize = 656;
 /// A restored CoAP message.
 pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX + 16;
 /// Link handles; events have theirs from `FIRST_HANDLE` on.
 pub(crate) const HANDSHAKE_HANDLE: u64 = 1;
 const REPLY_HANDLE: u64 = 2;
+const QUESTION_HANDLE: u64 = 3;
 /// Unanswered events after which the context is thought lost.
 const MAX_UNANSWERED: u8 = 3;
 /// Failed tags counted ahead for each write.
 const FAILURE_BLOCK: u32 = 64;
 const HAPPENED: usize = 8;
+
+/// Takes whole pages of revocation lists, and sends nothing longer than a handshake.
+pub(crate) type RadioLink = Link<Vec<u8, { LOCK_DATAGRAM + CRC_LEN }>, 1, Vec<u8, HANDSHAKE_MAX>>;
 
 /// What the radio should do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +74,11 @@ pub enum AgentEvent {
         /// Thumbprint of the owner root that was pinned.
         root: [u8; 32],
     },
+    /// An owner reset: the lock has no owner any more, and what the owner put there is erased.
+    Released {
+        /// Thumbprint of the owner root that alone may activate it next, if the release named one.
+        to: Option<[u8; 32]>,
+    },
     /// A new context with the platform.
     Connected,
     /// A handshake ended without one; the agent tries again by itself.
@@ -76,6 +91,21 @@ pub enum AgentEvent {
         op: Op,
         /// What became of it.
         outcome: Outcome,
+    },
+    /// A revocation list of the platform is in force.
+    Revocations {
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// The site's authority says that this key belongs to the site, as the firmware had
+    /// [asked](Agent::ask_membership). No right follows from it.
+    Member {
+        /// Where frames for it go.
+        address: u16,
+        /// Thumbprint of its static Diffie-Hellman key.
+        key: [u8; 32],
+        /// The first second in which it is a member no more, Unix time.
+        expires: u32,
     },
     /// See [`Alarm`].
     Alarm(Alarm),
@@ -106,12 +136,17 @@ pub struct Agent<B: Board> {
     pub(crate) log: Log,
     pub(crate) handshake: Handshake,
     pub(crate) peers: Peers,
+    pub(crate) site: Site,
     /// Limits handshakes.
     pub(crate) limiter: Limiter,
     /// Limits the PIN pad.
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
-    pub(crate) link: LockLink,
+    pub(crate) sensors: Sensors,
+    /// `None` until the board has said it since boot.
+    pub(crate) door: Option<Door>,
+    pub(crate) reset: Reset,
+    pub(crate) link: RadioLink,
     pub(crate) outbox: Outbox,
     pub(crate) events: Events,
     pub(crate) mtu: usize,
@@ -185,16 +220,52 @@ impl<B: Board> Agent<B> {
     /// Takes one frame from the radio.
     pub fn handle_frame(&mut self, frame: &[u8]) {
         let now = self.parts.clock.millis();
-        let mut copy = Vec::<u8, DATAGRAM_MAX>::new();
+        self.take_frame(now, frame);
+        self.pump();
+    }
+
+    #[inline(never)] // its buffer is off the stack again when `pump` runs
+    fn take_frame(&mut self, now: u64, frame: &[u8]) {
+        let mut message = [0; COPY_MAX];
         match self.link.handle_frame(now, frame) {
             Ok(Some(incoming)) => {
-                let receipt = incoming.receipt;
-                let fits = copy.extend_from_slice(incoming.datagram()).is_ok();
+                let (receipt, bytes) = (incoming.receipt, incoming.datagram());
                 // A receipt says received, never executed; what follows is judged for itself.
-                if let Some(receipt) = receipt {
-                    self.link.custody(now, receipt);
+                let Some(body) = site_message(bytes) else {
+                    let taken = unwrap(bytes, &mut message);
+                    if let Some(receipt) = receipt {
+                        self.link.custody(now, receipt);
+                    }
+                    return match taken {
+                        Some((kind, peer, len)) => {
+                            self.message(now, kind, peer, message.get(..len).unwrap_or_default());
+                        }
+                        None => self.drop_frame(),
+                    };
+                };
+                let taken = match &self.owner {
+                    Some(owner) => {
+                        let Parts { storage, identity, .. } = &mut self.parts;
+                        self.site.take(now, body, storage, owner, identity)
+                    }
+                    None => Err(Refused::Dropped),
+                };
+                // A site message that could not be looked at or stored now was not received.
+                let kept = !matches!(taken, Err(Refused::Busy | Refused::Storage));
+                match receipt {
+                    Some(receipt) if kept => self.link.custody(now, receipt),
+                    Some(receipt) => self.link.release(receipt),
+                    None => {}
                 }
-                if fits { self.datagram(now, &copy) } else { self.drop_frame() }
+                match taken {
+                    Ok(taken) => self.site_took(now, taken),
+                    Err(refused) => {
+                        self.drop_frame();
+                        if refused == Refused::Storage {
+                            self.tell(AgentEvent::StorageFailed);
+                        }
+                    }
+                }
             }
             Ok(None) => {
                 if self.link.is_receiving() {
@@ -204,7 +275,6 @@ impl<B: Board> Agent<B> {
             }
             Err(_) => self.drop_frame(),
         }
-        self.pump();
     }
 
     /// The next thing to send, with at most `mtu` bytes in a frame. Call when the radio is free, until `None`.
@@ -228,6 +298,7 @@ impl<B: Board> Agent<B> {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), in [`Clock::millis`]. What waits only for the radio to be
     /// free has no timer: ask [`poll_transmit`](Self::poll_transmit) then.
+    #[inline(never)]
     pub fn poll_timeout(&mut self) -> Option<u64> {
         if !self.up {
             return None;
@@ -240,7 +311,9 @@ impl<B: Board> Agent<B> {
             .or_else(|| self.events.answer_timeout(u64::from(self.config.answer_ms)));
         let heartbeat = (connected && self.config.heartbeat_ms > 0).then_some(self.next_heartbeat);
         let poll = self.wants_poll(now).then(|| self.polls.next().unwrap_or(now));
-        [self.link.poll_timeout(), self.handshake_timeout(now), events, heartbeat, poll]
+        let question = (self.owner.is_some() && self.link.can_send()).then(|| self.site.timeout()).flatten();
+        let sensors = self.sensors.timeout();
+        [self.link.poll_timeout(), self.handshake_timeout(now), events, heartbeat, poll, question, sensors]
             .into_iter()
             .flatten()
             .min()
@@ -258,7 +331,10 @@ impl<B: Board> Agent<B> {
 
     fn wants_poll(&self, now: u64) -> bool {
         let waiting = || {
-            self.tokens.open_until(now).is_some() || self.handshake.is_running() || self.link.is_receiving()
+            self.tokens.open_until(now).is_some()
+                || self.handshake.is_running()
+                || self.link.is_receiving()
+                || self.reset.is_open(now)
         };
         self.config.sleepy && waiting()
     }
@@ -266,9 +342,10 @@ impl<B: Board> Agent<B> {
     /// Everything that time or a change of state makes due.
     pub(crate) fn pump(&mut self) {
         let now = self.parts.clock.millis();
-        if !self.up {
+        if self.reset.unfinished && !self.resume_reset(now) || !self.up {
             return;
         }
+        self.report_held_back(now);
         self.link.handle_timeout(now);
         self.drain_link(now);
         while let Some(unanswered) = self.events.expire(now, u64::from(self.config.answer_ms)) {
@@ -292,6 +369,7 @@ impl<B: Board> Agent<B> {
                 self.events.push(EventKind::Heartbeat, Some(battery), None, at, now);
             }
         }
+        self.site_wishes(now);
         self.feed_link(now);
     }
 
@@ -315,18 +393,23 @@ impl<B: Board> Agent<B> {
         }
     }
 
-    /// Gives the link its next datagram: answers to the owner first, then the handshake, then events.
+    /// Gives the link its next datagram: answers to the owner first, then the handshake, then events, then questions.
+    #[inline(never)]
     fn feed_link(&mut self, now: u64) {
         if !self.link.can_send() {
             return;
         }
         let sent = if let Some(reply) = self.outbox.next_reply() {
             self.link.send(now, &reply, REPLY_HANDLE)
-        } else if let Some(message) = self.outbox.handshake.take() {
-            self.link.send(now, &message, HANDSHAKE_HANDLE)
+        } else if !self.outbox.handshake.is_empty() {
+            let sent = self.link.send(now, &self.outbox.handshake, HANDSHAKE_HANDLE);
+            self.outbox.handshake.clear();
+            sent
         } else if let Some((handle, event)) = self.next_event(now) {
             self.next_heartbeat = now.saturating_add(u64::from(self.config.heartbeat_ms));
             self.link.send(now, &event, handle)
+        } else if let Some(question) = self.next_question(now) {
+            self.link.send(now, &question, QUESTION_HANDLE)
         } else {
             Ok(())
         };
@@ -335,26 +418,23 @@ impl<B: Board> Agent<B> {
         }
     }
 
-    fn datagram(&mut self, now: u64, datagram: &[u8]) {
-        let Ok(datagram) = Datagram::parse(datagram) else { return self.drop_frame() };
-        match datagram.kind {
-            Kind::PlatformEdhoc => self.edhoc_datagram(now, datagram.body),
-            Kind::PlatformOscore => {
-                let mut coap = [0; MESSAGE_MAX];
-                let Ok(len) = restore(datagram.body, &mut coap) else { return self.drop_frame() };
-                let coap = coap.get(..len).unwrap_or_default();
-                match Message::parse(coap) {
-                    Ok(message) if message.code().is_request() => self.request(now, &message, coap),
-                    Ok(message) => self.response(now, &message, coap),
-                    Err(_) => self.drop_frame(),
-                }
-            }
-            Kind::PeerEdhoc | Kind::PeerOscore => match datagram.peer {
-                Some(from) if datagram.kind == Kind::PeerEdhoc => self.peer_edhoc(now, from, datagram.body),
-                Some(from) => self.peer_oscore(now, from, datagram.body),
-                None => self.drop_frame(),
+    /// Takes the body of a datagram; OSCORE messages restored.
+    fn message(&mut self, now: u64, kind: Kind, peer: Option<u16>, body: &[u8]) {
+        match (kind, peer) {
+            (Kind::PlatformEdhoc, _) => self.edhoc_datagram(now, body),
+            (Kind::PlatformOscore, _) => match Message::parse(body) {
+                Ok(message) if message.code().is_request() => self.request(now, &message, body),
+                Ok(message) => self.response(now, &message, body),
+                Err(_) => self.drop_frame(),
             },
-            Kind::Site | Kind::Receipt => self.drop_frame(),
+            (Kind::PeerEdhoc, Some(from)) => self.peer_edhoc(now, from, body),
+            (Kind::PeerOscore, Some(from)) => self.peer_oscore(now, from, body),
+            // Of these a release alone comes here; the others were read where they were.
+            (Kind::Site, _) => match SiteMessage::decode(body) {
+                Ok(SiteMessage { nonce, signed, .. }) => self.release(now, signed, nonce.as_ref()),
+                Err(_) => self.drop_frame(),
+            },
+            (Kind::PeerEdhoc | Kind::PeerOscore, None) | (Kind::Receipt, _) => self.drop_frame(),
         }
     }
 
@@ -406,6 +486,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// The platform said the time, somewhere in the `round_trip_ms` that end now.
+    #[inline(never)]
     pub(crate) fn learn_time(&mut self, now: u64, unix_s: u32, round_trip_ms: u64) {
         if !self.time.platform_says(unix_s, round_trip_ms, now) {
             return;
@@ -446,4 +527,29 @@ impl<B: Board> Agent<B> {
             Err(StorageFault) => self.tell(AgentEvent::StorageFailed),
         }
     }
+}
+
+/// The body, if this is a site message that is read where it is. A release is short, and ends too much to be.
+fn site_message(datagram: &[u8]) -> Option<&[u8]> {
+    let Datagram { kind: Kind::Site, body, .. } = Datagram::parse(datagram).ok()? else { return None };
+    let release = matches!(SiteMessage::decode(body), Ok(SiteMessage { kind: SiteKind::Release, .. }));
+    (!release).then_some(body)
+}
+
+/// A datagram's kind, the peer that it names, and the length of its body, which is in `out` then: a copy, for the link
+/// keeps its own; an OSCORE message as CoAP, so that there is one buffer and not two.
+fn unwrap(datagram: &[u8], out: &mut [u8]) -> Option<(Kind, Option<u16>, usize)> {
+    let Datagram { kind, peer, body, .. } = Datagram::parse(datagram).ok()?;
+    // The buffers further in are for what such a message can be.
+    if datagram.len() > DATAGRAM_MAX && kind != Kind::PeerEdhoc {
+        return None;
+    }
+    let len = match kind {
+        Kind::PlatformOscore | Kind::PeerOscore => restore(body, out).ok()?,
+        _ => {
+            out.get_mut(..body.len())?.copy_from_slice(body);
+            body.len()
+        }
+    };
+    Some((kind, peer, len))
 }

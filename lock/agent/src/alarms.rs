@@ -1,4 +1,5 @@
-//! What the lock's sensors tell: door, housing, bolt and battery.
+//! What the lock's sensors tell: door, housing, bolt and battery; and that one which rattles fills no log and empties no
+//! battery.
 
 use cardea_resources::{Bolt, EventKind};
 
@@ -16,6 +17,68 @@ pub enum Door {
     Ajar = 2,
 }
 
+/// So many in a row are logged, then one more each `every_ms`.
+struct Limit {
+    burst: u8,
+    every_ms: u64,
+}
+
+/// A busy entrance stays below.
+const MOVES: Limit = Limit { burst: 16, every_ms: 30_000 };
+const TAMPERS: Limit = Limit { burst: 4, every_ms: 15 * 60 * 1000 };
+
+/// One sensor, and what of it is held back.
+#[derive(Default)]
+pub(crate) struct Sensor {
+    /// Entries that count against the burst, and from when on they are taken off it.
+    spent: u8,
+    since: u64,
+    held_back: u32,
+    latest: u32,
+}
+
+impl Sensor {
+    /// Whether an entry may be logged now; then it counts.
+    fn admit(&mut self, now: u64, limit: &Limit) -> bool {
+        let recovered = now.saturating_sub(self.since) / limit.every_ms;
+        self.spent = self.spent.saturating_sub(u8::try_from(recovered).unwrap_or(u8::MAX));
+        self.since = if self.spent == 0 { now } else { self.since + recovered * limit.every_ms };
+        let admitted = self.spent < limit.burst;
+        self.spent += u8::from(admitted);
+        admitted
+    }
+
+    /// When what is held back may be logged.
+    fn due(&self, limit: &Limit) -> Option<u64> {
+        (self.held_back > 0).then(|| self.since.saturating_add(limit.every_ms))
+    }
+}
+
+/// The sensors that can rattle.
+#[derive(Default)]
+pub(crate) struct Sensors {
+    door: Sensor,
+    bolt: Sensor,
+    tamper: Sensor,
+}
+
+impl Sensors {
+    fn of(&mut self, kind: EventKind) -> Option<(&mut Sensor, &'static Limit)> {
+        match kind {
+            EventKind::Door => Some((&mut self.door, &MOVES)),
+            EventKind::Bolt => Some((&mut self.bolt, &MOVES)),
+            EventKind::Tamper => Some((&mut self.tamper, &TAMPERS)),
+            _ => None,
+        }
+    }
+
+    /// When something that is held back may be logged.
+    pub(crate) fn timeout(&self) -> Option<u64> {
+        let due = [self.door.due(&MOVES), self.bolt.due(&MOVES), self.tamper.due(&TAMPERS)];
+        due.into_iter().flatten().min()
+    }
+}
+
 impl<B: Board> Agent<B> {
     /// The bolt was moved by hand or key, or got stuck; logged and reported, stuck as an alarm.
     pub fn bolt_moved(&mut self) {
@@ -25,10 +88,13 @@ impl<B: Board> Agent<B> {
 
     /// The door moved, or was left open; logged and reported.
     pub fn door_moved(&mut self, door: Door) {
+        self.door_is(door);
         self.report(EventKind::Door, Some(door as u32));
     }
 
-    /// Somebody opened or forced the housing; logged and reported as an alarm.
+    /// Somebody opened or forced the housing; logged and reported as an alarm. A switch that rattles is logged four times,
+    /// then every quarter of an hour with the number of times in between; door and bolt sixteen times, then every 30 s as
+    /// they stand then.
     pub fn tampered(&mut self) {
         self.report(EventKind::Tamper, None);
     }
@@ -54,9 +120,30 @@ impl<B: Board> Agent<B> {
 
     fn report(&mut self, kind: EventKind, value: Option<u32>) {
         let now = self.parts.clock.millis();
-        if self.owner.is_some() {
-            self.log_event(now, kind, value);
+        if self.owner.is_some()
+            && let Some((sensor, limit)) = self.sensors.of(kind)
+        {
+            // What is already held back goes first, with this one in it.
+            if sensor.held_back == 0 && sensor.admit(now, limit) {
+                self.log_event(now, kind, value);
+            } else {
+                sensor.held_back = sensor.held_back.saturating_add(1);
+                sensor.latest = value.unwrap_or_default();
+            }
         }
+        self.report_held_back(now);
         self.pump();
+    }
+
+    /// Logs what was held back, as soon as it may be.
+    pub(crate) fn report_held_back(&mut self, now: u64) {
+        for kind in [EventKind::Tamper, EventKind::Door, EventKind::Bolt] {
+            let Some((sensor, limit)) = self.sensors.of(kind) else { continue };
+            if sensor.held_back > 0 && sensor.admit(now, limit) {
+                let value = if kind == EventKind::Tamper { sensor.held_back } else { sensor.latest };
+                sensor.held_back = 0;
+                self.log_event(now, kind, Some(value));
+            }
+        }
     }
 }

@@ -7,6 +7,10 @@ use cardea_resources::{Bolt, Op};
 pub const LOG_SLOTS: u8 = 64;
 /// PIN slots.
 pub const PIN_SLOTS: u8 = 16;
+/// Pages of the platform's revocation list that a lock holds: 384 keys. Under a longer list no grant holds.
+pub const LIST_PAGES: u8 = 16;
+/// Pages for what the site's authority has revoked besides: 96 keys. When they are full no grant holds.
+pub const ADDED_PAGES: u8 = 4;
 /// OSCORE contexts kept at once: the one in use, and the next until it is confirmed.
 pub const CONTEXTS: usize = 2;
 
@@ -35,16 +39,29 @@ pub enum Slot {
     Pin(u8),
     /// Grants for one use that were used and have not expired. Written before such a grant has its effect.
     Uses,
+    /// The site, its authority, and which revocation lists are in force.
+    Site,
+    /// A page of the platform's revocation list, below twice [`LIST_PAGES`]: one half in force, the other half for the
+    /// next list.
+    Revoked(u8),
+    /// Keys that the site's authority has revoked, below [`ADDED_PAGES`].
+    Added(u8),
+    /// What the owner code after the next owner reset comes from. Written when the code is burnt.
+    Successor,
+    /// An owner reset that is not finished, and afterwards the root that alone may activate next, if one may.
+    Reset,
 }
 
 impl Slot {
     /// Number of slots.
-    pub const COUNT: usize = 11 + LOG_SLOTS as usize + PIN_SLOTS as usize;
+    pub const COUNT: usize =
+        14 + LOG_SLOTS as usize + PIN_SLOTS as usize + 2 * LIST_PAGES as usize + ADDED_PAGES as usize;
     /// Bytes of the largest record.
     pub const MAX_LEN: usize = 384;
 
     /// A dense number below [`Self::COUNT`], the same for the life of a device: for laying slots out in flash.
     pub fn index(self) -> usize {
+        const FEW: usize = 10 + LOG_SLOTS as usize + PIN_SLOTS as usize;
         match self {
             Self::Code => 0,
             Self::Identity => 1,
@@ -56,8 +73,33 @@ impl Slot {
             Self::Time => 9,
             Self::Log(n) => 10 + usize::from(n % LOG_SLOTS),
             Self::Pin(n) => 10 + usize::from(LOG_SLOTS) + usize::from(n % PIN_SLOTS),
-            Self::Uses => 10 + usize::from(LOG_SLOTS) + usize::from(PIN_SLOTS),
+            Self::Uses => FEW,
+            Self::Site => FEW + 1,
+            Self::Revoked(n) => FEW + 2 + usize::from(n % (2 * LIST_PAGES)),
+            Self::Added(n) => FEW + 2 + 2 * usize::from(LIST_PAGES) + usize::from(n % ADDED_PAGES),
+            Self::Successor => FEW + 2 + 2 * usize::from(LIST_PAGES) + usize::from(ADDED_PAGES),
+            Self::Reset => FEW + 3 + 2 * usize::from(LIST_PAGES) + usize::from(ADDED_PAGES),
         }
+    }
+
+    /// Every slot, once.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let few = [Self::Code, Self::Identity, Self::Owner, Self::Ledger, Self::LogMeta, Self::Time];
+        let pairs = [Self::Context(0), Self::Context(1), Self::Sequence(0), Self::Sequence(1)];
+        few.into_iter()
+            .chain(pairs)
+            .chain((0..LOG_SLOTS).map(Self::Log))
+            .chain((0..PIN_SLOTS).map(Self::Pin))
+            .chain([Self::Uses, Self::Site])
+            .chain((0..2 * LIST_PAGES).map(Self::Revoked))
+            .chain((0..ADDED_PAGES).map(Self::Added))
+            .chain([Self::Successor, Self::Reset])
+    }
+
+    /// Whether an older record must not stay behind in the medium when this slot is written again: keys, codes and
+    /// what a PIN is compared with.
+    pub const fn is_secret(self) -> bool {
+        matches!(self, Self::Code | Self::Successor | Self::Context(_) | Self::Pin(_))
     }
 
     /// The most bytes a record in this slot has.
@@ -74,6 +116,11 @@ impl Slot {
             Self::Time => 29,
             Self::Pin(_) => 30,
             Self::Uses => 193,
+            Self::Site => 113,
+            Self::Revoked(_) => 197,
+            Self::Added(_) => 205,
+            Self::Successor => 17,
+            Self::Reset => 46, // version, state, index, nonce, thumbprint
         }
     }
 }
@@ -85,9 +132,10 @@ pub struct StorageFault;
 /// Non-volatile memory of small records.
 ///
 /// `write` and `erase` are atomic and durable when they return: after a power cut at any moment a slot reads as the
-/// old record or the new one. An implementation needs a checksum and two copies per slot, or a log-structured flash
-/// file system. It must never be restored from a backup: sequence numbers
-/// would repeat.
+/// old record or the new one. `cardea-flash` does so in raw NOR flash; an implementation of your own needs a checksum
+/// and two copies per slot, or a log-structured file system. It must never be restored from a backup, and never fall back
+/// to an older record where the newest is damaged: sequence numbers would repeat. A damaged record may be given with
+/// no bytes; the agent takes it for one that makes no sense.
 pub trait Storage {
     /// Copies the record to the front of `out` and returns its length; `None` for an empty slot.
     ///
@@ -95,7 +143,8 @@ pub trait Storage {
     /// [`StorageFault`], also when the record does not fit.
     fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault>;
 
-    /// Replaces the record.
+    /// Replaces the record. What the slot held before does not stay behind in the medium if it
+    /// [is a secret](Slot::is_secret), as far as the medium allows.
     ///
     /// # Errors
     /// [`StorageFault`].
@@ -106,6 +155,15 @@ pub trait Storage {
     /// # Errors
     /// [`StorageFault`].
     fn erase(&mut self, slot: Slot) -> Result<(), StorageFault>;
+
+    /// Empties all slots for which `which` is true, as [`erase`](Self::erase) does, each or all at once: a power cut may
+    /// leave some of them erased. For media that have something better than one after the other.
+    ///
+    /// # Errors
+    /// [`StorageFault`].
+    fn erase_all(&mut self, which: fn(Slot) -> bool) -> Result<(), StorageFault> {
+        Slot::all().filter(|&slot| which(slot)).try_for_each(|slot| self.erase(slot))
+    }
 }
 
 /// The lock's own time.
@@ -176,12 +234,7 @@ mod tests {
 
     #[test]
     fn every_slot_has_its_own_index() {
-        let mut slots =
-            std::vec![Slot::Code, Slot::Identity, Slot::Owner, Slot::Ledger, Slot::LogMeta, Slot::Time];
-        slots.extend((0..PIN_SLOTS).map(Slot::Pin));
-        slots.push(Slot::Uses);
-        slots.extend([Slot::Context(0), Slot::Context(1), Slot::Sequence(0), Slot::Sequence(1)]);
-        slots.extend((0..LOG_SLOTS).map(Slot::Log));
+        let slots: std::vec::Vec<_> = Slot::all().collect();
         let indices: BTreeSet<_> = slots.iter().map(|slot| slot.index()).collect();
         assert_eq!(indices.len(), slots.len());
         assert_eq!(indices, (0..Slot::COUNT).collect());

@@ -1,11 +1,12 @@
 //! From what NVM holds to a running agent, whatever the last reset interrupted.
 
 use cardea_credentials::{Agreement, LOCK_CWT_LEN, Signer, issue_lock_identity, verify_lock_identity};
-use cardea_framing::{LinkConfig, LockId, LockLink};
+use cardea_framing::{LOCK_DATAGRAM, LinkConfig, LockId};
 use cardea_resources::{Bolt, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
-use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX};
+use crate::agent::{Agent, AgentEvent, Alarm, RadioLink};
+use crate::alarms::Sensors;
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
 use crate::config::Config;
 use crate::error::Error;
@@ -19,12 +20,14 @@ use crate::outbox::Outbox;
 use crate::owner::{Owner, owner_code};
 use crate::peers::Peers;
 use crate::polls::Polls;
+use crate::reset::{Reset, finish};
 use crate::session::{Session, sequence_generation};
+use crate::site::Site;
 use crate::time::{RECORD_LEN, TrustedTime};
 
 impl<B: Board> Agent<B> {
     /// Starts from what NVM holds. A new lock makes its credential here; a command that a reset interrupted is judged
-    /// by the bolt's sensor and logged.
+    /// by the bolt's sensor and logged, an owner reset is finished.
     ///
     /// # Errors
     /// See [`Error`].
@@ -32,6 +35,7 @@ impl<B: Board> Agent<B> {
         let now = parts.clock.millis();
         let cwt = load_credential(&mut parts)?;
         let lock_id = LockId::from_thumbprint(&parts.identity.public().thumbprint());
+        let handed_over = finish(&mut parts.storage)?;
         let owner = Owner::load(&mut parts.storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
         let has_code = owner_code(&mut parts.storage)?.is_some();
         let log = Log::load(&mut parts.storage)?;
@@ -40,11 +44,16 @@ impl<B: Board> Agent<B> {
         if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
             time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
         }
-        let link = LockLink::new(LinkConfig {
+        let root = owner.as_ref().map(|owner| owner.root.thumbprint());
+        let site = match root {
+            Some(root) => Site::load(&mut parts.storage, root)?,
+            None => Site::new([0; 32]),
+        };
+        let link = RadioLink::new(LinkConfig {
             retry_ms: config.link_retry_ms,
             max_attempts: config.link_attempts,
             reassembly_ms: config.reassembly_ms,
-            max_datagram: DATAGRAM_MAX,
+            max_datagram: LOCK_DATAGRAM,
         });
         let mut agent = Self {
             parts,
@@ -61,9 +70,13 @@ impl<B: Board> Agent<B> {
             log,
             handshake: Handshake::default(),
             peers: Peers::default(),
+            site,
             limiter: Limiter::default(),
             pad: Limiter::default(),
             battery_low: false,
+            sensors: Sensors::default(),
+            door: None,
+            reset: Reset::after(handed_over),
             link,
             outbox: Outbox::default(),
             events: Events::default(),
@@ -83,6 +96,7 @@ impl<B: Board> Agent<B> {
         Ok(agent)
     }
 
+    #[inline(never)]
     fn load_contexts(&mut self) -> Result<(), Error> {
         let storage = &mut self.parts.storage;
         let ledger = Ledger::load(storage)?;
@@ -123,6 +137,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// A command was committed and the reset came before its outcome was: the bolt says what became of it.
+    #[inline(never)]
     fn settle_interrupted(&mut self, now: u64) -> Result<(), Error> {
         let Some(entry) = self.ledger.interrupted() else { return Ok(()) };
         let outcome = match (entry.op, self.parts.actuator.bolt()) {
@@ -147,6 +162,7 @@ impl<B: Board> Agent<B> {
 }
 
 /// The lock's CWT: from NVM, or made and stored before anybody sees it.
+#[inline(never)]
 fn load_credential<B: Board>(parts: &mut Parts<B>) -> Result<Vec<u8, LOCK_CWT_LEN>, Error> {
     let mut cwt = Vec::new();
     cwt.resize_default(LOCK_CWT_LEN).map_err(|_| Error::Damaged(Slot::Identity))?;

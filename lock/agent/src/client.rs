@@ -19,6 +19,7 @@ const PAYLOAD_MAX: usize = 64;
 
 impl<B: Board> Agent<B> {
     /// Seals the oldest event that is due, with a fresh challenge and number. Returns its handle and datagram.
+    #[inline(never)]
     pub(crate) fn next_event(&mut self, now: u64) -> Option<(u64, Sealed)> {
         let place = self.current()?;
         let handle = self.events.due(now)?.handle;
@@ -85,6 +86,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Takes a restored response.
+    #[inline(never)]
     pub(crate) fn response(&mut self, now: u64, message: &Message<'_>, coap: &[u8]) {
         let mut plain = [0; MESSAGE_MAX];
         let mut culprit = None;

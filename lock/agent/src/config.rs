@@ -36,6 +36,9 @@ pub struct Config {
     pub battery_low: u8,
     /// From so many percent on it may be reported as low again. Above `battery_low`: a battery recovers when it rests.
     pub battery_good: u8,
+    /// The vendor's key (P-256, SEC1 compressed), which may release a lock whose owner is gone. `None`: only the owner can. It is part of the
+    /// firmware, and as safe as that is: who can change it can change everything.
+    pub vendor: Option<[u8; 33]>,
     /// Reported in status and boot events.
     pub firmware: Firmware,
 }
@@ -59,6 +62,7 @@ impl Config {
             drift_ppm: 50,
             battery_low: 20,
             battery_good: 30,
+            vendor: None,
             firmware,
         }
     }

@@ -111,6 +111,11 @@ impl Events {
         self.queue.iter_mut().find(|event| event.handle == handle)
     }
 
+    /// Of all events that wait, whether they are out or not.
+    pub(crate) fn handles(&self) -> Vec<u64, QUEUE> {
+        self.queue.iter().map(|event| event.handle).collect()
+    }
+
     /// The first event that is out and whose request had this token.
     pub(crate) fn awaiting(&mut self, token: &[u8], skip: usize) -> Option<&mut Pending> {
         self.queue

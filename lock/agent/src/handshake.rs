@@ -19,9 +19,11 @@ use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, HANDSHAKE_HANDLE};
 use crate::board::{Board, CONTEXTS, Slot, Storage, StorageFault};
 use crate::ledger::Replay;
 use crate::limits::REFUSAL_MS;
-use crate::outbox::{HANDSHAKE_MAX, To, written};
+use crate::outbox::{HANDSHAKE_MAX, To, write};
 use crate::owner::{Owner, PlatformCwt, owner_code};
+use crate::reset::is_heir;
 use crate::session::Session;
+use crate::site::Site;
 
 /// While a context is in use, a further handshake starts at most this often, in milliseconds.
 const EVERY_MS: u64 = 15 * 60 * 1000;
@@ -179,6 +181,7 @@ impl<B: Board> Agent<B> {
         self.handshake.wanted = true;
     }
 
+    #[inline(never)]
     fn start_handshake(&mut self, now: u64) -> Result<(), HandshakeFailure> {
         let mode = match (&self.owner, self.has_code) {
             (None, _) => Mode::Activation,
@@ -199,8 +202,7 @@ impl<B: Board> Agent<B> {
             known_eads: KNOWN_EADS,
         };
         let mut initiator = Initiator::new(config, ephemeral);
-        let message = datagram(Prefix::New, |out| initiator.message_1(&[], out))?;
-        self.outbox.handshake = Some(message);
+        datagram(&mut self.outbox.handshake, Prefix::New, |out| initiator.message_1(&[], out))?;
         let patience = u64::from(self.config.handshake_ms);
         self.handshake.running = Some(Running {
             initiator,
@@ -234,6 +236,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Takes an EDHOC datagram's body.
+    #[inline(never)]
     pub(crate) fn edhoc_datagram(&mut self, now: u64, body: &[u8]) {
         if self.limiter.refused_until(now).is_some() {
             return self.drop_frame();
@@ -259,12 +262,14 @@ impl<B: Board> Agent<B> {
                 let peer = self.handshake.running.as_ref().and_then(|running| running.peer);
                 self.handshake_failed(now, failure);
                 if let (Some(peer), Some(answer)) = (peer, answer) {
-                    self.outbox.handshake = datagram(Prefix::Session(peer), |out| answer.encode(out)).ok();
+                    let out = &mut self.outbox.handshake;
+                    let _ = datagram(out, Prefix::Session(peer), |out| answer.encode(out)); // else there is none
                 }
             }
         }
     }
 
+    #[inline(never)]
     fn message_2(&mut self, message: &[u8]) -> Result<(), Refusal> {
         let Some(running) = &mut self.handshake.running else { return Ok(()) };
         let mut plaintext = [0; DATAGRAM_MAX];
@@ -278,19 +283,27 @@ impl<B: Board> Agent<B> {
         };
         let identity =
             verify_platform(cwt, self.owner.as_ref().map(|owner| &owner.root)).map_err(|_| unwelcome())?;
-        if self.owner.as_ref().is_some_and(|owner| identity.version < owner.version) {
+        // Versions never fall, and one version is one certificate.
+        let stale = |owner: &Owner| {
+            identity.version < owner.version || (identity.version == owner.version && *cwt != *owner.cwt)
+        };
+        if self.owner.as_ref().is_some_and(stale) {
+            return Err(unwelcome());
+        }
+        let root = identity.root.thumbprint();
+        if self.owner.is_none() && self.reset.handed_over && !is_heir(&mut self.parts.storage, &root) {
             return Err(unwelcome());
         }
         let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
         running.initiator.verify_message_2(&peer, &cwt, identity.dh).map_err(refusal)?;
 
-        let reply = match running.mode {
+        let prefix = Prefix::Session(peer.conn_id);
+        let key = AuthKey::Agreement(&self.parts.dh);
+        let out = &mut self.outbox.handshake;
+        match running.mode {
             Mode::Known => {
                 let id_cred = IdCred::Kid(&self.lock_id.0);
-                datagram(Prefix::Session(peer.conn_id), |out| {
-                    let key = AuthKey::Agreement(&self.parts.dh);
-                    running.initiator.message_3(&id_cred, &self.cwt, &key, &[], out)
-                })
+                datagram(out, prefix, |out| running.initiator.message_3(&id_cred, &self.cwt, &key, &[], out))
             }
             Mode::Activation => {
                 let code = owner_code(&mut self.parts.storage)
@@ -299,9 +312,8 @@ impl<B: Board> Agent<B> {
                 let th_3 = running.initiator.th_3().map_err(refusal)?;
                 let mac = activation_mac(&code, EAD_ACTIVATION_3, &th_3, &self.cwt);
                 let id_cred = IdCred::Kcwt(&self.cwt);
-                datagram(Prefix::Session(peer.conn_id), |out| {
-                    let eads = [Ead::new(EAD_ACTIVATION_3, &mac)];
-                    let key = AuthKey::Agreement(&self.parts.dh);
+                let eads = [Ead::new(EAD_ACTIVATION_3, &mac)];
+                datagram(out, prefix, |out| {
                     running.initiator.message_3(&id_cred, &self.cwt, &key, &eads, out)
                 })
             }
@@ -309,10 +321,10 @@ impl<B: Board> Agent<B> {
         .map_err(refusal)?;
         let (signing, version) = (identity.signing, identity.version);
         running.platform = Some(Owner { root: identity.root, signing, version, cwt });
-        self.outbox.handshake = Some(reply);
         Ok(())
     }
 
+    #[inline(never)]
     fn message_4(&mut self, now: u64, message: &[u8]) -> Result<(), Refusal> {
         let Some(running) = &mut self.handshake.running else { return Ok(()) };
         let Some(platform) = &running.platform else { return Ok(()) };
@@ -335,6 +347,7 @@ impl<B: Board> Agent<B> {
             let root = platform.root.thumbprint();
             self.owner = Some(platform.clone());
             if first {
+                self.site = Site::new(root);
                 self.tell(AgentEvent::Activated { root });
             }
         }
@@ -358,6 +371,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Puts a new context beside the one in use, or in place of one that nobody confirmed.
+    #[inline(never)]
     fn install(&mut self, keys: &cardea_edhoc::OscoreKeys) -> Result<(), StorageFault> {
         let free = self.sessions.iter().position(Option::is_none);
         let Some(place) = free.or_else(|| self.current()).filter(|&place| place < CONTEXTS) else {
@@ -379,7 +393,7 @@ impl<B: Board> Agent<B> {
 
     fn handshake_failed(&mut self, now: u64, failure: HandshakeFailure) {
         self.handshake.running = None;
-        self.outbox.handshake = None;
+        self.outbox.handshake.clear();
         self.link.abandon(HANDSHAKE_HANDLE);
         // Anybody on the air can spoil a handshake; that must not buy more than the refusal of the abuse limit. Only
         // silence, and what is wrong with the lock itself, make it rarer.
@@ -405,8 +419,7 @@ impl<B: Board> Agent<B> {
     /// code go. False when that could not be made durable; then the message must have no effect.
     pub(crate) fn confirmed(&mut self, place: usize) -> Result<(), StorageFault> {
         if self.has_code {
-            self.parts.storage.erase(Slot::Code)?;
-            self.has_code = false;
+            self.burn_code()?;
         }
         if self.current() == Some(place) {
             for other in (0..CONTEXTS).filter(|&other| other != place) {
@@ -437,28 +450,31 @@ fn internal(fault: StorageFault) -> Refusal {
     (fault.into(), None)
 }
 
-/// An EDHOC datagram: header byte, address of a peer, correlation prefix, message.
+/// Makes `out` an EDHOC datagram: header byte, address of a peer, correlation prefix, message. Empty, if it fails.
 pub(crate) fn edhoc_datagram<const N: usize>(
+    out: &mut Vec<u8, N>,
     to: To,
     prefix: Prefix,
-    write: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
-) -> Result<Vec<u8, N>, EdhocError> {
+    message: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
+) -> Result<(), EdhocError> {
     let kind = match to {
         To::Platform => Kind::PlatformEdhoc,
+        #[cfg(feature = "peers")]
         To::Peer(_) => Kind::PeerEdhoc,
     };
-    let mut result = Err(EdhocError::BufferTooSmall);
-    let out = written(to, kind, Class::Interactive, |body| {
-        result =
-            prepend(&prefix, body).and_then(|at| Ok(at + write(body.get_mut(at..).unwrap_or_default())?));
-        result.as_ref().ok().copied()
+    let mut failed = EdhocError::BufferTooSmall;
+    let written = write(out, to, kind, Class::Interactive, |body| {
+        let result =
+            prepend(&prefix, body).and_then(|at| Ok(at + message(body.get_mut(at..).unwrap_or_default())?));
+        result.map_err(|error| failed = error).ok()
     });
-    result.and_then(|_| out.ok_or(EdhocError::BufferTooSmall))
+    written.ok_or(failed)
 }
 
 fn datagram(
+    out: &mut Vec<u8, HANDSHAKE_MAX>,
     prefix: Prefix,
-    write: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
-) -> Result<Vec<u8, HANDSHAKE_MAX>, EdhocError> {
-    edhoc_datagram(To::Platform, prefix, write)
+    message: impl FnOnce(&mut [u8]) -> Result<usize, EdhocError>,
+) -> Result<(), EdhocError> {
+    edhoc_datagram(out, To::Platform, prefix, message)
 }

@@ -12,8 +12,12 @@
 //! Whoever holds a grant of the platform (a phone, a keypad, another lock) has a session with the lock directly, over any
 //! carrier that delivers its frames, with no third party online; see [`Role`] and [`permits`] for what it may ask.
 //!
-//! What it does not do: it opens no radio and no thread, and reads no clock but the board's. It keeps no revocation lists
-//! yet: a grant holds until it expires. Site messages are dropped and counted.
+//! The platform's revocation list comes page by page in public, signed site messages, and bars a grant from the next
+//! request on; no list is ever whole in memory.
+//!
+//! Two parts are features, both on by default: `peers`, the sessions with holders of grants, and `pins`, the PIN pad.
+//!
+//! What it does not do: it opens no radio and no thread, and reads no clock but the board's.
 #![no_std]
 
 #[cfg(test)]
@@ -23,6 +27,7 @@ mod access;
 mod act;
 mod agent;
 mod alarms;
+mod asking;
 mod board;
 mod boot;
 mod bytes;
@@ -34,24 +39,30 @@ mod fresh;
 mod handshake;
 mod ledger;
 mod limits;
+mod lists;
 mod log;
 #[cfg(test)]
 mod memory;
 mod outbox;
 mod owner;
+#[cfg_attr(not(feature = "peers"), path = "without/peers.rs")]
 mod peers;
+#[cfg(feature = "pins")]
 mod pins;
 mod polls;
+mod reset;
 mod serve;
 mod server;
 mod session;
+mod site;
 mod time;
 
 pub use access::{Role, permits, permits_op, scope};
 pub use agent::{Agent, AgentEvent, Alarm, Output};
 pub use alarms::Door;
 pub use board::{
-    Actuator, ActuatorFault, Board, CONTEXTS, Clock, LOG_SLOTS, PIN_SLOTS, Parts, Slot, Storage, StorageFault,
+    ADDED_PAGES, Actuator, ActuatorFault, Board, CONTEXTS, Clock, LIST_PAGES, LOG_SLOTS, PIN_SLOTS, Parts,
+    Slot, Storage, StorageFault,
 };
 pub use config::Config;
 pub use error::Error;
@@ -60,6 +71,8 @@ pub use handshake::HandshakeFailure;
 pub use ledger::COMMAND_CACHE;
 pub use limits::{MAX_WRONG, REFUSAL_MS, WINDOW_MS};
 pub use owner::provision;
+#[cfg(feature = "pins")]
 pub use pins::PinResult;
+pub use reset::ResetRefusal;
 pub use serve::UNLOCK_HORIZON_S;
 pub use time::{Estimate, TRUSTED_MS};

@@ -44,12 +44,14 @@ impl Limiter {
         limiter
     }
 
+    #[cfg(any(test, feature = "pins"))]
     /// Wrong attempts that count now; [`MAX_WRONG`] while the path is closed.
     pub(crate) fn count(&self, now: u64) -> u8 {
         let closed = self.refused_until(now).map(|_| MAX_WRONG);
         closed.unwrap_or_else(|| self.wrong.len()) as u8
     }
 
+    #[cfg(feature = "pins")]
     /// The last attempt was right after all.
     pub(crate) fn forgive(&mut self) {
         *self = Self::default();

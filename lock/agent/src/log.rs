@@ -33,6 +33,11 @@ impl Log {
         Ok(Self { cursor, next })
     }
 
+    /// Begins an empty log at this index. One write.
+    pub(crate) fn begin_at(storage: &mut impl Storage, index: u32) -> Result<(), StorageFault> {
+        write_meta(storage, index, index)
+    }
+
     /// The index that the next entry gets.
     pub(crate) fn end(&self) -> u32 {
         self.next

@@ -10,6 +10,7 @@ pub(crate) const SEALED_MAX: usize = 288;
 pub(crate) const HANDSHAKE_MAX: usize = 320;
 /// Replies that wait at once; the oldest gives way, and the platform asks again under the same command id.
 const REPLIES: usize = 3;
+#[cfg(feature = "peers")]
 const PEER_REPLIES: usize = 2;
 
 pub(crate) type Sealed = Vec<u8, SEALED_MAX>;
@@ -19,9 +20,11 @@ pub(crate) type Sealed = Vec<u8, SEALED_MAX>;
 #[derive(Default)]
 pub(crate) struct Outbox {
     replies: Deque<Sealed, REPLIES>,
+    #[cfg(feature = "peers")]
     /// For peers; they never push the platform's out.
     peers: Deque<Sealed, PEER_REPLIES>,
-    pub(crate) handshake: Option<Vec<u8, HANDSHAKE_MAX>>,
+    /// Empty when none waits.
+    pub(crate) handshake: Vec<u8, HANDSHAKE_MAX>,
 }
 
 impl Outbox {
@@ -32,6 +35,7 @@ impl Outbox {
         let _ = self.replies.push_back(reply); // room was made
     }
 
+    #[cfg(feature = "peers")]
     pub(crate) fn push_peer(&mut self, reply: Sealed) {
         if self.peers.is_full() {
             self.peers.pop_front();
@@ -40,7 +44,10 @@ impl Outbox {
     }
 
     pub(crate) fn next_reply(&mut self) -> Option<Sealed> {
-        self.replies.pop_front().or_else(|| self.peers.pop_front())
+        let reply = self.replies.pop_front();
+        #[cfg(feature = "peers")]
+        let reply = reply.or_else(|| self.peers.pop_front());
+        reply
     }
 }
 
@@ -49,6 +56,7 @@ impl Outbox {
 pub(crate) enum To {
     Platform,
     /// A peer of the site, by its address there.
+    #[cfg(feature = "peers")]
     Peer(u16),
 }
 
@@ -57,6 +65,7 @@ impl To {
     pub(crate) const fn head_len(self) -> usize {
         match self {
             Self::Platform => 1,
+            #[cfg(feature = "peers")]
             Self::Peer(_) => 3,
         }
     }
@@ -66,29 +75,37 @@ impl To {
 pub(crate) fn sealed(to: To, class: Class, oscore: &[u8]) -> Option<Sealed> {
     let kind = match to {
         To::Platform => Kind::PlatformOscore,
+        #[cfg(feature = "peers")]
         To::Peer(_) => Kind::PeerOscore,
     };
-    written(to, kind, class, |body| elide(oscore, body).ok())
+    let mut out = Vec::new();
+    write(&mut out, to, kind, class, |body| elide(oscore, body).ok())?;
+    Some(out)
 }
 
-/// A datagram of this kind, whose body `write` writes.
-pub(crate) fn written<const N: usize>(
+/// Makes `out` a datagram of this kind, whose body `body` writes; empty, if it cannot. In place, because a datagram moved
+/// is a datagram more on the stack.
+pub(crate) fn write<const N: usize>(
+    out: &mut Vec<u8, N>,
     to: To,
     kind: Kind,
     class: Class,
-    write: impl FnOnce(&mut [u8]) -> Option<usize>,
-) -> Option<Vec<u8, N>> {
-    let mut out = Vec::new();
+    body: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> Option<()> {
+    out.clear();
     out.resize_default(N).ok()?;
-    let (head, body) = out.split_at_mut_checked(to.head_len())?;
-    let (first, address) = head.split_first_mut()?;
-    *first = Header { kind, more: false, class }.encode();
-    if let (To::Peer(peer), [high, low]) = (to, address) {
-        [*high, *low] = peer.to_be_bytes();
+    let mut head = Vec::<u8, 3>::new();
+    head.push(Header { kind, more: false, class }.encode()).ok()?;
+    match to {
+        To::Platform => {}
+        #[cfg(feature = "peers")]
+        To::Peer(peer) => head.extend_from_slice(&peer.to_be_bytes()).ok()?,
     }
-    let len = write(body)?;
-    out.truncate(to.head_len() + len);
-    Some(out)
+    let (room, rest) = out.split_at_mut_checked(head.len())?;
+    room.copy_from_slice(&head);
+    let len = body(rest).map_or(0, |len| head.len() + len);
+    out.truncate(len);
+    (len > 0).then_some(())
 }
 
 /// Zero bytes to append to a payload so that the frame around an inner CoAP message gets one of the standard sizes.

@@ -2,27 +2,30 @@
 //! of the platform lets its holder ask. Nobody else is online for any of it.
 //!
 //! The lock is named by `kid` (its id); who wants something of it has its CWT from the platform, with the grant. The
-//! grant itself is CRED_I (`kcwt`): the key it names is the one that EDHOC proves. A grant is judged anew for each
-//! request, so one that ends, ends its sessions' rights with it.
+//! grant itself is CRED_I (`kcwt`): the key it names is the one that EDHOC proves. The grants above a delegated one come
+//! in EAD_3. A grant is judged anew for each request, so one that ends or is revoked, ends its sessions' rights with it.
 
-use cardea_credentials::{Grant, Moment, Permit, Rights, Signer, verify_grant};
+use cardea_credentials::{
+    EAD_GRANTS_ABOVE, Error as CredentialError, Grant, MAX_GRANT_CHAIN, Moment, Permit, PublicKey, Rights,
+    Signer, verify_grant_chain,
+};
 use cardea_edhoc::correlation::{Prefix, split};
 use cardea_edhoc::{
     Admission, AdmissionConfig, AuthKey, EphemeralKey, Error as EdhocError, IdCred, Method, OscoreKeys,
     Responder, ResponderConfig, Suite,
 };
-use cardea_framing::restore;
 use cardea_oscore::coap::{Code, Message};
 use cardea_oscore::{Binding, Context, OscoreOption, ReplayGuard, Window, echo};
 use cardea_resources::{Command, CommandId, Op, Outcome};
 use heapless::{Deque, Vec};
 
 use crate::access::Role;
-use crate::agent::{Agent, AgentEvent, DATAGRAM_MAX, MESSAGE_MAX};
+use crate::agent::{Agent, AgentEvent, COPY_MAX, MESSAGE_MAX};
 use crate::board::{Board, Slot, Storage, StorageFault};
 use crate::bytes::{Reader, Writer};
 use crate::fresh::{CHALLENGE_LIFE_MS, TokenKind};
 use crate::ledger::{By, Entry};
+use crate::lists::{Short, short};
 use crate::outbox::{SEALED_MAX, To};
 use crate::serve::{Answer, Asker, Fresh};
 use crate::server::{Reply, unknown_critical};
@@ -47,6 +50,7 @@ const USES_VERSION: u8 = 1;
 const FIRST_GENERATION: u32 = 1 << 31;
 /// Handshakes cost three scalar multiplications before anybody has proved anything.
 const ADMISSION: AdmissionConfig = AdmissionConfig { burst: 6, share: 3, every_ms: 20_000 };
+const KNOWN_EADS: &[u32] = &[EAD_GRANTS_ABOVE.unsigned_abs()];
 
 /// message_2 is out.
 struct Handshake {
@@ -65,9 +69,25 @@ struct Peer {
     /// When message_2 went out: what is said under this context was said later.
     since: u64,
     rights: Rights,
+    rests_on: RestsOn,
     /// See [`grant_tag`].
     tag: CommandId,
     commands: Deque<Entry, REMEMBERED>,
+}
+
+/// The keys that void a grant when they are revoked.
+#[derive(Clone)]
+struct RestsOn {
+    /// The platform's, which signed the grant or the first of its chain.
+    issuer: Short,
+    /// Its holder's, and those of the holders before him.
+    holders: Vec<Short, { 2 * MAX_GRANT_CHAIN }>,
+}
+
+impl RestsOn {
+    fn new(signing: &PublicKey, grant: &Grant) -> Self {
+        Self { issuer: short(&signing.thumbprint()), holders: grant.keys().map(short).collect() }
+    }
 }
 
 /// Everything about peers that is not in NVM.
@@ -153,13 +173,14 @@ impl<B: Board> Agent<B> {
         }
     }
 
+    #[inline(never)]
     fn peer_message_1(&mut self, now: u64, address: u16, message: &[u8]) -> Option<()> {
         self.owner.as_ref()?; // a lock without an owner believes no grant
         let mut responder = Responder::new(ResponderConfig {
             suites: &[Suite::S2],
             methods: &[Method::StaticDh],
             c_r: self.choose_c_i()?,
-            known_eads: &[],
+            known_eads: KNOWN_EADS,
         });
         let c_i = responder.handle_message_1(message).ok()?.c_i;
         while responder.c_r() == c_i {
@@ -182,6 +203,7 @@ impl<B: Board> Agent<B> {
         Some(())
     }
 
+    #[inline(never)]
     fn peer_message_3(&mut self, now: u64, address: u16, id: &[u8], message: &[u8]) -> Option<()> {
         let signing = self.owner.as_ref()?.signing;
         let place = self
@@ -194,25 +216,59 @@ impl<B: Board> Agent<B> {
         if now.saturating_sub(begun) >= PATIENCE_MS {
             return None;
         }
-        let mut plaintext = [0; DATAGRAM_MAX];
+        let mut plaintext = [0; COPY_MAX];
         let peer = responder.parse_message_3(message, &mut plaintext).ok()?;
         let IdCred::Kcwt(cwt) = peer.id_cred else { return None };
+        let above = peer.eads.value(EAD_GRANTS_ABOVE).unwrap_or_default();
         let lock = self.parts.identity.public().thumbprint();
-        let grant = verify_grant(cwt, &lock, &signing).ok()?;
+        // Each signature above the holder's own grant costs as much of the admission as a handshake.
+        let mut admitted = 1;
+        let grant = verify_grant_chain(cwt, above, &lock, &signing, || {
+            self.peers.admission.admit(now, address.into()).map_err(|_| CredentialError::Busy)?;
+            admitted += 1;
+            Ok(())
+        })
+        .ok()?;
         responder.verify_message_3(&peer, cwt, grant.terms().holder).ok()?;
         let c_i = peer.conn_id;
+        let rests_on = RestsOn::new(&signing, &grant);
+        if self.is_barred(&rests_on) {
+            return None; // it would only keep others from a session
+        }
         let answer =
             self.peer_datagram(address, Prefix::Session(c_i), |_, out| responder.message_4(&[], out))?;
         let keys = responder.oscore().ok()?;
-        let peer = self.new_peer(address, begun, &grant, &keys)?;
-        self.peers.admission.proved(address.into());
+        let peer = self.new_peer(address, begun, &grant, rests_on, &keys)?;
+        (0..admitted).for_each(|_| self.peers.admission.proved(address.into()));
         self.peers.expire(now);
         self.peers.insert(peer);
         self.outbox.push_peer(answer);
         Some(())
     }
 
-    fn new_peer(&mut self, address: u16, since: u64, grant: &Grant, keys: &OscoreKeys) -> Option<Peer> {
+    /// Whether a list names one of these keys, or nobody can tell.
+    fn is_barred(&mut self, rests_on: &RestsOn) -> bool {
+        let RestsOn { issuer, holders } = rests_on;
+        // A grant by a key that the platform has given up since has to be issued again.
+        let current = self.owner.as_ref().is_some_and(|owner| short(&owner.signing.thumbprint()) == *issuer);
+        if !current {
+            return true;
+        }
+        self.site.bars(&mut self.parts.storage, *issuer, holders).unwrap_or_else(|StorageFault| {
+            self.tell(AgentEvent::StorageFailed);
+            true
+        })
+    }
+
+    #[inline(never)]
+    fn new_peer(
+        &mut self,
+        address: u16,
+        since: u64,
+        grant: &Grant,
+        rests_on: RestsOn,
+        keys: &OscoreKeys,
+    ) -> Option<Peer> {
         let context =
             derive(keys.secret(), &keys.salt, keys.sender_id.as_bytes(), keys.recipient_id.as_bytes())?;
         let generation = self.peers.next_generation;
@@ -226,27 +282,29 @@ impl<B: Board> Agent<B> {
             next_number: 0,
             since,
             rights: grant.rights(),
+            rests_on,
             tag: grant_tag(grant),
             commands,
         })
     }
 
+    #[inline(never)]
     fn peer_datagram(
         &mut self,
         address: u16,
         prefix: Prefix,
         write: impl FnOnce(&mut Self, &mut [u8]) -> Result<usize, EdhocError>,
     ) -> Option<Vec<u8, SEALED_MAX>> {
-        crate::handshake::edhoc_datagram(To::Peer(address), prefix, |out| write(self, out)).ok()
+        let mut out = Vec::new();
+        crate::handshake::edhoc_datagram(&mut out, To::Peer(address), prefix, |out| write(self, out)).ok()?;
+        Some(out)
     }
 
-    /// Takes an elided OSCORE message from the peer at this site address.
-    pub(crate) fn peer_oscore(&mut self, now: u64, address: u16, body: &[u8]) {
+    /// Takes a restored OSCORE message from the peer at this site address.
+    #[inline(never)]
+    pub(crate) fn peer_oscore(&mut self, now: u64, address: u16, coap: &[u8]) {
         self.peers.expire(now);
-        let mut coap = [0; MESSAGE_MAX];
-        let coap = restore(body, &mut coap).ok().and_then(|len| coap.get(..len));
-        let request = coap.and_then(|coap| Some((coap, Message::parse(coap).ok()?)));
-        let Some((coap, message)) = request.filter(|(_, message)| message.code().is_request()) else {
+        let Some(message) = Message::parse(coap).ok().filter(|message| message.code().is_request()) else {
             return self.drop_frame();
         };
         let mut plain = [0; MESSAGE_MAX];
@@ -311,10 +369,12 @@ impl<B: Board> Agent<B> {
     }
 
     /// What the grant of this session allows now, if anything.
-    fn peer_permit(&self, now: u64, place: usize) -> Option<(Permit, Moment)> {
+    fn peer_permit(&mut self, now: u64, place: usize) -> Option<(Permit, Moment)> {
         let moment = self.moment(now)?;
-        let rights = self.peers.sessions.get(place)?.as_ref()?.rights;
-        Some((rights.permit(rights.scope(), moment).ok()?, moment))
+        let peer = self.peers.sessions.get(place)?.as_ref()?;
+        let permit = peer.rights.permit(peer.rights.scope(), moment).ok()?;
+        let rests_on = peer.rests_on.clone();
+        (!self.is_barred(&rests_on)).then_some((permit, moment))
     }
 
     /// The present for a grant. Where it is not known to less than a quarter of an hour, no grant holds.

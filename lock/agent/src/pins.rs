@@ -100,6 +100,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Compares with every slot, whichever matches. At most one does: equal PINs are refused when they are set.
+    #[inline(never)]
     fn find_pin(&mut self, now: u64, digits: &[u8]) -> Result<Option<PinUse>, StorageFault> {
         let present = self.time.trusted(now).map(|present| {
             let earliest = present.unix_ms.saturating_sub(present.uncertainty_ms) / 1000;
@@ -122,6 +123,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// `GET p`.
+    #[inline(never)]
     pub(crate) fn pin_list(&mut self) -> Answer {
         let mut highest = 0;
         let mut entries = heapless::Vec::<PinEntry, { PIN_SLOTS as usize }>::new();
@@ -144,6 +146,7 @@ impl<B: Board> Agent<B> {
         }
     }
 
+    #[inline(never)]
     fn try_change_pin(&mut self, change: &PinChange) -> Result<Code, StorageFault> {
         if change.slot >= PIN_SLOTS {
             return Ok(Code::BAD_REQUEST);

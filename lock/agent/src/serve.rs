@@ -1,9 +1,11 @@
 //! What is asked, whoever asks: every resource of the lock behind the one table of `access`.
 
 use cardea_oscore::coap::{Code, Message};
+#[cfg(feature = "pins")]
+use cardea_resources::PinChange;
 use cardea_resources::{
     Battery, ClockState, Command, CommandId, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome,
-    Path, PinChange, Refusal, Status, Time,
+    Path, Refusal, SiteSetting, Status, Time,
 };
 
 use crate::access::{Role, permits, permits_op};
@@ -126,15 +128,25 @@ impl<B: Board> Agent<B> {
                 Ok(time) => spend(self).map(|fresh| self.set_time(now, time, fresh.age)),
                 Err(_) => bad,
             },
+            #[cfg(feature = "pins")]
             (Path::Pins, Code::GET) => Some(self.pin_list()),
+            #[cfg(feature = "pins")]
             (Path::Pins, _) => match PinChange::decode(request.payload()) {
                 Ok(change) => spend(self).map(|_| self.change_pin(&change)),
+                Err(_) => bad,
+            },
+            #[cfg(not(feature = "pins"))]
+            (Path::Pins, _) => Some(Answer::empty(Code::NOT_FOUND)),
+            (Path::Site, Code::GET) => Some(self.site_state()),
+            (Path::Site, _) => match SiteSetting::decode(request.payload()) {
+                Ok(setting) => spend(self).map(|_| self.set_site(&setting)),
                 Err(_) => bad,
             },
             (Path::Events, _) => Some(Answer::empty(Code::NOT_FOUND)),
         }
     }
 
+    #[inline(never)]
     fn status(&mut self, now: u64) -> Answer {
         let clock =
             if self.time.trusted(now).is_some() { ClockState::Trusted } else { ClockState::Untrusted };
@@ -144,15 +156,18 @@ impl<B: Board> Agent<B> {
             battery: actuator.battery().min(100),
             clock,
             firmware: self.config.firmware,
+            revocations: Some(self.site.state().epoch),
         };
         Answer::with(Code::CONTENT, |out| status.encode(out))
     }
 
+    #[inline(never)]
     fn battery(&mut self) -> Answer {
         let battery = Battery { percent: self.parts.actuator.battery().min(100), millivolts: None };
         Answer::with(Code::CONTENT, |out| battery.encode(out))
     }
 
+    #[inline(never)]
     fn log_request(&mut self, payload: &[u8]) -> Answer {
         let request = match payload {
             [] => LogRequest::default(),
@@ -212,6 +227,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Only a request that brought a challenge back says when its time was spoken.
+    #[inline(never)]
     fn set_time(&mut self, now: u64, time: Time, age: u64) -> Answer {
         if self.ledger.save(&mut self.parts.storage).is_err() {
             return self.storage_failed();
@@ -221,6 +237,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// `None` asks for an Echo.
+    #[inline(never)]
     fn command(
         &mut self,
         now: u64,

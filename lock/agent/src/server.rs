@@ -26,6 +26,7 @@ struct Exchange<'m> {
 
 impl<B: Board> Agent<B> {
     /// Takes a restored request.
+    #[inline(never)]
     pub(crate) fn request(&mut self, now: u64, message: &Message<'_>, coap: &[u8]) {
         let Ok(header) = OscoreOption::of(message) else { return self.drop_frame() };
         let named = |session: &Option<crate::session::Session>| {
@@ -67,6 +68,7 @@ impl<B: Board> Agent<B> {
         self.answer(now, exchange, &inner);
     }
 
+    #[inline(never)]
     fn answer(&mut self, now: u64, mut exchange: Exchange<'_>, request: &Message<'_>) {
         let token = echo::value(request);
         let mut fresh = None;

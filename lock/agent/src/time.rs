@@ -31,6 +31,8 @@ impl Estimate {
 /// A platform time sample and the drift since.
 pub(crate) struct TrustedTime {
     sample: Option<Sample>,
+    /// What the site's authority said. It decides nothing: see [`TrustedTime::stamp`].
+    site: Option<Sample>,
     drift_ppm: u32,
     /// No platform time below this is believed: the last one written to NVM, in Unix ms.
     floor_ms: u64,
@@ -46,7 +48,7 @@ struct Sample {
 
 impl TrustedTime {
     pub(crate) fn new(drift_ppm: u32) -> Self {
-        Self { sample: None, drift_ppm, floor_ms: 0, persisted_at: None }
+        Self { sample: None, site: None, drift_ppm, floor_ms: 0, persisted_at: None }
     }
 
     /// Takes up the record of an earlier boot. Without an RTC that ran on, only the floor survives.
@@ -60,12 +62,15 @@ impl TrustedTime {
 
     /// The present, if any sample is known. Uncertainty grows with the sample's age.
     pub(crate) fn estimate(&self, now: u64) -> Option<Estimate> {
-        let sample = self.sample?;
+        Some(self.estimate_by(self.sample?, now))
+    }
+
+    fn estimate_by(&self, sample: Sample, now: u64) -> Estimate {
         let age = now.saturating_sub(sample.taken);
-        Some(Estimate {
+        Estimate {
             unix_ms: sample.unix_ms.saturating_add(age),
             uncertainty_ms: sample.spread_ms.saturating_add(drift(age, self.drift_ppm)),
-        })
+        }
     }
 
     /// The present, if it is known well enough to decide.
@@ -73,9 +78,35 @@ impl TrustedTime {
         self.estimate(now).filter(Estimate::trusted)
     }
 
-    /// Whole Unix seconds for a log entry, if trusted.
+    /// Whole Unix seconds for a log entry: by the platform's word while that is good enough to decide by, then by the
+    /// site's. Nothing but log entries and events is told the site's time.
     pub(crate) fn stamp(&self, now: u64) -> Option<u32> {
-        self.trusted(now).and_then(|estimate| u32::try_from(estimate.unix_ms / 1000).ok())
+        let best = self.trusted(now).or_else(|| self.by_site(now));
+        best.and_then(|estimate| u32::try_from(estimate.unix_ms / 1000).ok())
+    }
+
+    /// The present by the site, as long as it lies where the true time must be by the platform's word.
+    fn by_site(&self, now: u64) -> Option<Estimate> {
+        let (bound, site) = (self.estimate(now)?, self.estimate_by(self.site?, now));
+        let inside = bound.unix_ms.abs_diff(site.unix_ms) <= bound.uncertainty_ms;
+        (inside && site.trusted()).then_some(site)
+    }
+
+    /// Whether the site's time would help: the platform's is known, but no longer well enough. Where no time is known
+    /// there is no bound inside which the site could be believed.
+    pub(crate) fn wants_site(&self, now: u64) -> bool {
+        self.sample.is_some() && self.trusted(now).is_none() && self.by_site(now).is_none()
+    }
+
+    /// Takes the word of the site's authority, spoken at some moment of the `round_trip_ms` that end `now`. Nothing is
+    /// persisted, and the floor stays.
+    pub(crate) fn site_says(&mut self, unix_s: u32, round_trip_ms: u64, now: u64) {
+        let width = round_trip_ms.saturating_add(RESOLUTION_MS);
+        let unix_ms = (u64::from(unix_s) * 1000).saturating_add(width / 2);
+        let before = self.site.replace(Sample { unix_ms, taken: now, spread_ms: width.div_ceil(2) });
+        if self.by_site(now).is_none() {
+            self.site = before;
+        }
     }
 
     /// Takes a platform statement `unix_s`, made at some moment of the `round_trip_ms` that end `now`.
@@ -97,6 +128,7 @@ impl TrustedTime {
             }
         }
         self.sample = Some(Sample { unix_ms, taken: now, spread_ms });
+        self.site = None;
         self.persisted_at.is_none_or(|at| now.saturating_sub(at) >= PERSIST_EVERY_MS)
     }
 
@@ -169,6 +201,35 @@ mod tests {
         assert_eq!(time.estimate(8_000).unwrap().uncertainty_ms, 501);
         time.platform_says(2_000_000, 8_000, 8_000);
         assert_eq!(time.estimate(8_000).unwrap().unix_ms, 2_000_004_500);
+    }
+
+    #[test]
+    fn the_site_moves_the_clock_inside_its_bound_and_decides_nothing() {
+        let mut time = TrustedTime::new(50);
+        time.site_says(1_000_000, 1_000, 0);
+        assert!(
+            time.stamp(0).is_none() && !time.wants_site(0),
+            "without the platform's word there is no bound"
+        );
+        time.platform_says(1_000_000, 1_000, 0);
+        assert!(!time.wants_site(0));
+        // After eleven days the clock is good to 50 s: too bad for log entries, and for commands.
+        let later = 1_000_000_000;
+        assert_eq!((time.stamp(later), time.wants_site(later)), (None, true));
+        for said in [2_000_000 - 60, 2_000_000 + 60] {
+            time.site_says(said, 1_000, later);
+            assert_eq!(time.stamp(later), None, "outside the bound");
+        }
+        let before = time.estimate(later);
+        time.site_says(2_000_030, 1_000, later);
+        assert_eq!((time.stamp(later), time.wants_site(later)), (Some(2_000_031), false));
+        assert_eq!((time.estimate(later), time.trusted(later)), (before, None));
+        let mut record = [0; RECORD_LEN];
+        time.record(later, Some(0), &mut record).unwrap();
+        assert_eq!(time.floor_ms, before.unwrap().unix_ms - before.unwrap().uncertainty_ms);
+        assert_eq!(decode(&record).unwrap().0, before.unwrap().unix_ms, "nothing of it is stored");
+        time.platform_says(2_000_000, 1_000, later);
+        assert_eq!(time.stamp(later), Some(2_000_001));
     }
 
     #[test]

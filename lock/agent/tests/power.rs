@@ -46,8 +46,8 @@ fn activation_is_consistent_at_every_write() {
             assert_eq!(outcome(&reply).outcome, Outcome::Done, "cut {at}, done {done}");
         }
     }
-    // Identity, owner, context, sequence, time and the end of the code, each lost and done.
-    assert_eq!(cuts, 12);
+    // Identity, owner, context, sequence, time, what follows the code and the code's end, each lost and done.
+    assert_eq!(cuts, 14);
 }
 
 /// After any cut around a command it was carried out at most once, is never carried out again, and its retry gets an

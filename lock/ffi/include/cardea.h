@@ -45,7 +45,7 @@
 #define CARDEA_AGENT_ALIGN 8
 
 // Records that storage must have room for, numbered from 0.
-#define CARDEA_SLOT_COUNT 91
+#define CARDEA_SLOT_COUNT 130
 
 // Bytes of the largest record.
 #define CARDEA_RECORD_MAX 384

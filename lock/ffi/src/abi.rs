@@ -12,7 +12,7 @@ pub const CARDEA_AGENT_SIZE: usize = 10240;
 pub const CARDEA_AGENT_ALIGN: usize = 8;
 
 /// Records that storage must have room for, numbered from 0.
-pub const CARDEA_SLOT_COUNT: u32 = 91;
+pub const CARDEA_SLOT_COUNT: u32 = 130;
 /// Bytes of the largest record.
 pub const CARDEA_RECORD_MAX: usize = 384;
 /// Longest frame that is taken from, or given to, a radio.

@@ -5,9 +5,7 @@
 
 use core::ffi::c_void;
 
-use cardea_agent::{
-    Actuator, ActuatorFault, Board, Clock, LOG_SLOTS, PIN_SLOTS, Parts, Slot, Storage, StorageFault,
-};
+use cardea_agent::{Actuator, ActuatorFault, Board, Clock, Parts, Slot, Storage, StorageFault};
 use cardea_credentials::{
     Agreement, Error as CredentialError, PublicKey, Random, SharedSecret, Signer, verify,
 };
@@ -123,23 +121,7 @@ impl Storage for CStorage {
 /// The slot with this number, for those who lay out flash.
 pub(crate) fn slot(number: u32) -> Option<Slot> {
     let number = usize::try_from(number).ok()?;
-    let few = [
-        Slot::Code,
-        Slot::Identity,
-        Slot::Owner,
-        Slot::Context(0),
-        Slot::Context(1),
-        Slot::Sequence(0),
-        Slot::Sequence(1),
-        Slot::Ledger,
-        Slot::LogMeta,
-        Slot::Time,
-    ];
-    few.into_iter()
-        .chain((0..LOG_SLOTS).map(Slot::Log))
-        .chain((0..PIN_SLOTS).map(Slot::Pin))
-        .chain([Slot::Uses])
-        .find(|slot| slot.index() == number)
+    Slot::all().find(|slot| slot.index() == number)
 }
 
 /// [`cardea_keys`], checked.

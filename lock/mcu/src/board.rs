@@ -1,6 +1,9 @@
 //! A board for the test: records in RAM, a clock that the other end sets, numbers that repeat, known keys.
 
-use cardea_agent::{Actuator, ActuatorFault, Clock, LOG_SLOTS, PIN_SLOTS, Slot, Storage, StorageFault};
+use cardea_agent::{
+    ADDED_PAGES, Actuator, ActuatorFault, Clock, LIST_PAGES, LOG_SLOTS, PIN_SLOTS, Slot, Storage,
+    StorageFault,
+};
 use cardea_credentials::{Error, OwnerCode, Random, SoftAgreement, SoftSigner};
 use cardea_resources::{Bolt, Op};
 
@@ -23,17 +26,21 @@ impl cardea_agent::Board for Board {
     type Actuator = TestMotor;
 }
 
-const MANY: usize = LOG_SLOTS as usize + PIN_SLOTS as usize;
+/// Pages of revoked keys, in force, staged, and added by the site.
+const PAGES: usize = 2 * LIST_PAGES as usize + ADDED_PAGES as usize;
+const MANY: usize = LOG_SLOTS as usize + PIN_SLOTS as usize + PAGES;
 const FEW: usize = Slot::COUNT - MANY;
+const PAGE: usize = Slot::Added(0).max_len();
 const PIN: usize = Slot::Pin(0).max_len();
 const ENTRY: usize = Slot::Log(0).max_len();
 
-/// Records in RAM; log entries and PINs apart, so that they do not take the room of the longest record each.
+/// Records in RAM; those of which there are many apart, so that they do not take the room of the longest record each.
 pub struct RamStorage {
     lens: [Option<u16>; Slot::COUNT],
     few: [[u8; Slot::MAX_LEN]; FEW],
     log: [[u8; ENTRY]; LOG_SLOTS as usize],
     pins: [[u8; PIN]; PIN_SLOTS as usize],
+    pages: [[u8; PAGE]; PAGES],
 }
 
 impl RamStorage {
@@ -44,6 +51,7 @@ impl RamStorage {
             few: [[0; Slot::MAX_LEN]; FEW],
             log: [[0; ENTRY]; LOG_SLOTS as usize],
             pins: [[0; PIN]; PIN_SLOTS as usize],
+            pages: [[0; PAGE]; PAGES],
         }
     }
 
@@ -52,7 +60,14 @@ impl RamStorage {
         let bytes = match slot {
             Slot::Log(n) => self.log.get_mut(usize::from(n))?.as_mut_slice(),
             Slot::Pin(n) => self.pins.get_mut(usize::from(n))?.as_mut_slice(),
-            Slot::Uses => self.few.last_mut()?.as_mut_slice(),
+            Slot::Revoked(n) => self.pages.get_mut(usize::from(n))?.as_mut_slice(),
+            Slot::Added(n) => {
+                self.pages.get_mut(2 * usize::from(LIST_PAGES) + usize::from(n))?.as_mut_slice()
+            }
+            Slot::Uses => self.few.get_mut(FEW - 4)?.as_mut_slice(),
+            Slot::Site => self.few.get_mut(FEW - 3)?.as_mut_slice(),
+            Slot::Successor => self.few.get_mut(FEW - 2)?.as_mut_slice(),
+            Slot::Reset => self.few.get_mut(FEW - 1)?.as_mut_slice(),
             _ => self.few.get_mut(index)?.as_mut_slice(),
         };
         Some((self.lens.get_mut(index)?, bytes))

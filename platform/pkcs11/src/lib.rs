@@ -12,12 +12,15 @@
 //! are told so at once, or after [`PATIENCE`] when it hangs: nothing else of the platform waits for it. A wrong PIN is
 //! never tried twice, not even across restarts.
 //!
+//! [`MakerKey`] is the one other key: a maker's, for factory identities.
+//!
 //! What it does not do: it makes no tokens and sets no PINs (the maker's tool does), takes no keys that ask for the
 //! PIN at each use, and imports and exports nothing.
 
 mod device;
 mod error;
 mod keeper;
+mod maker;
 mod pin;
 mod point;
 mod settings;
@@ -26,5 +29,6 @@ mod token;
 
 pub use error::Error;
 pub use keeper::PATIENCE;
+pub use maker::{MAKER_PIN, MakerKey};
 pub use settings::{PLATFORM_PIN, ROOT_PIN, TokenSettings};
 pub use store::TokenKeys;

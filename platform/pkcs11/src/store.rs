@@ -3,12 +3,13 @@
 use std::{fs, path::Path, sync::Arc};
 
 use cardea_credentials::{
-    Agreement, Error as KeyError, MAX_PLATFORM_CWT_LEN, PublicKey, SharedSecret, Signer, issue_platform,
-    verify_platform,
+    Agreement, Error as KeyError, MAX_PLATFORM_CWT_LEN, PlatformIdentity, PublicKey, SharedSecret, Signer,
+    issue_platform, verify, verify_platform,
 };
 use cardea_sdk::{
     Error as SdkError, KeyStore,
     key_dir::{self, CERTIFICATE},
+    next_version,
 };
 use cryptoki::object::ObjectHandle;
 use sha2::{Digest as _, Sha256};
@@ -89,20 +90,65 @@ impl TokenKeys {
         Ok(root.public.thumbprint())
     }
 
+    /// Makes a new pair of keys in the platform's token and has the owner root, in `root` or in the same token, certify
+    /// it under a version above the one in force and above `known`, the highest that any lock has pinned. Returns the
+    /// version. Where it fails, the old pair is in force and what it made is removed again; afterwards the old pair is
+    /// removed.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`SdkError::Key`] inside [`Error::Sdk`] for another owner root.
+    pub fn rotate(
+        dir: &Path,
+        settings: Option<TokenSettings>,
+        root: Option<&TokenSettings>,
+        known: u32,
+    ) -> Result<u32, Error> {
+        let settings = settings.map_or_else(|| TokenSettings::read(&dir.join(SETTINGS)), Ok)?;
+        let before = certified(dir)?;
+        with_root(dir, &settings, root, |platform, root| {
+            let version = next_version(&before.root, root, before.version, known)?;
+            let labels = Labels::new(&settings.key_prefix, version);
+            let mut made = Made(Vec::new());
+            let dh = made.generate(platform, &labels.agreement, Use::Agree)?.0;
+            let signing = made.generate(platform, &labels.signing, Use::Sign)?.0;
+            let mut certificate = vec![0; MAX_PLATFORM_CWT_LEN];
+            let length = issue_platform(root, &dh, &signing, version, &mut certificate)
+                .map_err(|_| SdkError::Crypto("the certificate could not be issued"))?;
+            certificate.truncate(length);
+            let named = verify_platform(&certificate, Some(&before.root))
+                .map_err(|_| Error::Token("what the owner root signed does not verify".into()))?;
+            let pin = PinSource::new(&settings, PLATFORM_PIN, dir.join(PIN_REFUSED));
+            PlatformToken { settings: settings.clone(), pin, named }.connect(false)?;
+            key_dir::replace_certificate(dir, &certificate)?;
+            made.0.clear();
+            let old = Labels::new(&settings.key_prefix, before.version);
+            platform.remove(&[&old.agreement, &old.signing]);
+            Ok(version)
+        })
+    }
+
+    /// Lends the owner root's key, in `root` or in the platform's token, for something that only it may sign.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; what `act` gives.
+    pub fn with_owner_root<T>(
+        dir: &Path,
+        settings: Option<TokenSettings>,
+        root: Option<&TokenSettings>,
+        act: impl FnOnce(&dyn Signer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let settings = settings.map_or_else(|| TokenSettings::read(&dir.join(SETTINGS)), Ok)?;
+        with_root(dir, &settings, root, |_, root| act(root))
+    }
+
     /// Opens what [`Self::init`] made: logs in, checks that both keys never left the token, and uses each once.
     /// `settings` replaces what `pkcs11.toml` says, for a token that moved.
     ///
     /// # Errors
     /// [`SdkError::NotInitialised`] inside [`Error::Sdk`]; what the token or its settings are at fault for.
     pub fn open(dir: &Path, settings: Option<TokenSettings>) -> Result<Self, Error> {
-        let path = dir.join(CERTIFICATE);
-        if !path.exists() {
-            return Err(SdkError::NotInitialised(dir.into()).into());
-        }
+        let (certificate, named) = read_certificate(dir)?;
         let settings = settings.map_or_else(|| TokenSettings::read(&dir.join(SETTINGS)), Ok)?;
-        let certificate = fs::read(&path).map_err(|source| SdkError::Io { path: path.clone(), source })?;
-        let named = verify_platform(&certificate, None)
-            .map_err(|e| SdkError::Key { path, why: format!("not a platform certificate ({e})") })?;
         let pin = PinSource::new(&settings, PLATFORM_PIN, dir.join(PIN_REFUSED));
         let mut token = PlatformToken { settings, pin, named };
         let link = token.connect(false)?;
@@ -116,6 +162,44 @@ impl TokenKeys {
             root: named.root,
         })
     }
+}
+
+fn read_certificate(dir: &Path) -> Result<(Vec<u8>, PlatformIdentity), Error> {
+    let path = dir.join(CERTIFICATE);
+    if !path.exists() {
+        return Err(SdkError::NotInitialised(dir.into()).into());
+    }
+    let certificate = fs::read(&path).map_err(|source| SdkError::Io { path: path.clone(), source })?;
+    let named = verify_platform(&certificate, None)
+        .map_err(|e| SdkError::Key { path, why: format!("not a platform certificate ({e})") })?;
+    Ok((certificate, named))
+}
+
+fn certified(dir: &Path) -> Result<PlatformIdentity, Error> {
+    read_certificate(dir).map(|(_, named)| named)
+}
+
+/// Opens the platform's token, writable, and the owner root, wherever it is.
+fn with_root<T>(
+    dir: &Path,
+    settings: &TokenSettings,
+    root: Option<&TokenSettings>,
+    act: impl FnOnce(&Token, &RootSigner<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let pin = PinSource::new(settings, PLATFORM_PIN, dir.join(PIN_REFUSED));
+    let platform = Token::open(settings, &pin, true)?;
+    let elsewhere = root
+        .map(|root| Token::open(root, &PinSource::new(root, ROOT_PIN, dir.join(ROOT_PIN_REFUSED)), true))
+        .transpose()?;
+    let token = elsewhere.as_ref().unwrap_or(&platform);
+    let label = Labels::new(&settings.key_prefix, FIRST_VERSION).root;
+    let private = token.private_key(&label, Use::Sign)?;
+    let signer = RootSigner { token, public: certified(dir)?.root, private };
+    // Its public half may not be readable; a signature says whether it is the one.
+    let signature = signer.sign(label.as_bytes()).map_err(|_| SdkError::KeyUnavailable)?;
+    verify(&signer.public, label.as_bytes(), &signature)
+        .map_err(|_| Error::KeyMismatch { label, why: "" })?;
+    act(&platform, &signer)
 }
 
 impl KeyStore for TokenKeys {

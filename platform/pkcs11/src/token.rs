@@ -107,6 +107,14 @@ impl Token {
         self.destroy(&key.objects);
     }
 
+    /// Removes the key pairs of these labels, as far as the token lets us.
+    pub(crate) fn remove(&self, labels: &[&str]) {
+        for label in labels {
+            let objects = self.session.find_objects(&[Attribute::Label((*label).into())]);
+            self.destroy(&objects.unwrap_or_default());
+        }
+    }
+
     fn destroy(&self, objects: &[ObjectHandle]) {
         for object in objects {
             if let Err(error) = self.session.destroy_object(*object) {

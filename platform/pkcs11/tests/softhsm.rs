@@ -181,6 +181,64 @@ fn private_keys_can_be_neither_read_nor_made_readable() {
 }
 
 #[test]
+fn keys_in_a_token_are_rotated_by_a_root_in_another_and_the_old_ones_go() {
+    alone("keys_in_a_token_are_rotated_by_a_root_in_another_and_the_old_ones_go", |dir| {
+        let (doors, safe) = (token(dir, "doors", PIN), token(dir, "safe", "root-pin-1"));
+        let stranger = token(dir, "stranger", "root-pin-2");
+        let state = dir.join("state");
+        TokenKeys::init(&state, &doors, Some(&safe)).unwrap();
+        // One lock, activated under the first certificate.
+        let source = state.clone();
+        let mut world = World::with_keys(
+            listening(),
+            tempfile::tempdir().unwrap(),
+            Box::new(move |_| Box::new(TokenKeys::open(&source, None).unwrap())),
+        );
+        world.activate();
+        world.live(1_000_000);
+        world.core = None;
+
+        let missing = TokenKeys::rotate(&state, None, None, 1).unwrap_err();
+        assert!(matches!(&missing, Error::KeyMissing { label, .. } if label == PRIVATE_KEYS[0]), "{missing}");
+        assert_eq!(
+            TokenKeys::rotate(&state, None, Some(&safe), 4).unwrap(),
+            5,
+            "above what a lock has pinned"
+        );
+        let listed = text(&pkcs11_tool(&["--list-objects"]));
+        for gone in ["cardea-platform-dh-1", "cardea-platform-sign-1"] {
+            assert!(!listed.contains(gone), "{listed}");
+        }
+        assert!(
+            listed.contains("cardea-platform-dh-5") && listed.contains("cardea-platform-sign-5"),
+            "{listed}"
+        );
+        let keys = TokenKeys::open(&state, None).unwrap();
+        assert!(works(&keys));
+        assert_eq!(verify_platform(keys.certificate(), Some(&keys.root())).unwrap().version, 5);
+        drop(keys);
+
+        world.restart();
+        assert!(unlocks(&mut world), "under the old session");
+        world.agent().bolt_moved();
+        world.live(60_000);
+        assert_eq!(world.core.as_ref().unwrap().summaries()[0].certificate, Some(5), "{:?}", world.told);
+        assert!(unlocks(&mut world));
+
+        // Another root certifies nothing here.
+        TokenKeys::init(&dir.join("other"), &stranger, None).unwrap();
+        let refused = TokenKeys::rotate(&state, None, Some(&stranger), 5).unwrap_err();
+        assert!(matches!(&refused, Error::KeyMismatch { .. }), "{refused}");
+        assert!(!text(&pkcs11_tool(&["--list-objects"])).contains("-6"));
+        let record = TokenKeys::with_owner_root(&state, None, Some(&safe), |root| {
+            Ok(cardea_sdk::sign_release(root, [1; 32], [2; 8], None, 3)?)
+        });
+        let root = TokenKeys::open(&state, None).unwrap().root();
+        cardea_credentials::Release::verify(&record.unwrap(), &[1; 32], &[2; 8], &root, None).unwrap();
+    });
+}
+
+#[test]
 fn the_owner_root_can_live_in_another_token() {
     alone("the_owner_root_can_live_in_another_token", |dir| {
         let (doors, safe) = (token(dir, "doors", PIN), token(dir, "safe", "root-pin-1"));
@@ -396,5 +454,35 @@ fn without_its_token_a_platform_commands_its_locks_and_only_new_handshakes_wait(
         new.live(600_000);
         assert_eq!(new.agent().owner(), Some(keys.root().thumbprint()), "the lock tried again by itself");
         assert!(unlocks(&mut new));
+    });
+}
+
+#[test]
+fn a_makers_keys_are_made_in_a_token_and_certify_locks_from_there() {
+    use cardea_credentials::{Signer as _, SoftSigner};
+    use cardea_pkcs11::MakerKey;
+    use cardea_x509::{Issuer, Makers, Validity, make_root, to_pem};
+
+    alone("a_makers_keys_are_made_in_a_token_and_certify_locks_from_there", |dir| {
+        let settings = token(dir, "doors", PIN);
+        let always = Validity { from: 0, until: None };
+        let root = MakerKey::make(dir, &settings, "maker-root").unwrap();
+        let certificate = make_root(&root, "Maker", always, &mut cardea_sdk::OsRandom).unwrap();
+        let again = MakerKey::make(dir, &settings, "maker-root").map(drop);
+        assert!(matches!(again, Err(Error::KeyExists(_))), "{again:?}");
+        drop(root);
+
+        let lock = SoftSigner::generate(&mut cardea_sdk::OsRandom).unwrap().public();
+        let certified = Issuer::key_of(&certificate).unwrap();
+        let root = MakerKey::open(dir, &settings, "maker-root", certified).unwrap();
+        let issuer = Issuer::new(&certificate, &root).unwrap();
+        let device = issuer.device(&lock, always, &mut cardea_sdk::OsRandom).unwrap();
+        let makers = Makers::from_pem(&to_pem(&certificate).unwrap()).unwrap();
+        assert_eq!(makers.verify(&[&device], 1_800_000_000).unwrap().key, lock);
+
+        let other = MakerKey::open(dir, &settings, "maker-root", lock).map(drop);
+        assert!(matches!(other, Err(Error::KeyMismatch { .. })), "{other:?}");
+        let listed = text(&pkcs11_tool(&["--list-objects", "--type", "privkey"]));
+        assert!(listed.contains("cardea-maker-root") && listed.contains("never extractable"), "{listed}");
     });
 }

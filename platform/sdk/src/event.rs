@@ -3,10 +3,17 @@
 use std::fmt;
 
 use cardea_framing::LockId;
-use cardea_resources::{Bolt, EventKind, Firmware, PinUse, Refusal};
+use cardea_resources::{Bolt, CommandReply};
 use serde::{Serialize, Serializer};
 
-use crate::LogRow;
+use crate::PinState;
+
+mod alarm;
+mod words;
+
+pub(crate) use alarm::call;
+pub use alarm::{Entry, LockAlarm};
+pub(crate) use words::{GRANT_KINDS, bolt_name, entry_words, kind_name, refusal_words, value_words};
 
 /// What can be asked of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -22,13 +29,34 @@ pub enum Ask {
     Battery = 3,
     /// The lock's own log from the cursor on; the platform asks by itself when entries are missing.
     Log = 4,
+    /// Which PIN slots are in use; the platform asks by itself when it must know.
+    Pins = 16,
+    /// A change of a PIN slot; started by [`crate::Platform::set_pin`] and `clear_pin` alone.
+    PinChange = 17,
+    /// Tells the time; the platform does so by itself when the lock's status says that its clock is not trusted.
+    Time = 18,
 }
 
 impl Ask {
     pub(crate) fn from_u8(value: u8) -> Option<Self> {
-        [Self::Lock, Self::Unlock, Self::Status, Self::Battery, Self::Log]
-            .into_iter()
-            .find(|a| *a as u8 == value)
+        [
+            Self::Lock,
+            Self::Unlock,
+            Self::Status,
+            Self::Battery,
+            Self::Log,
+            Self::Pins,
+            Self::PinChange,
+            Self::Time,
+        ]
+        .into_iter()
+        .find(|a| *a as u8 == value)
+    }
+
+    /// True for what changes the lock: it needs freshness, and a fenced lock is not asked for it.
+    #[must_use]
+    pub fn changes(self) -> bool {
+        self.moves_bolt() || matches!(self, Self::PinChange | Self::Time)
     }
 
     /// True for what moves the bolt: it carries a command id and needs freshness.
@@ -46,6 +74,9 @@ impl fmt::Display for Ask {
             Self::Status => "status",
             Self::Battery => "battery",
             Self::Log => "log",
+            Self::Pins => "pins",
+            Self::PinChange => "PIN change",
+            Self::Time => "time",
         })
     }
 }
@@ -74,6 +105,9 @@ pub enum Outcome {
         clock_trusted: bool,
         /// Firmware version, `major.minor.patch`.
         firmware: String,
+        /// The epoch of its revocation list, 0 before the first; `None` where it takes none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        revocations: Option<u32>,
         /// From the question to the answer, milliseconds.
         ms: u64,
     },
@@ -90,6 +124,25 @@ pub enum Outcome {
     Log {
         /// How many.
         entries: u32,
+        /// From the question to the answer, milliseconds.
+        ms: u64,
+    },
+    /// The answer to [`Ask::Pins`]; [`crate::Platform::pins`] has the slots.
+    Pins {
+        /// How many slots the lock has.
+        capacity: u8,
+        /// How many hold a PIN.
+        used: u8,
+        /// From the question to the answer, milliseconds.
+        ms: u64,
+    },
+    /// The lock confirmed a change of a PIN slot.
+    PinChanged {
+        /// From the question to the answer, milliseconds.
+        ms: u64,
+    },
+    /// The lock took the time.
+    TimeSet {
         /// From the question to the answer, milliseconds.
         ms: u64,
     },
@@ -127,10 +180,25 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What a lock says of a command, `ms` milliseconds after it was asked.
+    pub(crate) fn of_command(reply: &CommandReply, ms: u64) -> Self {
+        let bolt = reply.bolt;
+        match reply.outcome {
+            cardea_resources::Outcome::Done => Self::Done { bolt, ms },
+            cardea_resources::Outcome::Failed => Self::Jammed { bolt },
+            cardea_resources::Outcome::Refused(why) => Self::Refused { reason: refusal_words(why), bolt },
+        }
+    }
+
     /// True when the lock did, or told, what was asked.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Done { .. } | Self::Status { .. } | Self::Battery { .. } | Self::Log { .. })
+        match self {
+            Self::Done { .. } | Self::Status { .. } | Self::Battery { .. } | Self::Log { .. } => true,
+            Self::Pins { .. } | Self::PinChanged { .. } | Self::TimeSet { .. } => true,
+            Self::Refused { .. } | Self::Jammed { .. } | Self::Rejected { .. } => false,
+            Self::NotSent { .. } | Self::Unanswered { .. } => false,
+        }
     }
 }
 
@@ -138,16 +206,21 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done { bolt, ms } => write!(f, "done: the bolt is {} ({ms} ms)", bolt_name(*bolt)),
-            Self::Status { bolt, battery, clock_trusted, firmware, ms } => write!(
-                f,
-                "{}, battery {battery} %, clock {}, firmware {firmware} ({ms} ms)",
-                bolt_name(*bolt),
-                if *clock_trusted { "trusted" } else { "not trusted" },
-            ),
+            Self::Status { bolt, battery, clock_trusted, firmware, revocations, ms } => {
+                let clock = if *clock_trusted { "trusted" } else { "not trusted" };
+                write!(f, "{}, battery {battery} %, clock {clock}, firmware {firmware}", bolt_name(*bolt))?;
+                if let Some(epoch) = revocations {
+                    write!(f, ", revocation list {epoch}")?;
+                }
+                write!(f, " ({ms} ms)")
+            }
             Self::Battery { percent, millivolts: Some(mv), ms } => {
                 write!(f, "battery {percent} %, {mv} mV ({ms} ms)")
             }
             Self::Battery { percent, millivolts: None, ms } => write!(f, "battery {percent} % ({ms} ms)"),
+            Self::Pins { capacity, used, ms } => write!(f, "{used} of {capacity} PIN slots in use ({ms} ms)"),
+            Self::PinChanged { ms } => write!(f, "confirmed ({ms} ms)"),
+            Self::TimeSet { ms } => write!(f, "the clock is set ({ms} ms)"),
             Self::Log { entries, ms } => write!(f, "{entries} log entries ({ms} ms)"),
             Self::Refused { reason, bolt } => {
                 write!(f, "refused by the lock: {reason}; the bolt is {}", bolt_name(*bolt))
@@ -248,6 +321,95 @@ pub enum PlatformEvent {
         /// Here, Unix milliseconds.
         received: u64,
     },
+    /// Somebody entered a right PIN; beside the [`Self::Lock`] of the same entry.
+    PinUsed {
+        /// At which lock.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// The PIN's slot.
+        slot: u8,
+        /// The bolt did not arrive.
+        failed: bool,
+        /// When and under which index.
+        #[serde(flatten)]
+        entry: Entry,
+    },
+    /// The same under duress, and then instead of [`Self::PinUsed`]: raise a silent alarm. Nothing at the door shows it.
+    Duress {
+        /// At which lock.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// The PIN's slot.
+        slot: u8,
+        /// The bolt did not arrive.
+        failed: bool,
+        /// When and under which index.
+        #[serde(flatten)]
+        entry: Entry,
+    },
+    /// A lock raises an alarm; beside the [`Self::Lock`] of the same entry.
+    Alarm {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// What about.
+        alarm: LockAlarm,
+        /// When and under which index.
+        #[serde(flatten)]
+        entry: Entry,
+    },
+    /// A PIN slot stands otherwise than before.
+    Pin {
+        /// At which lock.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// Which.
+        slot: u8,
+        /// How it stands now.
+        state: PinState,
+        /// What differs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'static str>,
+    },
+    /// Entries of a lock's log will not come: the lock has lost them, because it was full.
+    LogGap {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// The first index that is missing.
+        first: u32,
+        /// The last one.
+        last: u32,
+    },
+    /// A lock is fenced from now on: see [`crate::Standing::fenced`].
+    Fenced {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+    },
+    /// A lock that was fenced or released is ours again.
+    Readmitted {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+    },
+    /// Somebody pressed a lock's inside button: it asks to be let go. Nobody can prove such a question, and only the
+    /// owner root's signature answers it.
+    ReleaseAsked {
+        /// Which lock the question claims to be from.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// Through which gateway.
+        gateway: String,
+        /// What the lock drew for this one release, hexadecimal.
+        nonce: String,
+    },
+    /// A lock was let go: its keys and PINs are forgotten here.
+    Released {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+    },
     /// A lock reported another event under a log index that is taken. A lock never does: there are two locks with
     /// one identity, or its memory was put back. What is stored stays; the other is kept beside it.
     Forked {
@@ -262,6 +424,25 @@ pub enum PlatformEvent {
         kept: String,
         /// What came.
         came: String,
+    },
+    /// A lock has said, inside OSCORE, that it has the revocation list of this epoch, which is the newest.
+    ListConfirmed {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// The epoch.
+        epoch: u32,
+    },
+    /// A lock has a later revocation list than this platform, which was put back from a backup: what was revoked since
+    /// is not known here. The lock still refuses those keys, until the next list.
+    ListLost {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// The epoch that it has.
+        epoch: u32,
+        /// The epoch that is known here.
+        ours: u32,
     },
     /// How far a command has come: `held`, `sent`, or a gateway's word (`queued`, `sent`, `delivered`, `expired`,
     /// `refused: …`, `failed: …`).
@@ -321,96 +502,48 @@ impl fmt::Display for PlatformEvent {
                      whose memory was put back"
                 )
             }
+            Self::ListConfirmed { lock, epoch } => write!(f, "{lock}: has revocation list {epoch}"),
+            Self::ListLost { lock, epoch, ours } => write!(
+                f,
+                "{lock}: REVOCATIONS LOST, it has list {epoch} and this platform knows {ours}: revoke again what was revoked \
+                 after the backup"
+            ),
+            Self::PinUsed { lock, slot, failed, .. } => {
+                write!(
+                    f,
+                    "{lock}: PIN of slot {slot}{}",
+                    if *failed { ", the bolt did not arrive" } else { "" }
+                )
+            }
+            Self::Duress { lock, slot, failed, .. } => {
+                let failed = if *failed { ", the bolt did not arrive" } else { "" };
+                write!(f, "{lock}: DURESS, PIN of slot {slot}{failed}")
+            }
+            Self::Alarm { lock, alarm, .. } => write!(f, "{lock}: ALARM, {alarm}"),
+            Self::Pin { lock, slot, state, why } => {
+                let words = match state {
+                    PinState::InForce => "its PIN is in force",
+                    PinState::Empty => "it is empty",
+                    PinState::Waiting => "a change waits",
+                    PinState::Conflict => "CONFLICT",
+                };
+                write!(f, "{lock}: PIN slot {slot}, {words}")?;
+                why.map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Self::LogGap { lock, first, last } => {
+                write!(f, "{lock}: LOG GAP, the lock has lost entries {first} to {last}")
+            }
+            Self::Fenced { lock } => {
+                write!(f, "{lock}: FENCED, nothing but questions is sent to it until `readmit`")
+            }
+            Self::Readmitted { lock } => write!(f, "{lock}: readmitted"),
+            Self::ReleaseAsked { lock, gateway, nonce } => {
+                write!(f, "{lock}: asks to be released, nonce {nonce} (through {gateway})")
+            }
+            Self::Released { lock } => write!(f, "{lock}: released, its keys are forgotten here"),
             Self::Progress { lock, command, state } => write!(f, "{lock}: command {command} {state}"),
             Self::Ended { lock, command, ask, outcome } => write!(f, "{lock}: {ask} ({command}) {outcome}"),
         }
-    }
-}
-
-/// The bolt in one word.
-pub(crate) fn bolt_name(bolt: Bolt) -> &'static str {
-    match bolt {
-        Bolt::Locked => "locked",
-        Bolt::Unlocked => "unlocked",
-        Bolt::Jammed => "jammed",
-        Bolt::Unknown => "unknown",
-    }
-}
-
-/// The kind in one word.
-pub(crate) fn kind_name(kind: EventKind) -> String {
-    match kind {
-        EventKind::Boot => "boot".into(),
-        EventKind::Touch => "touch".into(),
-        EventKind::Bolt => "bolt".into(),
-        EventKind::Battery => "battery".into(),
-        EventKind::Heartbeat => "heartbeat".into(),
-        EventKind::Door => "door".into(),
-        EventKind::Tamper => "tamper".into(),
-        EventKind::Refused => "refused".into(),
-        EventKind::Command => "command".into(),
-        EventKind::Pin => "pin".into(),
-        EventKind::PinLimit => "pin limit".into(),
-        EventKind::GrantUnlock => "unlocked by grant".into(),
-        EventKind::GrantLock => "locked by grant".into(),
-        EventKind::GrantFailed => "grant, the bolt did not arrive".into(),
-        EventKind::Other(code) => format!("kind {code}"),
-    }
-}
-
-/// A stored event in one line.
-pub(crate) fn entry_words(row: &LogRow) -> String {
-    let value = row.value.map_or_else(String::new, |value| format!(" {value}"));
-    let at = row.at.map_or_else(String::new, |at| format!(" at {at}"));
-    format!("{}{value}{at}", row.kind)
-}
-
-/// The value in words, by kind (see [`EventKind`]).
-pub(crate) fn value_words(kind: EventKind, value: Option<u32>) -> Option<String> {
-    let value = value?;
-    let byte = u8::try_from(value).ok();
-    Some(match (kind, byte) {
-        (EventKind::Boot, _) => format!("firmware {}", Firmware::from_u32(value)),
-        (EventKind::Bolt, Some(code)) => {
-            Bolt::from_code(code).map_or_else(|| value.to_string(), |bolt| bolt_name(bolt).into())
-        }
-        (EventKind::Battery | EventKind::Heartbeat, _) => format!("{value} %"),
-        (EventKind::Door, Some(0)) => "closed".into(),
-        (EventKind::Door, Some(1)) => "open".into(),
-        (EventKind::Door, Some(2)) => "ajar".into(),
-        (EventKind::Pin, _) => match PinUse::from_u32(value) {
-            Some(used) => format!(
-                "slot {}{}{}",
-                used.slot,
-                if used.duress { " UNDER DURESS" } else { "" },
-                if used.failed { ", the bolt did not arrive" } else { "" }
-            ),
-            None => value.to_string(),
-        },
-        (EventKind::Refused, Some(code)) => match cardea_resources::Outcome::from_code(code) {
-            cardea_resources::Outcome::Refused(reason) => refusal_words(reason),
-            _ => value.to_string(),
-        },
-        (EventKind::GrantUnlock | EventKind::GrantLock | EventKind::GrantFailed, _) => {
-            format!("grant {value:08x}")
-        }
-        (EventKind::Command, Some(0)) => "lock".into(),
-        (EventKind::Command, Some(1)) => "unlock".into(),
-        _ => value.to_string(),
-    })
-}
-
-/// Why a lock refused, in words.
-pub(crate) fn refusal_words(refusal: Refusal) -> String {
-    match refusal {
-        Refusal::Expired => "expired".into(),
-        Refusal::Freshness => "not fresh".into(),
-        Refusal::TooFarAhead => "not_after too far ahead".into(),
-        Refusal::Denied => "denied".into(),
-        Refusal::Busy => "busy".into(),
-        Refusal::Battery => "battery too weak".into(),
-        Refusal::Unsupported => "unsupported".into(),
-        Refusal::Other(code) => format!("reason {code}"),
     }
 }
 
@@ -418,7 +551,7 @@ fn bolt_word<S: Serializer>(bolt: &Bolt, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(bolt_name(*bolt))
 }
 
-fn lock_hex<S: Serializer>(lock: &LockId, s: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn lock_hex<S: Serializer>(lock: &LockId, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(lock)
 }
 

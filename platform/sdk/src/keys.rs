@@ -8,8 +8,8 @@ use std::{
 };
 
 use cardea_credentials::{
-    Agreement, MAX_PLATFORM_CWT_LEN, PublicKey, Random, Signer, SoftAgreement, SoftSigner, issue_platform,
-    verify_platform,
+    Agreement, MAX_PLATFORM_CWT_LEN, MAX_RELEASE_RECORD_LEN, PublicKey, Random, Release, Releaser, Signer,
+    SoftAgreement, SoftSigner, issue_platform, verify_platform,
 };
 use zeroize::Zeroizing;
 
@@ -68,6 +68,15 @@ pub(crate) const ROOT: &str = "owner-root.key";
 pub(crate) const AGREEMENT: &str = "platform-dh.key";
 pub(crate) const SIGNING: &str = "platform-sign.key";
 
+/// The files with the keys of a certificate: those of `init`, later ones with its version. So a new pair lies beside the
+/// old one, and which is in force is said by the certificate alone.
+fn key_files(version: u32) -> (String, String) {
+    match version {
+        0 | 1 => (AGREEMENT.into(), SIGNING.into()),
+        _ => (format!("platform-dh-{version}.key"), format!("platform-sign-{version}.key")),
+    }
+}
+
 const UNCERTIFIED: &str = "not the key that platform.cwt certifies; put both back from one backup";
 
 /// Keys in files of mode 0600 (32 raw bytes each) in a directory of mode 0700.
@@ -113,8 +122,7 @@ impl FileKeys {
     /// certificate does not name.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let certificate_path = dir.join(CERTIFICATE);
-        if !certificate_path.exists() && [ROOT, AGREEMENT, SIGNING].iter().all(|key| !dir.join(key).exists())
-        {
+        if !certificate_path.exists() && (!dir.exists() || !key_dir::holds_keys(dir)?) {
             return Err(Error::NotInitialised(dir.into()));
         }
         let certificate = read_bounded(&certificate_path)?;
@@ -122,18 +130,79 @@ impl FileKeys {
             path: certificate_path.clone(),
             why: format!("not a platform certificate ({e}); put it back from a backup"),
         })?;
-        let (path, bytes) = read_private(dir, AGREEMENT)?;
+        let (agreement, signing) = key_files(named.version);
+        let (path, bytes) = read_private(dir, &agreement)?;
         let agreement = SoftAgreement::from_bytes(&bytes)
             .ok()
             .filter(|key| key.public() == named.dh)
             .ok_or_else(|| Error::Key { path, why: UNCERTIFIED.into() })?;
-        let (path, bytes) = read_private(dir, SIGNING)?;
+        let (path, bytes) = read_private(dir, &signing)?;
         let signing = SoftSigner::from_bytes(&bytes)
             .ok()
             .filter(|key| key.public() == named.signing)
             .ok_or_else(|| Error::Key { path, why: UNCERTIFIED.into() })?;
         Ok(Self { agreement, signing, certificate: certificate.to_vec(), root: named.root })
     }
+
+    /// Makes a new pair of keys and has the owner root certify it under a version above the one in force and above
+    /// `known`, the highest that any lock has pinned. Returns the version. Cut short anywhere, it leaves the old pair
+    /// in force or the new one, whole. The old keys are removed.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Error::Key`] for another owner root than the one that certified the keys in force.
+    pub fn rotate(dir: &Path, root: &dyn Signer, known: u32) -> Result<u32, Error> {
+        let old = Self::open(dir)?;
+        let before =
+            verify_platform(&old.certificate, None).map_err(|_| Error::Crypto("unreadable"))?.version;
+        let version = next_version(&old.root, root, before, known)?;
+        let agreement = SoftAgreement::generate(&mut OsRandom).map_err(|_| Error::Random)?;
+        let signing = SoftSigner::generate(&mut OsRandom).map_err(|_| Error::Random)?;
+        let mut certificate = vec![0; MAX_PLATFORM_CWT_LEN];
+        let length = issue_platform(root, &agreement.public(), &signing.public(), version, &mut certificate)
+            .map_err(|_| Error::KeyUnavailable)?;
+        certificate.truncate(length);
+        let (agreement_file, signing_file) = key_files(version);
+        for (name, key) in [(&agreement_file, agreement.to_bytes()), (&signing_file, signing.to_bytes())] {
+            let path = dir.join(name);
+            // Of an attempt that was cut short: no certificate names it.
+            key_dir::remove(&path)?;
+            key_dir::write(&path, &*key)?;
+        }
+        key_dir::sync(dir)?;
+        key_dir::replace_certificate(dir, &certificate)?;
+        let (agreement_file, signing_file) = key_files(before);
+        key_dir::remove(&dir.join(agreement_file))?;
+        key_dir::remove(&dir.join(signing_file))?;
+        key_dir::sync(dir)?;
+        Ok(version)
+    }
+
+    /// The owner root's key from a file as [`Self::init`] made it; for [`Self::rotate`] and releases.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::Io`].
+    pub fn owner_root(path: &Path) -> Result<SoftSigner, Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let (path, bytes) = read_private(dir, &name)?;
+        SoftSigner::from_bytes(&bytes).map_err(|_| Error::Key { path, why: "no key".into() })
+    }
+}
+
+/// The version of a new certificate by the same owner root. One version is one pair of keys for every lock: what was
+/// given out and forgotten (keys from a backup) is not given out again.
+///
+/// # Errors
+/// [`Error::Key`] where `root` is another owner root than `pinned`.
+pub fn next_version(pinned: &PublicKey, root: &dyn Signer, current: u32, known: u32) -> Result<u32, Error> {
+    if root.public() != *pinned {
+        return Err(Error::Key {
+            path: ROOT.into(),
+            why: "not the owner root that certified the keys in force; locks would refuse what it signs"
+                .into(),
+        });
+    }
+    current.max(known).checked_add(1).ok_or(Error::Crypto("there is no higher version"))
 }
 
 impl KeyStore for FileKeys {
@@ -187,4 +256,25 @@ fn read_private(dir: &Path, name: &str) -> Result<(PathBuf, Zeroizing<[u8; 32]>)
     }
     key.copy_from_slice(&bytes);
     Ok((path, key))
+}
+
+/// A [`Release`] of the lock with this thumbprint for the nonce it drew, signed by the owner root; `to` names the owner
+/// root that alone may activate it next.
+///
+/// # Errors
+/// [`Error::KeyUnavailable`] where the root does not sign.
+pub fn sign_release(
+    root: &dyn Signer,
+    lock: [u8; 32],
+    nonce: [u8; 8],
+    to: Option<[u8; 32]>,
+    at: u32,
+) -> Result<Vec<u8>, Error> {
+    let by = Releaser::OwnerRoot;
+    let mut record = vec![0; MAX_RELEASE_RECORD_LEN];
+    let length = Release { lock, root: root.public().thumbprint(), at, nonce, by, to }
+        .sign(root, &mut record)
+        .map_err(|_| Error::KeyUnavailable)?;
+    record.truncate(length);
+    Ok(record)
 }

@@ -23,7 +23,10 @@
 //! [`State`] is what must survive (SQLite here, made so that a database server fits), [`KeyStore`] holds the
 //! keys (files here, a PKCS#11 token in `cardea-pkcs11`).
 //!
-//! What it does not do: it is no HTTP API, keeps no users and no grants, and trusts no gateway and no broker
+//! [`Platform::grant`] signs what a phone may do at a lock while nobody is online, as a [`Bundle`]; [`Platform::revoke`]
+//! ends it. [`holder`] is the phone's side.
+//!
+//! What it does not do: it is no HTTP API, keeps no users, and trusts no gateway and no broker
 //! with anything but delivery.
 
 // Unit tests share helpers with the tests in `tests/`, which know this crate by its name.
@@ -31,24 +34,33 @@
 extern crate self as cardea_sdk;
 
 mod broker;
+mod bundle;
 mod error;
 mod event;
+pub mod holder;
+pub mod holder_key;
 pub mod key_dir;
 mod keys;
 mod mqtt;
+mod pins;
 mod platform;
 pub mod session;
 mod state;
 
 pub use broker::{Broker, BrokerAddress, PayloadEncoding};
-pub use cardea_credentials::OwnerCode;
+pub use bundle::{Bundle, MAX_BUNDLE_LEN};
+pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Successor, Weekly};
 pub use cardea_framing::LockId;
-pub use cardea_resources::{Battery, Bolt, Refusal, Status};
+pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, Status};
+pub use cardea_x509::Makers;
 pub use error::Error;
-pub use event::{Ask, Outcome, PlatformEvent};
-pub use keys::{FileKeys, KeyStore, OsRandom};
+pub use event::{Ask, Entry, LockAlarm, Outcome, PlatformEvent};
+pub use keys::{FileKeys, KeyStore, OsRandom, next_version, sign_release};
+pub use pins::{PinReport, PinSlot, PinState};
 pub use platform::{LockName, LockSummary, Platform};
 pub use state::{
-    Before, CommandRow, ContextRecord, LockRecord, LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted,
-    Phase, SeenRow, SqliteState, Stage, State, Stored, Taken,
+    Before, CommandRow, ContextRecord, GrantRow, GrantState, KnownListRow, ListRow, LockRecord, LogGap,
+    LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted, Phase, PinBook, PinRow, PinStop, PinStore,
+    PinTerms, PinWish, RevokedRow, SeenRow, SqliteState, Stage, Standing, StandingStore, State, Stored,
+    Taken,
 };

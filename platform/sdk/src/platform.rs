@@ -11,14 +11,19 @@ use std::{
 
 use cardea_credentials::{OwnerCode, PublicKey};
 use cardea_framing::LockId;
+use cardea_x509::Makers;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
-    Ask, Broker, Error, FileKeys, KeyStore, LogRow, OsRandom, Outcome, PlatformEvent, SqliteState, Stage,
-    State,
+    Ask, Broker, Error, FileKeys, KeyStore, LogGap, LogRow, OsRandom, Outcome, PinReport, PlatformEvent,
+    SqliteState, Stage, State,
     mqtt::{self, FromBroker, ToBroker},
     session::{Config, Core, Now},
 };
+
+mod changes;
+
+use changes::Change;
 
 const LOCK_FILE: &str = "in-use";
 /// An operator who puts a backup back creates this file; opening discards every context and removes it.
@@ -80,15 +85,27 @@ pub struct LockSummary {
     pub stage: Stage,
     /// Whether there are session keys to command it with.
     pub session: bool,
+    /// Its log contradicted itself: nothing that changes it is sent.
+    pub fenced: bool,
+    /// It was let go.
+    pub released: bool,
+    /// The version of the platform's certificate that it has pinned, as far as it has proved that.
+    pub certificate: Option<u32>,
     /// The gateway a command would take now.
     pub gateway: Option<String>,
 }
 
 enum Request {
+    Change(Change, oneshot::Sender<Result<(), Error>>),
+    Pins(LockId, oneshot::Sender<Result<PinReport, Error>>),
+    Gaps(LockId, oneshot::Sender<Result<Vec<LogGap>, Error>>),
     Enroll(LockName, OwnerCode, oneshot::Sender<Result<(), Error>>),
+    EnrollCertified(String, OwnerCode, oneshot::Sender<Result<LockId, Error>>),
+    Makers(Makers, bool, oneshot::Sender<()>),
     Command(LockId, Ask, Duration, oneshot::Sender<Result<Outcome, Error>>),
     Log(LockId, u32, oneshot::Sender<Result<Vec<LogRow>, Error>>),
     Locks(oneshot::Sender<Vec<LockSummary>>),
+    Grants(grants::Ask),
     Broker(FromBroker),
     Attach(mpsc::UnboundedSender<ToBroker>, Broker, oneshot::Sender<Result<(), Error>>),
 }
@@ -103,9 +120,14 @@ impl Request {
     fn refuse(self) {
         match self {
             Self::Enroll(_, _, reply) | Self::Attach(_, _, reply) => drop(reply.send(Err(not_stored()))),
+            Self::EnrollCertified(_, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Command(_, _, _, reply) => drop(reply.send(Err(not_stored()))),
             Self::Log(_, _, reply) => drop(reply.send(Err(not_stored()))),
-            Self::Locks(_) | Self::Broker(_) => {}
+            Self::Grants(ask) => ask.refuse(),
+            Self::Change(_, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Pins(_, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Gaps(_, reply) => drop(reply.send(Err(not_stored()))),
+            Self::Locks(_) | Self::Makers(..) | Self::Broker(_) => {}
         }
     }
 }
@@ -235,6 +257,27 @@ impl Platform {
     pub async fn enroll(&self, lock: impl Into<LockName>, code: &OwnerCode) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Enroll(lock.into(), code.clone(), reply), answer).await?
+    }
+
+    /// As [`Self::enroll`], for the lock that a maker's certificate names: a PEM file with the lock's certificate and,
+    /// where there is one, the CA's that issued it. [`Self::set_makers`] says whose certificates count. Returns the
+    /// lock's id.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`]; as [`Self::enroll`].
+    pub async fn enroll_certified(&self, chain: &str, code: &OwnerCode) -> Result<LockId, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::EnrollCertified(chain.to_owned(), code.clone(), reply), answer).await?
+    }
+
+    /// Whose factory certificates are accepted, and whether locks are enrolled by them only. Until the first call none
+    /// are, and none are needed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn set_makers(&self, makers: Makers, required: bool) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Makers(makers, required, reply), answer).await
     }
 
     /// Withdraws the bolt. See [`Outcome`]; nothing is sent after `timeout`.
@@ -490,6 +533,26 @@ impl<S: State> Worker<S> {
                 }));
                 fatal?;
             }
+            Request::Change(change, reply) => {
+                let (result, fatal) = split(change.apply(&mut self.core, now));
+                owed.replies.push(Box::new(move |ok| {
+                    let _ = reply.send(if ok { result } else { Err(not_stored()) });
+                }));
+                fatal?;
+            }
+            Request::EnrollCertified(chain, code, reply) => {
+                let (result, fatal) = split(self.core.enroll_certified(now, &chain, &code));
+                owed.replies.push(Box::new(move |ok| {
+                    let _ = reply.send(if ok { result } else { Err(not_stored()) });
+                }));
+                fatal?;
+            }
+            Request::Pins(lock, reply) => drop(reply.send(self.core.pins(lock))),
+            Request::Gaps(lock, reply) => drop(reply.send(self.core.log_gaps(lock))),
+            Request::Makers(makers, required, reply) => {
+                self.core.set_makers(makers, required);
+                let _ = reply.send(());
+            }
             Request::Command(lock, ask, timeout, reply) => {
                 let life = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 let (result, fatal) = split(self.core.command(now, lock, ask, life));
@@ -501,6 +564,7 @@ impl<S: State> Worker<S> {
             }
             Request::Log(lock, limit, reply) => drop(reply.send(self.core.log(lock, limit))),
             Request::Locks(reply) => drop(reply.send(self.core.summaries())),
+            Request::Grants(ask) => ask.answer(&mut self.core, now, &mut owed.replies)?,
             Request::Attach(sender, broker, reply) => {
                 let result =
                     broker.topics().map(|topics| self.core.set_topics(topics, broker.encoding.into()));
@@ -532,5 +596,6 @@ fn split<T>(result: Result<T, Error>) -> (Result<T, Error>, Result<(), Error>) {
     }
 }
 
+mod grants;
 #[cfg(test)]
 mod tests;

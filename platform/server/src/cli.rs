@@ -1,12 +1,6 @@
 //! The command line.
 
-use std::{
-    fs,
-    io::{IsTerminal as _, Read as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use cardea_pkcs11::{TokenKeys, TokenSettings};
@@ -16,6 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::Config,
+    factory::{self, Factory},
+    grants::{self, GrantCmd, HolderCmd, KeyCmd, RevocationCmd},
+    owner_code, pins,
+    root::{self, RootArgs},
     service::{Answer, Request, Verb, check_lock, serve_one},
     socket,
 };
@@ -60,10 +58,18 @@ enum Cmd {
     /// Allow a lock to activate itself with the owner code of its second label.
     Enroll {
         /// Lock id (16 hexadecimal digits) or, better, the full thumbprint of its key (64).
-        lock: String,
+        #[arg(required_unless_present = "certificate", conflicts_with = "certificate")]
+        lock: Option<String>,
+        /// Instead of its name: the certificate that its maker gave it, PEM, with the maker's CA.
+        #[arg(long)]
+        certificate: Option<PathBuf>,
         /// File with the owner code; without it the code is read from standard input.
         #[arg(long)]
         code_file: Option<PathBuf>,
+        /// For a lock that was released since its label was printed: the nonce of the release (16 hexadecimal digits).
+        /// The code of the label and the nonce make the code it has now. Once for each release, oldest first.
+        #[arg(long, value_name = "NONCE")]
+        after_reset: Vec<String>,
     },
     /// Keep the broker link and answer the other commands.
     Serve,
@@ -87,8 +93,113 @@ enum Cmd {
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
+    /// For makers of locks: certify identity keys, verify certificates.
+    #[command(subcommand)]
+    Factory(Factory),
+    /// What phones may do while nobody is online: issue, list, revoke.
+    #[command(subcommand)]
+    Grant(GrantCmd),
+    /// Holders of grants: revoke a lost phone.
+    #[command(subcommand)]
+    Holder(HolderCmd),
+    /// The revocation list and who has it.
+    #[command(subcommand)]
+    Revocation(RevocationCmd),
+    /// Keys of holders, for trials.
+    #[command(subcommand)]
+    Key(KeyCmd),
+    /// PINs of a lock.
+    #[command(subcommand)]
+    Pin(PinCmd),
+    /// Take a fenced or released lock back, after looking at the door.
+    Readmit {
+        /// Lock id or thumbprint.
+        lock: String,
+    },
+    /// Let a lock go whose inside button was pressed: sign its release with the owner root, and forget its keys and PINs.
+    Release {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// What the lock drew, 16 hexadecimal digits; `watch` shows it.
+        #[arg(long)]
+        nonce: String,
+        /// Thumbprint of the owner root that alone may activate the lock next.
+        #[arg(long)]
+        next_root: Option<String>,
+        #[command(flatten)]
+        root: RootArgs,
+    },
+    /// Make new keys for the platform, certified by the owner root; needs `serve` stopped.
+    Rotate {
+        #[command(flatten)]
+        root: RootArgs,
+    },
     /// Say that the state was put back from a backup: session keys are discarded at the next start.
     Restored,
+}
+
+#[derive(Subcommand)]
+enum PinCmd {
+    /// Want a PIN in a slot. The lock is told when it can hear, however late; `pin list` shows how far that is.
+    Set {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// Which slot, from 0.
+        slot: u8,
+        /// File with the PIN, 4 to 10 digits; without it the PIN is read from standard input.
+        #[arg(long)]
+        pin_file: Option<PathBuf>,
+        /// Whoever enters it does so under duress: the door opens, and the platform tells `duress`.
+        #[arg(long)]
+        duress: bool,
+        /// Not before this time: 2026-12-24T08:00Z (UTC), or Unix seconds.
+        #[arg(long, value_parser = pins::time)]
+        from: Option<u32>,
+        /// Not after this time.
+        #[arg(long, value_parser = pins::time)]
+        until: Option<u32>,
+    },
+    /// Want a slot empty.
+    Clear {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// Which slot, from 0.
+        slot: u8,
+    },
+    /// Show wanted and reported PINs, and what is pending and why. Never which PIN.
+    List {
+        /// Lock id or thumbprint.
+        lock: String,
+    },
+    /// Ask the lock which slots are in use; `pin list` shows them afterwards.
+    Ask(Target),
+}
+
+impl PinCmd {
+    fn request(&self) -> Result<Request> {
+        match self {
+            Self::Set { lock, slot, pin_file, duress, from, until } => {
+                check_lock(lock)?;
+                Ok(Request::PinSet {
+                    lock: lock.clone(),
+                    slot: *slot,
+                    pin: pins::read(pin_file.as_deref())?,
+                    duress: *duress,
+                    from: *from,
+                    until: *until,
+                })
+            }
+            Self::Clear { lock, slot } => {
+                check_lock(lock)?;
+                Ok(Request::PinClear { lock: lock.clone(), slot: *slot })
+            }
+            Self::List { lock } => {
+                check_lock(lock)?;
+                Ok(Request::PinList { lock: lock.clone() })
+            }
+            Self::Ask(target) => command(target, Verb::Pins),
+        }
+    }
 }
 
 /// Keys in a PKCS#11 token instead of files. PINs are in files of mode 0600 or in the environment
@@ -186,7 +297,16 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli) -> Result<bool> {
     let common = &cli.common;
     let config = Config::load(common.config.as_deref(), common.dir.clone(), common.broker.clone())?;
+    let mut bundle = None;
     let request = match &cli.verb {
+        Cmd::Key(verb) => return grants::key(verb, common.json),
+        Cmd::Grant(verb) => {
+            let (request, path) = verb.request()?;
+            bundle = path;
+            request
+        }
+        Cmd::Holder(HolderCmd::Revoke { holder }) => Request::HolderRevoke { holder: holder.clone() },
+        Cmd::Revocation(RevocationCmd::Show) => Request::Revocations {},
         Cmd::Init { state_only: true, .. } => return init_state(&config),
         Cmd::Init { token, .. } => return init(&config, token, common.json),
         Cmd::Restored => {
@@ -197,9 +317,29 @@ async fn run(cli: &Cli) -> Result<bool> {
             return Ok(true);
         }
         Cmd::Serve => return serve(&config).await,
-        Cmd::Enroll { lock, code_file } => {
+        Cmd::Factory(factory) => return factory::run(factory, common.json),
+        Cmd::Enroll { lock: Some(lock), code_file, after_reset, .. } => {
             check_lock(lock)?;
-            Request::Enroll { lock: lock.clone(), code: read_code(code_file.as_ref())? }
+            let code = owner_code::read(code_file.as_ref(), after_reset)?;
+            Request::Enroll { lock: lock.clone(), code }
+        }
+        Cmd::Enroll { lock: None, certificate, code_file, after_reset } => {
+            let Some(path) = certificate else { bail!("give a lock id, a thumbprint, or --certificate") };
+            let certificate = factory::read(path)?.to_string();
+            let code = owner_code::read(code_file.as_ref(), after_reset)?;
+            Request::EnrollCertified { certificate, code }
+        }
+        Cmd::Pin(pin) => pin.request()?,
+        Cmd::Readmit { lock } => {
+            check_lock(lock)?;
+            Request::Readmit { lock: lock.clone() }
+        }
+        Cmd::Rotate { root } => return root::rotate(&config, root, common.json),
+        Cmd::Release { lock, nonce, next_root, root } => {
+            check_lock(lock)?;
+            let answer = root::release(&config, root, lock, nonce, next_root.as_deref()).await?;
+            show(&answer, common.json);
+            return Ok(answer.done);
         }
         Cmd::Watch => Request::Watch {},
         Cmd::Locks => Request::Locks {},
@@ -213,7 +353,11 @@ async fn run(cli: &Cli) -> Result<bool> {
         }
     };
     let mut done = true;
-    let print = |answer: Answer| {
+    let mut unwritten = Ok(());
+    let print = |mut answer: Answer| {
+        if let Some(path) = bundle.filter(|_| answer.done) {
+            unwritten = grants::write_bundle(&mut answer, path);
+        }
         done = answer.done;
         show(&answer, common.json);
     };
@@ -221,6 +365,7 @@ async fn run(cli: &Cli) -> Result<bool> {
         Some(stream) => socket::ask(stream, &request, print).await?,
         None => alone(&config, request, print).await?,
     }
+    unwritten?;
     Ok(done)
 }
 
@@ -303,30 +448,7 @@ fn init_state(config: &Config) -> Result<bool> {
     Ok(true)
 }
 
-/// The owner code is a secret: never an argument, which `ps` and the shell's history would show.
-fn read_code(file: Option<&PathBuf>) -> Result<String> {
-    let mut text = String::new();
-    match file {
-        Some(path) => {
-            text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
-        }
-        None => {
-            if std::io::stdin().is_terminal() {
-                eprintln!("Owner code, from the lock's second label (visible while you type):");
-                std::io::stdin().read_line(&mut text)?;
-            } else {
-                std::io::stdin().take(1024).read_to_string(&mut text)?;
-            }
-        }
-    }
-    let code = text.trim().to_owned();
-    if code.is_empty() {
-        bail!("no owner code given; it is on the lock's second label");
-    }
-    Ok(code)
-}
-
-fn open(config: &Config) -> Result<Platform> {
+pub(crate) fn open(config: &Config) -> Result<Platform> {
     let opened = if TokenKeys::are_in(&config.dir) {
         let keys = TokenKeys::open(&config.dir, config.pkcs11.clone())?;
         Platform::open_with_keys(&config.dir, Box::new(keys), session::Config::default())
@@ -352,6 +474,17 @@ fn open(config: &Config) -> Result<Platform> {
     }
 }
 
+/// As [`open`], with the makers of the configuration.
+async fn open_with_makers(config: &Config) -> Result<Platform> {
+    let makers = factory::makers(&config.makers.roots)?;
+    if config.makers.required && makers.is_empty() {
+        bail!("[makers] required = true, but no roots are named: no lock could ever be enrolled");
+    }
+    let platform = open(config)?;
+    platform.set_makers(makers, config.makers.required).await?;
+    Ok(platform)
+}
+
 fn broker(config: &Config) -> Result<Broker> {
     let Some(broker) = config.broker.clone() else {
         bail!("no broker: give --broker mqtts://host, or [broker] url in the configuration file");
@@ -362,7 +495,7 @@ fn broker(config: &Config) -> Result<Broker> {
 
 async fn serve(config: &Config) -> Result<bool> {
     let broker = broker(config)?;
-    let platform = open(config)?;
+    let platform = open_with_makers(config).await?;
     let path = config.socket();
     let listener = socket::bind(&path)?;
     let mut events = platform.subscribe();
@@ -402,7 +535,7 @@ async fn alone(config: &Config, request: Request, mut print: impl FnMut(Answer))
             config.socket().display()
         );
     }
-    let platform = open(config)?;
+    let platform = open_with_makers(config).await?;
     let mut events = platform.subscribe();
     let mut link = None;
     if needs_broker {

@@ -25,6 +25,21 @@ struct File {
     broker: Option<Broker>,
     /// The token that holds the platform's keys, where they are in one.
     pkcs11: Option<TokenSettings>,
+    /// The makers of locks whose certificates count.
+    #[serde(default)]
+    makers: Makers,
+}
+
+/// `[makers]`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Makers {
+    /// PEM files with their root certificates.
+    #[serde(default)]
+    pub(crate) roots: Vec<PathBuf>,
+    /// Whether locks are enrolled by certificate only.
+    #[serde(default)]
+    pub(crate) required: bool,
 }
 
 impl File {
@@ -48,6 +63,7 @@ pub(crate) struct Config {
     pub(crate) dir: PathBuf,
     pub(crate) broker: Option<Broker>,
     pub(crate) pkcs11: Option<TokenSettings>,
+    pub(crate) makers: Makers,
 }
 
 impl Config {
@@ -68,7 +84,7 @@ impl Config {
             (None, file) => file,
         };
         let dir = dir.or(read.dir).unwrap_or_else(|| DEFAULT_DIR.into());
-        Ok(Self { dir, broker, pkcs11: read.pkcs11 })
+        Ok(Self { dir, broker, pkcs11: read.pkcs11, makers: read.makers })
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -7,6 +7,11 @@
 
 mod cli;
 mod config;
+mod factory;
+mod grants;
+mod owner_code;
+mod pins;
+mod root;
 mod service;
 mod socket;
 

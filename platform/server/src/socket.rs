@@ -10,11 +10,13 @@ use tokio::{
     sync::{Semaphore, broadcast::error::RecvError},
     time::timeout,
 };
+use zeroize::Zeroizing;
 
 use crate::service::{Answer, Request, serve_one};
 
 /// A request is a lock name and a code; more is not one of ours.
-const MAX_REQUEST: u64 = 4096;
+const MAX_REQUEST_LEN: usize = 4096;
+const MAX_REQUEST: u64 = MAX_REQUEST_LEN as u64;
 
 /// Connections served at once, each `watch` one of them; more wait.
 const CONNECTIONS: usize = 64;
@@ -66,7 +68,8 @@ pub(crate) async fn accept(listener: UnixListener, platform: Platform) {
 
 async fn connection(stream: UnixStream, platform: &Platform) -> Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let mut line = Vec::new();
+    // It may hold a PIN or an owner code; with its room from the start no copy is left behind by growing.
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_REQUEST_LEN));
     let mut reader = BufReader::new(reader.take(MAX_REQUEST));
     timeout(REQUEST_TIME, reader.read_until(b'\n', &mut line)).await??;
     let request = match Request::parse(&line) {
@@ -125,7 +128,8 @@ pub(crate) async fn connect(path: &Path) -> Result<Option<UnixStream>> {
 /// Sends one request and hands every answer to `each` until the last.
 pub(crate) async fn ask(stream: UnixStream, request: &Request, mut each: impl FnMut(Answer)) -> Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let mut line = serde_json::to_vec(request)?;
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_REQUEST_LEN));
+    serde_json::to_writer(&mut *line, request)?;
     line.push(b'\n');
     writer.write_all(&line).await?;
     let mut lines = BufReader::new(reader).lines();

@@ -166,6 +166,89 @@ fn serve_answers_the_other_commands_and_survives_its_broker() {
     assert!(text(&output).contains(LOCK), "{}", text(&output));
 }
 
+#[test]
+fn pins_are_wanted_listed_and_never_printed() {
+    let dir = initialised();
+    let code = code_file(dir.path());
+    assert!(run(dir.path(), &["enroll", LOCK, "--code-file", &code]).status.success());
+    let path = dir.path().join("pin");
+    fs::write(&path, "0471183926\n").unwrap();
+    let pin = path.to_str().unwrap();
+    let mut printed = String::new();
+    let mut say = |args: &[&str], succeeds: bool| {
+        let output = run(dir.path(), args);
+        assert_eq!(output.status.success(), succeeds, "{args:?}: {}", text(&output));
+        printed.push_str(&text(&output));
+        text(&output)
+    };
+    let set = ["pin", "set", LOCK, "3", "--pin-file", pin, "--duress", "--until", "2099-12-24T08:00Z"];
+    let words = say(&set, true);
+    assert!(words.contains("waiting: there are no session keys"), "{words}");
+    say(&["pin", "clear", LOCK, "4"], true);
+    let words = say(&["pin", "list", LOCK], true);
+    assert!(words.contains("slot  3  wanted set since 20"), "{words}");
+    assert!(
+        words.contains(", for duress, until 2099-12-24 08:00:00Z;  reported: nothing yet;  waiting"),
+        "{words}"
+    );
+    let words = say(&["--json", "pin", "list", LOCK], true);
+    let json: serde_json::Value = serde_json::from_str(words.lines().last().unwrap()).unwrap();
+    assert_eq!(json["slots"][0]["slot"], 3);
+    assert_eq!(json["slots"][0]["state"], "waiting");
+    assert_eq!(json["slots"][1]["wanted"], "clear");
+
+    let short = dir.path().join("short");
+    fs::write(&short, "12a4").unwrap();
+    let words = say(&["pin", "set", LOCK, "3", "--pin-file", short.to_str().unwrap()], false);
+    assert!(words.contains("4 to 10 digits") && !words.contains("12a4"), "{words}");
+    assert!(say(&["pin", "set", LOCK, "3"], false).contains("no PIN given"));
+    assert!(say(&["pin", "set", LOCK, "40", "--pin-file", pin], false).contains("no such slot"));
+    let past = ["pin", "set", LOCK, "3", "--pin-file", pin, "--until", "2001-01-01T00:00Z"];
+    assert!(say(&past, false).contains("over already"));
+    assert!(
+        say(&["pin", "set", LOCK, "3", "--pin-file", pin, "--from", "noon"], false).contains("is no time")
+    );
+    assert!(say(&["pin", "list", "0102030405060708"], false).contains("not enrolled"));
+    assert!(!printed.contains("0471183926"), "{printed}");
+}
+
+#[test]
+fn keys_are_rotated_while_nothing_runs_and_locks_released_by_the_owner_root() {
+    let dir = initialised();
+    let root = fs::read(dir.path().join("owner-root.key")).unwrap();
+    let before = fs::read(dir.path().join("platform.cwt")).unwrap();
+    let output = run(dir.path(), &["--json", "rotate"]);
+    assert!(output.status.success() && text(&output).contains("{\"version\":2}"), "{}", text(&output));
+    assert_ne!(fs::read(dir.path().join("platform.cwt")).unwrap(), before);
+    assert!(run(dir.path(), &["locks"]).status.success());
+    // The root is where it belongs.
+    let safe = tempfile::tempdir().unwrap();
+    let key = safe.path().join("root.key");
+    fs::rename(dir.path().join("owner-root.key"), &key).unwrap();
+    let output = run(dir.path(), &["rotate"]);
+    assert!(!output.status.success() && text(&output).contains("owner-root.key"), "{}", text(&output));
+    let output = run(dir.path(), &["rotate", "--root-key", key.to_str().unwrap()]);
+    assert!(output.status.success() && text(&output).contains("version 3"), "{}", text(&output));
+    assert_eq!(fs::read(&key).unwrap(), root);
+
+    assert!(run(dir.path(), &["enroll", LOCK, "--code-file", &code_file(dir.path())]).status.success());
+    let release = |lock: &str, nonce: &str| {
+        run(dir.path(), &["release", lock, "--nonce", nonce, "--root-key", key.to_str().unwrap()])
+    };
+    let output = release(LOCK, "0707070707070707");
+    assert!(text(&output).contains("has not proved its key here"), "{}", text(&output));
+    let full = format!("{LOCK}{}", "1".repeat(48));
+    assert!(text(&release(&full, "07")).contains("16 hexadecimal digits"));
+    // Enrolled by its full name the platform knows which key it will let go.
+    let other = format!("{}{}", "a".repeat(16), "b".repeat(48));
+    assert!(run(dir.path(), &["enroll", &other, "--code-file", &code_file(dir.path())]).status.success());
+    let output = release(&other, "0707070707070707");
+    assert!(output.status.success() && text(&output).contains("released"), "{}", text(&output));
+    assert!(text(&run(dir.path(), &["locks"])).contains("RELEASED"));
+    assert!(run(dir.path(), &["readmit", &other]).status.success());
+    assert!(!text(&run(dir.path(), &["locks"])).contains("RELEASED"));
+}
+
 /// Memory that a process has in use, KiB.
 fn memory_kib(process: &Child) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
@@ -285,4 +368,76 @@ fn keys_in_a_token_are_used_from_init_on_and_the_pin_is_never_printed() {
         assert!(text(&refused).contains("the token refuses the PIN"), "{}", text(&refused));
         assert!(!text(&refused).contains("-secret"), "{}", text(&refused));
     }
+}
+
+/// A maker's root, a factory's CA and the certificate of a lock, all by the program; then the owner's side of it.
+#[test]
+fn a_maker_certifies_a_lock_and_an_owner_enrolls_it_by_its_certificate() {
+    let work = tempfile::tempdir().unwrap();
+    let file = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+    let maker = file("maker");
+    let factory = |args: &[&str]| {
+        let output = run(work.path(), &[&["factory"], args].concat());
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    factory(&["root", "--maker-dir", &maker, "--name", "Example Locks"]);
+    factory(&["ca", "--maker-dir", &maker, "--name", "Example Locks, one".replace(',', "").as_str()]);
+    for key in ["maker-root.key", "maker-ca.key"] {
+        let mode = fs::metadata(work.path().join("maker").join(key)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let again = run(work.path(), &["factory", "root", "--maker-dir", &maker, "--name", "x"]);
+    assert!(text(&again).contains("not replaced"), "{}", text(&again));
+
+    // The lock's key is asked for by an ordinary request.
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        &file("lock.key"),
+    ]);
+    openssl(&["req", "-new", "-key", &file("lock.key"), "-subj", "/CN=x", "-out", &file("lock.csr")]);
+    let chain = factory(&["issue", "--maker-dir", &maker, "--csr", &file("lock.csr")]);
+    fs::write(file("lock.pem"), chain).unwrap();
+    let verified = factory(&["verify", "--root", &format!("{maker}/maker-root.pem"), &file("lock.pem")]);
+    assert!(verified.contains("maker        CN=Example Locks"), "{verified}");
+    let lock = verified.split_whitespace().nth(1).unwrap();
+    let root = format!("{maker}/maker-root.pem");
+    let said = openssl(&[
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        &root,
+        "-untrusted",
+        &format!("{maker}/maker-ca.pem"),
+        &file("lock.pem"),
+    ]);
+    assert!(said.contains("OK"), "{said}");
+    assert!(!fs::exists(work.path().join("state.db")).unwrap(), "a maker is no platform");
+
+    let dir = initialised();
+    let code = code_file(dir.path());
+    fs::write(
+        dir.path().join("platform.toml"),
+        format!("[makers]\nroots = [\"{maker}/maker-root.pem\"]\nrequired = true\n"),
+    )
+    .unwrap();
+    let config = dir.path().join("platform.toml");
+    let config = config.to_str().unwrap();
+    let enroll = |args: &[&str]| {
+        text(&run(dir.path(), &[&["--config", config, "enroll", "--code-file", &code], args].concat()))
+    };
+    assert!(enroll(&[LOCK]).contains("--certificate"), "{}", enroll(&[LOCK]));
+    assert!(enroll(&["--certificate", &root]).contains("not the certificate of a device"));
+    let said = enroll(&["--certificate", &file("lock.pem")]);
+    assert!(said.contains(&format!("{lock}: enrolled")), "{said}");
 }

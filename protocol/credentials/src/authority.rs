@@ -1,21 +1,22 @@
-//! The chain of keys that a lock believes: owner root, platform, site authority; and that versions never fall.
+//! The site's authority, whom the platform certifies: what a lock believes of it, and that versions never fall.
 
 use crate::cbor::{Reader, Writer};
 use crate::ccs::{CNF, read_cnf};
-use crate::cwt::{self, full_key, write_cnf};
+use crate::cwt::{full_key, write_cnf};
 use crate::grant::AUD;
 use crate::key::once;
 use crate::signed::{self, Bound, Thumbprint};
-use crate::{CLAIM_PLATFORM_VERSION, Error, PlatformIdentity, PublicKey, Sign1, Signer};
+use crate::{CLAIM_PLATFORM_VERSION, Error, Gate, PublicKey, Sign1, Signer};
 
 /// First item of the external_aad of a site authority's certificate; the owner root's thumbprint is the second.
 pub const AAD_AUTHORITY: &str = "cardea/authority";
 /// The greatest length of a site authority's certificate.
 pub const MAX_AUTHORITY_LEN: usize = 140;
 /// Bytes of a [`Trust`] in storage.
-pub const TRUST_LEN: usize = 1 + 33 + (33 + 33 + 4) + 8 + (1 + 33 + 4);
+pub const TRUST_LEN: usize = 1 + 32 + 8 + 4 + (1 + 33 + 4);
 
-const TRUST_FORMAT: u8 = 1;
+const TRUST_FORMAT: u8 = 2;
+const NO_SITE: [u8; 8] = [0; 8];
 
 /// The doors that one owner runs in one place. What is said to a site is bound to the owner too, so equal ids of two
 /// owners are two sites.
@@ -52,8 +53,7 @@ pub fn issue_authority(
     claims.map(3)?.int(AUD)?.bytes(&site.id)?;
     write_cnf(&mut claims, &authority.key)?;
     claims.int(CLAIM_PLATFORM_VERSION)?.int(i64::from(authority.version))?;
-    let aad = Bound::to(AAD_AUTHORITY, &[&site.root])?;
-    Sign1::encode(platform, None, aad.as_slice(), claims.as_slice(), out)
+    Sign1::encode(platform, None, audience(site)?.as_slice(), claims.as_slice(), out)
 }
 
 /// Verifies the certificate of the authority of `site` by the platform's signing key. Whether its version may be
@@ -62,9 +62,16 @@ pub fn issue_authority(
 /// # Errors
 /// [`Error::WrongCredential`] for another site or claim, [`Error::BadSignature`], and the decoders' errors.
 pub fn verify_authority(cwt: &[u8], site: &Site, platform: &PublicKey) -> Result<Authority, Error> {
-    let aad = Bound::to(AAD_AUTHORITY, &[&site.root])?;
     let sign1 = signed::decode(cwt, MAX_AUTHORITY_LEN)?;
-    let mut claims = Reader::new(sign1.verify(platform, aad.as_slice())?);
+    read(sign1.verify(platform, audience(site)?.as_slice())?, site)
+}
+
+fn audience(site: &Site) -> Result<Bound, Error> {
+    Bound::to(AAD_AUTHORITY, &[&site.root])
+}
+
+fn read(claims: &[u8], site: &Site) -> Result<Authority, Error> {
+    let mut claims = Reader::new(claims);
     let (mut aud, mut key, mut version) = (None, None, None);
     for _ in 0..claims.map()? {
         match claims.int()? {
@@ -81,11 +88,12 @@ pub fn verify_authority(cwt: &[u8], site: &Site, platform: &PublicKey) -> Result
     }
 }
 
-/// Whom a lock believes. Everything that changes it was signed one step further up.
+/// What a lock knows of its site beside its owner: which one it is, and whose word counts there. The platform's keys are
+/// the caller's, who has them from the platform's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trust {
-    platform: PlatformIdentity,
-    site: [u8; 8],
+    site: Site,
+    least: u32,
     authority: Option<Authority>,
 }
 
@@ -100,22 +108,22 @@ pub enum Accepted {
 }
 
 impl Trust {
-    /// What activation pinned: the platform, and through it the root.
+    /// In no site yet, under the owner root with this thumbprint.
     #[must_use]
-    pub const fn new(platform: PlatformIdentity) -> Self {
-        Self { platform, site: [0; 8], authority: None }
+    pub const fn new(root: Thumbprint) -> Self {
+        Self { site: Site { root, id: NO_SITE }, least: 0, authority: None }
     }
 
-    /// The platform, and the root above it.
+    /// The owner root, and the site that the lock is in.
     #[must_use]
-    pub const fn platform(&self) -> &PlatformIdentity {
-        &self.platform
+    pub const fn site(&self) -> &Site {
+        &self.site
     }
 
-    /// The site that the lock is in.
+    /// Whether the platform has put the lock into a site.
     #[must_use]
-    pub fn site(&self) -> Site {
-        Site { root: self.platform.root.thumbprint(), id: self.site }
+    pub fn is_in_site(&self) -> bool {
+        self.site.id != NO_SITE
     }
 
     /// The authority of that site, once there is one.
@@ -124,59 +132,86 @@ impl Trust {
         self.authority.as_ref()
     }
 
-    /// The platform, inside OSCORE, put the lock into `site`. Another site has other authorities and versions.
-    pub fn join(&mut self, site: [u8; 8]) {
-        if site != self.site {
-            (self.site, self.authority) = (site, None);
+    /// The version of the authority, or the least that one must have, whichever is higher.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        match &self.authority {
+            Some(authority) if authority.version > self.least => authority.version,
+            _ => self.least,
         }
     }
 
-    /// Takes a platform certificate by the pinned root.
-    ///
-    /// # Errors
-    /// [`Error::RolledBack`] for a version below the known one, or the same with other keys; as
-    /// [`verify_platform`](crate::verify_platform).
-    pub fn accept_platform(&mut self, cwt: &[u8]) -> Result<Accepted, Error> {
-        let offered = cwt::verify_platform(cwt, Some(&self.platform.root))?;
-        let known = (self.platform == offered, self.platform.version);
-        let accepted = rising(known, offered.version)?;
-        self.platform = offered;
-        Ok(accepted)
+    /// The platform, inside OSCORE, says that the lock is in the site `id`, where no authority below `version` counts.
+    /// Another site has other authorities and versions; eight zeros are no site.
+    pub fn join(&mut self, id: [u8; 8], version: u32) {
+        if id != self.site.id {
+            (self.site.id, self.least, self.authority) = (id, 0, None);
+        }
+        self.least = self.least.max(version);
+        if self.authority.is_some_and(|authority| authority.version < self.least) {
+            self.authority = None;
+        }
     }
 
-    /// Takes a certificate of the site's authority by the platform.
+    /// Takes a certificate of the site's authority by `platform`, the platform's signing key, that came with `nonce` or
+    /// with none, `now` milliseconds by the lock's timer.
+    ///
+    /// It is looked at where it is the next version, or any higher one if the lock asked. The certificate that is known
+    /// is known again without a verification.
     ///
     /// # Errors
-    /// [`Error::RolledBack`] for a version below the known one, or the same with another key; as
-    /// [`verify_authority`].
-    pub fn accept_authority(&mut self, cwt: &[u8]) -> Result<Accepted, Error> {
-        let offered = verify_authority(cwt, &self.site(), &self.platform.signing)?;
-        let accepted = match self.authority {
-            Some(known) => rising((known == offered, known.version), offered.version)?,
-            None => Accepted::Newer,
-        };
+    /// Before the signature: [`Error::RolledBack`] for a version below the known one, or the same with another key;
+    /// [`Error::NotAsked`] for one that is further ahead, [`Error::WrongCredential`] for another site or claim,
+    /// [`Error::Busy`] above the limit. Then [`Error::BadSignature`], and the decoders' errors. Nothing has changed.
+    pub fn accept_authority(
+        &mut self,
+        cwt: &[u8],
+        nonce: Option<&[u8; 8]>,
+        platform: &PublicKey,
+        gate: &mut Gate,
+        now: u64,
+    ) -> Result<Accepted, Error> {
+        let sign1 = signed::decode(cwt, MAX_AUTHORITY_LEN)?;
+        let offered = read(sign1.unverified_payload(), &self.site)?;
+        let asked = gate.answers(nonce, now);
+        if self.authority == Some(offered) {
+            return Ok(Accepted::Known);
+        }
+        // Without an authority, one of the least version is the next.
+        let next =
+            if self.authority.is_some() { self.version().checked_add(1) } else { Some(self.least.max(1)) };
+        if next.is_none_or(|next| offered.version < next) {
+            return Err(Error::RolledBack);
+        }
+        if !asked && next != Some(offered.version) {
+            return Err(Error::NotAsked);
+        }
+        gate.admit(asked, now)?;
+        sign1.verify(platform, audience(&self.site)?.as_slice())?;
+        if asked {
+            gate.close();
+        }
         self.authority = Some(offered);
-        Ok(accepted)
+        Ok(Accepted::Newer)
     }
 
-    /// As it is stored: 1 byte of format, root, platform's signing and DH key (33 bytes each), version, site, whether
-    /// there is an authority, its key and version.
+    /// As it is stored: 1 byte of format, the root's thumbprint, site, least version, whether there is an authority, its
+    /// key (33 bytes) and version; without one these are zeros.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; TRUST_LEN] {
         let mut out = [0; TRUST_LEN];
         let mut writer = Writer::new(&mut out);
-        let authority = self.authority.unwrap_or(Authority { key: self.platform.root, version: 0 });
+        let key = self.authority.map_or([0; 33], |authority| authority.key.to_compressed());
+        let version = self.authority.map_or(0, |authority| authority.version);
         // The buffer is exactly as long as these are, so no step fails.
         let _ = [
             &[TRUST_FORMAT][..],
-            &self.platform.root.to_compressed(),
-            &self.platform.signing.to_compressed(),
-            &self.platform.dh.to_compressed(),
-            &self.platform.version.to_be_bytes(),
-            &self.site,
+            &self.site.root,
+            &self.site.id,
+            &self.least.to_be_bytes(),
             &[u8::from(self.authority.is_some())],
-            &authority.key.to_compressed(),
-            &authority.version.to_be_bytes(),
+            &key,
+            &version.to_be_bytes(),
         ]
         .iter()
         .try_for_each(|part| writer.raw(part).map(drop));
@@ -190,28 +225,16 @@ impl Trust {
     pub fn from_bytes(bytes: &[u8; TRUST_LEN]) -> Result<Self, Error> {
         let mut rest = &bytes[..];
         let format = take::<1>(&mut rest)?;
-        let [root, signing, dh] = [key(&mut rest)?, key(&mut rest)?, key(&mut rest)?];
-        let version = u32::from_be_bytes(take(&mut rest)?);
-        let site = take(&mut rest)?;
+        let site = Site { root: take(&mut rest)?, id: take(&mut rest)? };
+        let least = u32::from_be_bytes(take(&mut rest)?);
         let present = take::<1>(&mut rest)?;
-        let authority = Authority { key: key(&mut rest)?, version: u32::from_be_bytes(take(&mut rest)?) };
+        let (key, version) = (take::<33>(&mut rest)?, u32::from_be_bytes(take(&mut rest)?));
         let authority = match (format, present) {
             ([TRUST_FORMAT], [0]) => None,
-            ([TRUST_FORMAT], [1]) => Some(authority),
+            ([TRUST_FORMAT], [1]) => Some(Authority { key: PublicKey::from_sec1(&key)?, version }),
             _ => return Err(Error::Malformed),
         };
-        Ok(Self { platform: PlatformIdentity { root, dh, signing, version }, site, authority })
-    }
-}
-
-/// One version is one set of keys, and none comes back.
-const fn rising((same, known): (bool, u32), offered: u32) -> Result<Accepted, Error> {
-    if same {
-        Ok(Accepted::Known)
-    } else if offered > known {
-        Ok(Accepted::Newer)
-    } else {
-        Err(Error::RolledBack)
+        Ok(Self { site, least, authority })
     }
 }
 
@@ -219,8 +242,4 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
     let (head, tail) = rest.split_first_chunk().ok_or(Error::Malformed)?;
     *rest = tail;
     Ok(*head)
-}
-
-fn key(rest: &mut &[u8]) -> Result<PublicKey, Error> {
-    PublicKey::from_sec1(&take::<33>(rest)?)
 }

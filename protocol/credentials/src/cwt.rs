@@ -95,6 +95,7 @@ pub fn issue_platform(
 /// # Errors
 /// [`Error::UntrustedRoot`] where it names another root than the pinned one; [`Error::WrongCredential`] for a CWT of
 /// another kind; [`Error::BadSignature`], and the decoders' errors.
+#[inline(never)]
 pub fn verify_platform(cwt: &[u8], pinned_root: Option<&PublicKey>) -> Result<PlatformIdentity, Error> {
     let (sign1, root) = signed_by_named_key(cwt)?;
     if pinned_root.is_some_and(|pinned| *pinned != root) {

@@ -33,6 +33,12 @@ pub const MAX_DELEGABLE_GRANT_LEN: usize = 200;
 /// The longest chain: a grant by the platform and two delegations.
 pub const MAX_GRANT_CHAIN: usize = 3;
 
+/// Label of the EAD_3 item with the grants above a delegated one, critical: a CBOR sequence (RFC 8742) of one or two,
+/// the platform's first.
+pub const EAD_GRANTS_ABOVE: i32 = -65539;
+/// The greatest length of such a sequence.
+pub const MAX_GRANTS_ABOVE_LEN: usize = (MAX_GRANT_CHAIN - 1) * MAX_DELEGABLE_GRANT_LEN;
+
 pub(crate) const AUD: i64 = 3;
 pub(crate) const EXP: i64 = 4;
 const NBF: i64 = 5;
@@ -263,6 +269,7 @@ pub fn delegate_grant(
 /// # Errors
 /// [`Error::WrongCredential`] for another lock's or another kind of CWT, [`Error::BadSignature`] also for another
 /// type of message, [`Error::TooLong`], and the decoders' errors.
+#[inline(never)]
 pub fn verify_grant(cwt: &[u8], lock: &Thumbprint, platform: &PublicKey) -> Result<Grant, Error> {
     let claims = Claims::verified(cwt, lock, platform, &Bound::to(AAD_GRANT, &[lock])?)?;
     Ok(claims.into_grant(platform, &[], 1))
@@ -282,6 +289,40 @@ pub fn verify_delegated_grant(cwt: &[u8], parent: &Grant) -> Result<Grant, Error
     claims.terms = narrow(&parent.terms, &claims.terms)?;
     let above = parent.keys.get(..parent.keys_len).unwrap_or(&parent.keys);
     Ok(claims.into_grant(&delegate, above, parent.links + 1))
+}
+
+/// Verifies a grant and the grants `above` it, a CBOR sequence with the platform's first; an empty one where the grant
+/// is the platform's own. `admit` is asked before each verification but the last, so that a chain that somebody made up
+/// costs no more than it may: from the top down, nothing is verified below a link that is not genuine.
+///
+/// # Errors
+/// As [`verify_grant`] and [`verify_delegated_grant`]; [`Error::TooLong`] for more than [`MAX_GRANTS_ABOVE_LEN`] bytes;
+/// what `admit` gave.
+pub fn verify_grant_chain(
+    cwt: &[u8],
+    above: &[u8],
+    lock: &Thumbprint,
+    platform: &PublicKey,
+    mut admit: impl FnMut() -> Result<(), Error>,
+) -> Result<Grant, Error> {
+    if above.len() > MAX_GRANTS_ABOVE_LEN {
+        return Err(Error::TooLong);
+    }
+    let mut above = Reader::new(above);
+    let mut parent: Option<Grant> = None;
+    let link = |cwt: &[u8], parent: Option<Grant>| match parent {
+        None => verify_grant(cwt, lock, platform),
+        Some(parent) => verify_delegated_grant(cwt, &parent),
+    };
+    while !above.is_empty() {
+        let cwt = above.item()?;
+        if parent.is_some_and(|parent| parent.links + 1 >= MAX_GRANT_CHAIN) {
+            return Err(Error::TooLong);
+        }
+        admit()?;
+        parent = Some(link(cwt, parent)?);
+    }
+    link(cwt, parent)
 }
 
 /// Signed for one parent: what it says, not its bytes, whose signature and unprotected header others could change.

@@ -6,7 +6,7 @@
 
 use crate::revocation::{Addition, Page};
 use crate::signed::Thumbprint;
-use crate::{Authority, Error, Gate, Trust};
+use crate::{Authority, Error, Gate, PublicKey, Trust};
 
 /// Bytes of [`Lists`] in storage.
 pub const LISTS_LEN: usize = 17;
@@ -17,7 +17,7 @@ const LISTS_FORMAT: u8 = 1;
 pub struct Lists {
     /// The epoch of the platform's list, 0 before the first.
     pub epoch: u32,
-    /// When that list was made, Unix seconds: its age decides about staleness.
+    /// When that list was made, Unix seconds by the platform's clock.
     pub at: u32,
     /// The version of the authority whose additions are counted.
     pub version: u32,
@@ -109,7 +109,8 @@ impl Intake {
         self.pending = None;
     }
 
-    /// Takes a page of the platform's list that came with `nonce`, or with none, `now` milliseconds by the lock's timer.
+    /// Takes a page of the list that the platform signs with the key `platform`. It came with `nonce`, or with none,
+    /// `now` milliseconds by the lock's timer.
     ///
     /// It is looked at where it continues the list that is coming, or begins a list of the next epoch, or of any higher
     /// one if the lock asked.
@@ -122,7 +123,8 @@ impl Intake {
         &mut self,
         message: &'a [u8],
         nonce: Option<&[u8; 8]>,
-        trust: &Trust,
+        root: &Thumbprint,
+        platform: &PublicKey,
         gate: &mut Gate,
         now: u64,
     ) -> Result<(Page<'a>, Progress), Error> {
@@ -136,7 +138,7 @@ impl Intake {
             return Err(Error::NotAsked);
         }
         gate.admit(asked, now)?;
-        Page::check_signature(&sign1, &trust.site().root, &trust.platform().signing)?;
+        Page::check_signature(&sign1, root, platform)?;
         if asked {
             gate.close();
         }
@@ -194,7 +196,7 @@ impl Intake {
         }
         let asked = gate.answers(nonce, now);
         gate.admit(asked, now)?;
-        Addition::check_signature(&sign1, &trust.site(), &authority.key)?;
+        Addition::check_signature(&sign1, trust.site(), &authority.key)?;
         if asked {
             gate.close();
         }

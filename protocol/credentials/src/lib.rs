@@ -7,8 +7,8 @@
 //! speaks no X.509 and keeps nothing: lists and used grants are stored by the caller. It is `no_std` without an
 //! allocator, and every decoder is bounded, refuses trailing bytes and accepts deterministic CBOR only.
 //!
-//! Start at [`PublicKey`]; [`Signer`] and [`Agreement`] are the private halves. [`verify_grant`] and [`Trust`] are what a
-//! lock decides with.
+//! Start at [`PublicKey`]; [`Signer`] and [`Agreement`] are the private halves. [`verify_grant_chain`], [`Intake`] and
+//! [`Trust`] are what a lock decides with.
 #![no_std]
 
 #[cfg(test)]
@@ -18,6 +18,7 @@ mod authority;
 pub mod cbor;
 mod ccs;
 mod cwt;
+mod es256;
 mod gate;
 mod grant;
 mod intake;
@@ -34,6 +35,7 @@ mod signed;
 mod signer;
 mod site;
 mod site_message;
+mod successor;
 mod time_token;
 mod verb;
 
@@ -48,9 +50,9 @@ pub use cwt::{
 };
 pub use gate::{ASK_LIFE_MS, GATE_PERIOD_MS, GATE_UNASKED, GATE_VERIFICATIONS, Gate};
 pub use grant::{
-    AAD_DELEGATED_GRANT, AAD_GRANT, CLAIM_DELEGATE, Grant, MAX_DELEGABLE_GRANT_LEN, MAX_GRANT_CHAIN,
-    MAX_GRANT_LEN, Permit, Rights, Terms, delegate_grant, issue_grant, narrow, verify_delegated_grant,
-    verify_grant,
+    AAD_DELEGATED_GRANT, AAD_GRANT, CLAIM_DELEGATE, EAD_GRANTS_ABOVE, Grant, MAX_DELEGABLE_GRANT_LEN,
+    MAX_GRANT_CHAIN, MAX_GRANT_LEN, MAX_GRANTS_ABOVE_LEN, Permit, Rights, Terms, delegate_grant, issue_grant,
+    narrow, verify_delegated_grant, verify_grant, verify_grant_chain,
 };
 pub use intake::{Intake, LISTS_LEN, Lists, Progress};
 pub use key::{CoseKey, PublicKey, YForm};
@@ -78,6 +80,7 @@ pub use site::{
     AAD_ACTIVATION_STATUS, Activation, ActivationStatus, MAX_ACTIVATION_STATUS_LEN, MAX_AUDIENCE,
 };
 pub use site_message::{MAX_QUESTION_LEN, Question, SITE_MESSAGE_OVERHEAD, SiteKind, SiteMessage};
+pub use successor::Successor;
 pub use time_token::{AAD_TIME, MAX_TIME_TOKEN_LEN, issue_time_token, verify_time_token};
 pub use verb::{AAD_VERB, MAX_VERB, MAX_VERB_AHEAD_S, MAX_VERB_LEN, VERB_WINDOW, Verb, VerbWindow};
 

@@ -121,7 +121,7 @@ impl<'a> Page<'a> {
         platform: &PublicKey,
     ) -> Result<(), Error> {
         let aad = Bound::to(AAD_REVOCATIONS, &[root])?;
-        sign1.verify_in(&mut [0; SCRATCH], platform, aad.as_slice()).map(drop)
+        sign1.verify_within(SCRATCH, platform, aad.as_slice()).map(drop)
     }
 
     /// The thumbprints, ascending.
@@ -204,7 +204,7 @@ impl<'a> Addition<'a> {
         authority: &PublicKey,
     ) -> Result<(), Error> {
         let aad = Bound::to(AAD_SITE_REVOCATIONS, &[&site.root, &site.id])?;
-        sign1.verify_in(&mut [0; SCRATCH], authority, aad.as_slice()).map(drop)
+        sign1.verify_within(SCRATCH, authority, aad.as_slice()).map(drop)
     }
 
     /// The thumbprints, ascending.

@@ -3,7 +3,7 @@
 //! Protected header: `alg` and, where the signer is named inside what it signs, `kid`. Unprotected header: nothing
 //! or `kid`. Every other parameter is refused, `crit` among them.
 
-use crate::cbor::{Kind, Reader, Writer};
+use crate::cbor::{Head, Kind, Reader, Writer};
 use crate::key::once;
 use crate::{Error, PublicKey, Signer, signer};
 
@@ -14,6 +14,9 @@ const ALG: i64 = 1;
 const KID: i64 = 4;
 const TAG_COSE_SIGN1: u64 = 18;
 const TAG_CWT: u64 = 61;
+
+/// How a `Sig_structure` begins: an array of four, the first of them its context.
+const SIG_STRUCTURE: &[u8] = b"\x84\x6aSignature1";
 
 /// The longest `Sig_structure` we sign or verify; bounds every signed object to roughly this size.
 pub const MAX_SIG_STRUCTURE: usize = 512;
@@ -75,18 +78,32 @@ impl<'a> Sign1<'a> {
     /// # Errors
     /// [`Error::BadSignature`]; [`Error::TooLong`] beyond [`MAX_SIG_STRUCTURE`].
     pub fn verify(&self, key: &PublicKey, external_aad: &[u8]) -> Result<&'a [u8], Error> {
-        self.verify_in(&mut [0; MAX_SIG_STRUCTURE], key, external_aad)
+        self.verify_within(MAX_SIG_STRUCTURE, key, external_aad)
     }
 
-    /// As [`Self::verify`], with room for a `Sig_structure` of the caller's size.
-    pub(crate) fn verify_in(
+    /// As [`Self::verify`], for a `Sig_structure` of at most `max` bytes.
+    pub(crate) fn verify_within(
         &self,
-        scratch: &mut [u8],
+        max: usize,
         key: &PublicKey,
         external_aad: &[u8],
     ) -> Result<&'a [u8], Error> {
-        let message = sig_structure(self.protected, external_aad, self.payload, scratch)?;
-        signer::verify(key, message, &self.signature)?;
+        // Hashed in parts: the payload need not be copied.
+        let signed = [self.protected, external_aad, self.payload];
+        let [protected, aad, payload] = signed.map(|part| Head::bytes(part.len()));
+        let parts = [
+            SIG_STRUCTURE,
+            protected.as_slice(),
+            self.protected,
+            aad.as_slice(),
+            external_aad,
+            payload.as_slice(),
+            self.payload,
+        ];
+        if parts.iter().map(|part| part.len()).sum::<usize>() > max {
+            return Err(Error::TooLong);
+        }
+        signer::verify_parts(key, &parts, &self.signature)?;
         Ok(self.payload)
     }
 
@@ -141,8 +158,7 @@ fn sig_structure<'b>(
 ) -> Result<&'b [u8], Error> {
     let mut writer = Writer::new(buffer);
     writer
-        .array(4)
-        .and_then(|w| w.text("Signature1"))
+        .raw(SIG_STRUCTURE)
         .and_then(|w| w.bytes(protected))
         .and_then(|w| w.bytes(external_aad))
         .and_then(|w| w.bytes(payload))

@@ -1,12 +1,12 @@
 //! The two things a private key does here, and software keys that do them. Keys in a secure element, TPM or
 //! PKCS#11 token implement the same traits elsewhere.
 
-use p256::ecdsa::signature::{MultipartSigner as _, MultipartVerifier as _, Signer as _, Verifier as _};
-use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p256::ecdsa::signature::{MultipartSigner as _, Signer as _};
+use p256::ecdsa::{Signature, SigningKey};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::cbor::Writer;
-use crate::{Error, PublicKey, Random};
+use crate::{Error, PublicKey, Random, es256};
 
 /// A P-256 key that signs: ES256 (RFC 9053 §2.1).
 pub trait Signer {
@@ -155,8 +155,7 @@ impl Agreement for SoftAgreement {
 /// # Errors
 /// [`Error::BadSignature`].
 pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> Result<(), Error> {
-    let signature = Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
-    VerifyingKey::from(key.inner()).verify(message, &signature).map_err(|_| Error::BadSignature)
+    verify_parts(key, &[message], signature)
 }
 
 /// As [`verify`], over the concatenation of `parts`.
@@ -164,8 +163,7 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> Result<(
 /// # Errors
 /// [`Error::BadSignature`].
 pub fn verify_parts(key: &PublicKey, parts: &[&[u8]], signature: &[u8; 64]) -> Result<(), Error> {
-    let signature = Signature::from_slice(signature).map_err(|_| Error::BadSignature)?;
-    VerifyingKey::from(key.inner()).multipart_verify(parts, &signature).map_err(|_| Error::BadSignature)
+    es256::verify(key, parts, signature)
 }
 
 /// A random string is no scalar once in 2^32 times; eight in a row mean that the generator is broken.

@@ -5,11 +5,11 @@ use cardea_credentials::{
     Accepted, Activation, ActivationRecord, ActivationStatus, Addition, Agreement, Authority, Error, Gate,
     Intake, Lists, MAX_ACTIVATION_RECORD_LEN, MAX_AUTHORITY_LEN, MAX_MEMBERSHIP_LEN, MAX_PAGE_LEN, MAX_PAGES,
     MAX_QUESTION_LEN, MAX_RELEASE_RECORD_LEN, MAX_TIME_TOKEN_LEN, MAX_VERB_LEN, Moment, PAGE_THUMBPRINTS,
-    Page, PlatformIdentity, Progress, PublicKey, Question, Release, Releaser, SITE_MESSAGE_OVERHEAD, Scope,
-    Signer, Site, SiteKind, SiteMessage, SoftAgreement, SoftSigner, Terms, Thumbprint, Trust, VERB_WINDOW,
-    Verb, VerbWindow, Witness, delegate_grant, issue_authority, issue_grant, issue_lock_identity,
-    issue_membership, issue_platform, issue_time_token, verify_authority, verify_delegated_grant,
-    verify_grant, verify_lock_identity, verify_membership, verify_platform, verify_time_token,
+    Page, Progress, PublicKey, Question, Release, Releaser, SITE_MESSAGE_OVERHEAD, Scope, Signer, Site,
+    SiteKind, SiteMessage, SoftAgreement, SoftSigner, Terms, Thumbprint, Trust, VERB_WINDOW, Verb,
+    VerbWindow, Witness, delegate_grant, issue_authority, issue_grant, issue_lock_identity, issue_membership,
+    issue_platform, issue_time_token, verify_authority, verify_delegated_grant, verify_grant,
+    verify_lock_identity, verify_membership, verify_platform, verify_time_token,
 };
 
 fn signer(byte: u8) -> SoftSigner {
@@ -42,10 +42,6 @@ fn written(write: impl FnOnce(&mut [u8]) -> Result<usize, Error>) -> Vec<u8> {
     out[..len].to_vec()
 }
 
-fn platform_cwt(version: u32, signing: &SoftSigner) -> Vec<u8> {
-    written(|out| issue_platform(&root(), &dh(4), &signing.public(), version, out))
-}
-
 fn authority_cwt(version: u32, key: &SoftSigner) -> Vec<u8> {
     let authority = Authority { key: key.public(), version };
     written(|out| issue_authority(&site(), &authority, &platform(), out))
@@ -53,12 +49,17 @@ fn authority_cwt(version: u32, key: &SoftSigner) -> Vec<u8> {
 
 /// A lock in the site, with the authority of key 7 in version 2.
 fn trust() -> Trust {
-    let identity =
-        PlatformIdentity { root: root().public(), dh: dh(4), signing: platform().public(), version: 4 };
-    let mut trust = Trust::new(identity);
-    trust.join(site().id);
-    assert_eq!(trust.accept_authority(&authority_cwt(2, &signer(7))), Ok(Accepted::Newer));
+    let mut trust = Trust::new(site().root);
+    trust.join(site().id, 2);
+    assert_eq!(offer(&mut trust, &authority_cwt(2, &signer(7))), Ok(Accepted::Newer));
     trust
+}
+
+/// The certificate that was asked for.
+fn offer(trust: &mut Trust, cwt: &[u8]) -> Result<Accepted, Error> {
+    let mut gate = Gate::new();
+    gate.ask([1; 8], 0);
+    trust.accept_authority(cwt, Some(&[1; 8]), &platform().public(), &mut gate, 0)
 }
 
 fn keys(range: std::ops::Range<u16>) -> Vec<Thumbprint> {
@@ -239,37 +240,58 @@ fn no_type_passes_for_another() {
 fn versions_never_fall() {
     let mut trust = trust();
     let rolled_back = Err(Error::RolledBack);
-    assert_eq!(trust.accept_authority(&authority_cwt(2, &signer(7))), Ok(Accepted::Known));
-    assert_eq!(trust.accept_authority(&authority_cwt(2, &signer(8))), rolled_back, "one version, one key");
-    assert_eq!(trust.accept_authority(&authority_cwt(1, &signer(8))), rolled_back);
-    assert_eq!(trust.accept_authority(&authority_cwt(9, &signer(8))), Ok(Accepted::Newer));
-    assert_eq!(trust.accept_authority(&authority_cwt(2, &signer(7))), rolled_back);
-
-    assert_eq!(trust.accept_platform(&platform_cwt(4, &platform())), Ok(Accepted::Known));
-    assert_eq!(trust.accept_platform(&platform_cwt(4, &signer(6))), rolled_back);
-    assert_eq!(trust.accept_platform(&platform_cwt(5, &signer(6))), Ok(Accepted::Newer));
-    assert_eq!(trust.accept_platform(&platform_cwt(4, &platform())), rolled_back);
-    // A rotated platform's old key makes no authority any more.
-    let bad = Err(Error::BadSignature);
-    assert_eq!(trust.accept_authority(&authority_cwt(10, &signer(9))), bad);
+    assert_eq!(offer(&mut trust, &authority_cwt(2, &signer(7))), Ok(Accepted::Known));
+    assert_eq!(offer(&mut trust, &authority_cwt(2, &signer(8))), rolled_back, "one version, one key");
+    assert_eq!(offer(&mut trust, &authority_cwt(1, &signer(8))), rolled_back);
+    assert_eq!(offer(&mut trust, &authority_cwt(9, &signer(8))), Ok(Accepted::Newer));
+    assert_eq!(offer(&mut trust, &authority_cwt(2, &signer(7))), rolled_back);
     assert_eq!(trust.authority(), Some(&Authority { key: signer(8).public(), version: 9 }));
+    // The platform, inside OSCORE, knows of a newer one: the old one counts no more, and cannot come back.
+    trust.join(site().id, 10);
+    assert_eq!((trust.authority(), trust.version()), (None, 10));
+    assert_eq!(offer(&mut trust, &authority_cwt(9, &signer(8))), rolled_back);
+    trust.join(site().id, 3);
+    assert_eq!(trust.version(), 10, "it only rises");
 
-    let stranger = written(|out| issue_platform(&signer(9), &dh(4), &signer(9).public(), 99, out));
-    assert_eq!(trust.accept_platform(&stranger), Err(Error::UntrustedRoot));
     assert_eq!(Trust::from_bytes(&trust.to_bytes()), Ok(trust));
-    let before = Trust::new(*trust.platform());
-    assert_eq!(Trust::from_bytes(&before.to_bytes()), Ok(before));
+    assert_eq!(offer(&mut trust, &authority_cwt(10, &signer(6))), Ok(Accepted::Newer));
+    assert_eq!(Trust::from_bytes(&trust.to_bytes()), Ok(trust));
     let mut damaged = trust.to_bytes();
     damaged[0] = 0;
     assert_eq!(Trust::from_bytes(&damaged), Err(Error::Malformed));
 }
 
 #[test]
+fn only_the_next_authority_comes_unasked_and_a_forged_one_is_counted() {
+    let (mut trust, mut gate) = (trust(), Gate::new());
+    let mut unasked =
+        |trust: &mut Trust, cwt: &[u8]| trust.accept_authority(cwt, None, &platform().public(), &mut gate, 0);
+    assert_eq!(unasked(&mut trust, &authority_cwt(4, &signer(8))), Err(Error::NotAsked));
+    let forged = written(|out| {
+        let authority = Authority { key: signer(8).public(), version: 3 };
+        issue_authority(&site(), &authority, &signer(9), out)
+    });
+    for _ in 0..3 {
+        assert_eq!(
+            unasked(&mut trust, &forged),
+            Err(Error::BadSignature),
+            "by another key than the platform's"
+        );
+    }
+    assert_eq!(unasked(&mut trust, &forged), Err(Error::Busy));
+    assert_eq!(
+        unasked(&mut trust, &authority_cwt(2, &signer(7))),
+        Ok(Accepted::Known),
+        "costs no verification"
+    );
+}
+
+#[test]
 fn an_authority_is_that_of_one_site_and_owner() {
     let mut trust = trust();
-    trust.join(*b"site-002");
-    assert_eq!(trust.authority(), None, "another site, other authorities");
-    assert_eq!(trust.accept_authority(&authority_cwt(9, &signer(7))), Err(Error::WrongCredential));
+    trust.join(*b"site-002", 0);
+    assert_eq!((trust.authority(), trust.version()), (None, 0), "another site, other authorities");
+    assert_eq!(offer(&mut trust, &authority_cwt(9, &signer(7))), Err(Error::WrongCredential));
     let foreign = Site { root: [1; 32], ..site() };
     let cwt = authority_cwt(1, &signer(7));
     assert_eq!(verify_authority(&cwt, &foreign, &platform().public()), Err(Error::BadSignature));
@@ -315,9 +337,19 @@ fn a_time_token_answers_one_lock_once() {
 
 // ------------------------------------------------------------------------------------------------- revocation
 
+fn give<'a>(
+    intake: &mut Intake,
+    message: &'a [u8],
+    nonce: Option<&[u8; 8]>,
+    gate: &mut Gate,
+    now: u64,
+) -> Result<(Page<'a>, Progress), Error> {
+    intake.page(message, nonce, &site().root, &platform().public(), gate, now)
+}
+
 /// What a lock does with a list: stage, then replace.
 fn take(intake: &mut Intake, gate: &mut Gate, message: &[u8], now: u64) -> Result<Progress, Error> {
-    intake.page(message, None, &trust(), gate, now).map(|(_, progress)| progress)
+    give(intake, message, None, gate, now).map(|(_, progress)| progress)
 }
 
 #[test]
@@ -331,7 +363,7 @@ fn a_list_counts_when_its_last_page_is_there() {
     assert_eq!(take(&mut intake, &mut gate, &third, 1), Err(Error::NotAsked), "one after the other");
     assert_eq!(take(&mut intake, &mut gate, &second, 2), staged(2));
     let complete = Lists { epoch: 1, at: 1_800_000_000, version: 0, counter: 0 };
-    let (last, progress) = intake.page(&third, None, &trust(), &mut gate, 3).unwrap();
+    let (last, progress) = give(&mut intake, &third, None, &mut gate, 3).unwrap();
     assert_eq!(progress, Progress::Complete(complete));
     assert_eq!(last.thumbprints().copied().collect::<Vec<_>>(), all[48..]);
     assert_eq!(take(&mut intake, &mut gate, &third, 100_000), Err(Error::RolledBack));
@@ -365,21 +397,21 @@ fn only_the_next_epoch_comes_unasked() {
     }
     assert_eq!(take(&mut intake, &mut gate, &list(9), 0), Err(Error::NotAsked));
     gate.ask([1; 8], 0);
-    let (trust, ninth, twentieth) = (trust(), list(9), list(20));
-    let other = intake.page(&ninth, Some(&[2; 8]), &trust, &mut gate, 1);
+    let (ninth, twentieth) = (list(9), list(20));
+    let other = give(&mut intake, &ninth, Some(&[2; 8]), &mut gate, 1);
     assert_eq!(other.map(drop), Err(Error::NotAsked), "another question's answer");
-    let late = intake.page(&ninth, Some(&[1; 8]), &trust, &mut gate, 600_000);
+    let late = give(&mut intake, &ninth, Some(&[1; 8]), &mut gate, 600_000);
     assert_eq!(late.map(drop), Err(Error::NotAsked), "too late");
-    assert!(intake.page(&ninth, Some(&[1; 8]), &trust, &mut gate, 1).is_ok());
+    assert!(give(&mut intake, &ninth, Some(&[1; 8]), &mut gate, 1).is_ok());
     assert_eq!(intake.lists().epoch, 9);
-    let again = intake.page(&twentieth, Some(&[1; 8]), &trust, &mut gate, 2);
+    let again = give(&mut intake, &twentieth, Some(&[1; 8]), &mut gate, 2);
     assert_eq!(again.map(drop), Err(Error::NotAsked), "a question is answered once");
     assert!(take(&mut intake, &mut gate, &list(10), 3).is_ok());
 }
 
 #[test]
 fn four_signatures_a_minute_and_one_of_them_is_for_answers() {
-    let (mut intake, mut gate, trust) = (Intake::new(Lists::default()), Gate::new(), trust());
+    let (mut intake, mut gate) = (Intake::new(Lists::default()), Gate::new());
     let root = site().root;
     let forged = written(|out| Page::sign((1, 1), (0, 1), &keys(0..1), &root, &signer(9), out));
     for _ in 0..3 {
@@ -389,12 +421,9 @@ fn four_signatures_a_minute_and_one_of_them_is_for_answers() {
     assert_eq!(take(&mut intake, &mut gate, &genuine, 60_999), Err(Error::Busy));
     gate.ask([1; 8], 2000);
     let mut asked = intake.clone();
-    assert!(
-        asked.page(&genuine, Some(&[1; 8]), &trust, &mut gate, 3000).is_ok(),
-        "a flood starves no answer"
-    );
+    assert!(give(&mut asked, &genuine, Some(&[1; 8]), &mut gate, 3000).is_ok(), "a flood starves no answer");
     gate.ask([2; 8], 3000);
-    let busy = intake.page(&genuine, Some(&[2; 8]), &trust, &mut gate, 3000);
+    let busy = give(&mut intake, &genuine, Some(&[2; 8]), &mut gate, 3000);
     assert_eq!(busy.map(drop), Err(Error::Busy), "the fifth");
     assert!(take(&mut intake, &mut gate, &genuine, 61_000).is_ok(), "the next minute");
     assert_eq!(intake.lists().epoch, 1, "what was refused has changed nothing");
@@ -443,12 +472,12 @@ fn the_sites_list_only_adds_and_counts_by_version() {
     // The platform's counter is another one.
     assert_eq!(intake.lists().epoch, 0);
     // A new authority counts from 1; the old one's key adds nothing any more.
-    assert_eq!(trust.accept_authority(&authority_cwt(3, &signer(8))), Ok(Accepted::Newer));
+    assert_eq!(offer(&mut trust, &authority_cwt(3, &signer(8))), Ok(Accepted::Newer));
     assert_eq!(add(&mut intake, &trust, &addition(2, 3, &keys(0..1))), Err(Error::RolledBack));
     assert_eq!(add(&mut intake, &trust, &addition(3, 1, &keys(0..1))), Err(Error::BadSignature));
     let new = written(|out| Addition::sign((3, 1), &keys(0..1), &site(), &signer(8), out));
     assert_eq!(add(&mut intake, &trust, &new), Ok((1, 3, 1)));
-    let lonely = Trust::new(*trust.platform());
+    let lonely = Trust::new(site().root);
     assert_eq!(add(&mut intake, &lonely, &new), Err(Error::Untrusted));
     let none = Addition::sign((3, 2), &[], &site(), &signer(8), &mut [0; 256]);
     assert_eq!(none, Err(Error::Malformed));

@@ -102,6 +102,7 @@ impl Initiator {
     /// [`Error::Malformed`], [`Error::NonDeterministic`], [`Error::TooLong`], [`Error::InvalidKey`],
     /// [`Error::BadIdentifier`], [`Error::SameIdentifier`], [`Error::CriticalEad`],
     /// [`Error::UnsupportedCredential`], and [`Error::Authentication`] for a MAC of the wrong length.
+    #[inline(never)]
     pub fn parse_message_2<'b>(
         &mut self,
         message: &[u8],
@@ -136,6 +137,7 @@ impl Initiator {
     ///
     /// # Errors
     /// [`Error::WrongOrder`], [`Error::Authentication`].
+    #[inline(never)]
     pub fn try_message_2(
         &mut self,
         peer: &Peer<'_>,
@@ -226,6 +228,7 @@ impl Initiator {
     /// # Errors
     /// [`Error::WrongOrder`] changes nothing; everything else ends the session: [`Error::PeerError`],
     /// [`Error::Malformed`], [`Error::Decryption`], [`Error::CriticalEad`], [`Error::TooLong`].
+    #[inline(never)]
     pub fn handle_message_4<'b>(
         &mut self,
         message: &[u8],

@@ -87,6 +87,7 @@ impl Responder {
     /// [`Error::WrongOrder`] changes nothing; everything else ends the session: [`Error::WrongSuite`],
     /// [`Error::UnsupportedMethod`], [`Error::InvalidKey`], [`Error::BadIdentifier`], [`Error::CriticalEad`],
     /// [`Error::Malformed`], [`Error::NonDeterministic`], [`Error::TooLong`].
+    #[inline(never)]
     pub fn handle_message_1<'m>(&mut self, message: &'m [u8]) -> Result<Message1<'m>, Error> {
         if !matches!(self.state, State::Fresh) {
             return Err(Error::WrongOrder);
@@ -107,6 +108,7 @@ impl Responder {
     /// [`Error::WrongKey`] where a key does not do what METHOD and suite ask of it;
     /// [`Error::SameIdentifier`] where C_I equals our C_R ([`Self::set_c_r`] helps), [`Error::WrongOrder`],
     /// [`Error::BufferTooSmall`], [`Error::KeyUnavailable`], [`Error::TooLong`].
+    #[inline(never)]
     pub fn message_2(
         &mut self,
         ephemeral: EphemeralKey,
@@ -157,6 +159,7 @@ impl Responder {
     /// [`Error::Malformed`], [`Error::NonDeterministic`], [`Error::TooLong`], [`Error::Decryption`],
     /// [`Error::BadIdentifier`], [`Error::CriticalEad`], [`Error::UnsupportedCredential`], and
     /// [`Error::Authentication`] for a MAC of the wrong length.
+    #[inline(never)]
     pub fn parse_message_3<'b>(
         &mut self,
         message: &[u8],
@@ -204,6 +207,7 @@ impl Responder {
     ///
     /// # Errors
     /// [`Error::WrongOrder`], [`Error::Authentication`].
+    #[inline(never)]
     pub fn try_message_3(
         &mut self,
         peer: &Peer<'_>,
@@ -245,6 +249,7 @@ impl Responder {
     ///
     /// # Errors
     /// [`Error::WrongOrder`], [`Error::BufferTooSmall`].
+    #[inline(never)]
     pub fn message_4(&mut self, eads: &[Ead<'_>], out: &mut [u8]) -> Result<usize, Error> {
         let State::Verified3 { session, .. } = &self.state else { return Err(Error::WrongOrder) };
         let (head, body) = begin_bytes(out, Eads::encoded_len(eads) + session.suite.tag_len())?;

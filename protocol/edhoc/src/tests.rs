@@ -264,6 +264,15 @@ fn rfc_9529_chapter_4_is_refused() {
         let title = case["title"].as_str().unwrap();
         let input = hex::decode(case["hex"].as_str().unwrap()).unwrap();
         let (mut initiator, mut responder) = ends(&trace);
+        if input.starts_with(&[0x03, 0x00]) {
+            // This one is about a curve that no product of ours speaks.
+            responder = Responder::new(ResponderConfig {
+                suites: &[Suite::S0],
+                methods: &[Method::StaticDh],
+                c_r: ConnId::new(&trace.bytes("c_r")).unwrap(),
+                known_eads: &[],
+            });
+        }
         let mut out = [0; MAX_MESSAGE];
         let error = match case["kind"].as_str().unwrap() {
             "message_1" => responder.handle_message_1(&input).map(drop).unwrap_err(),
@@ -290,10 +299,10 @@ fn rfc_9529_chapter_4_is_refused() {
             "Wrong number of CBOR sequence elements: Malformed",
             "Surplus map encoding of ID_CRED field: BadIdentifier",
             "Surplus bstr encoding of ID_CRED field: BadIdentifier",
-            "Error in length of ephemeral key: WrongSuite",
+            "Error in length of ephemeral key: WrongSuite", // it selects suite 24, which is left out
             "Error in elliptic curve representation: InvalidKey",
             "Error in elliptic curve point: InvalidKey",
-            "Curve point of low order: WrongSuite",
+            "Curve point of low order: InvalidKey",
             "Error in length of MAC: Authentication",
             "Error in elliptic curve encoding: InvalidKey",
             "Unnecessary long encoding: NonDeterministic",

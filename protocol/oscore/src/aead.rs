@@ -1,28 +1,35 @@
-//! The two AEAD algorithms, on slices, in place.
+//! The AEAD algorithms, on slices, in place.
 
 use aes::Aes128;
 use ccm::Ccm;
 use ccm::aead::inout::InOutBuf;
 use ccm::aead::{AeadInOut, KeyInit};
 use ccm::consts::{U8, U13};
+#[cfg(feature = "chacha")]
 use chacha20poly1305::ChaCha20Poly1305;
 
 use crate::Error;
 
 type AesCcm16_64_128 = Ccm<Aes128, U8, U13>;
 
-/// AEAD algorithm of a context, numbered as in COSE (RFC 9053 section 4).
+/// AEAD algorithm of a context, numbered as in COSE (RFC 9053 section 4). ChaCha20/Poly1305 by the feature `chacha`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Algorithm {
     /// AES-CCM-16-64-128: 8-byte tag, 13-byte nonce. EDHOC suites 0 and 2.
     AesCcm16_64_128 = 10,
     /// ChaCha20/Poly1305: 16-byte tag, 12-byte nonce. EDHOC suites 4 and 5.
+    #[cfg(feature = "chacha")]
     ChaCha20Poly1305 = 24,
 }
 
 impl Algorithm {
+    const ALL: &[Self] = &[
+        Self::AesCcm16_64_128,
+        #[cfg(feature = "chacha")]
+        Self::ChaCha20Poly1305,
+    ];
     /// Longest key of all algorithms, in bytes.
-    pub(crate) const MAX_KEY: usize = 32;
+    pub(crate) const MAX_KEY: usize = if cfg!(feature = "chacha") { 32 } else { 16 };
     /// Longest nonce of all algorithms, in bytes.
     pub(crate) const MAX_NONCE: usize = 13;
 
@@ -33,13 +40,14 @@ impl Algorithm {
 
     /// The algorithm with this COSE number, if it is one of ours.
     pub fn from_number(number: i32) -> Option<Self> {
-        [Self::AesCcm16_64_128, Self::ChaCha20Poly1305].into_iter().find(|a| i32::from(a.number()) == number)
+        Self::ALL.iter().copied().find(|algorithm| i32::from(algorithm.number()) == number)
     }
 
     /// Key length in bytes; EDHOC exports a master secret of this length.
     pub fn key_len(self) -> usize {
         match self {
             Self::AesCcm16_64_128 => 16,
+            #[cfg(feature = "chacha")]
             Self::ChaCha20Poly1305 => 32,
         }
     }
@@ -48,6 +56,7 @@ impl Algorithm {
     pub fn nonce_len(self) -> usize {
         match self {
             Self::AesCcm16_64_128 => 13,
+            #[cfg(feature = "chacha")]
             Self::ChaCha20Poly1305 => 12,
         }
     }
@@ -56,6 +65,7 @@ impl Algorithm {
     pub fn tag_len(self) -> usize {
         match self {
             Self::AesCcm16_64_128 => 8,
+            #[cfg(feature = "chacha")]
             Self::ChaCha20Poly1305 => 16,
         }
     }
@@ -69,6 +79,7 @@ impl Algorithm {
     pub(crate) fn seal(self, key: &[u8], nonce: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
         match self {
             Self::AesCcm16_64_128 => seal::<AesCcm16_64_128>(key, nonce, aad, buffer, self.tag_len()),
+            #[cfg(feature = "chacha")]
             Self::ChaCha20Poly1305 => seal::<ChaCha20Poly1305>(key, nonce, aad, buffer, self.tag_len()),
         }
     }
@@ -78,6 +89,7 @@ impl Algorithm {
     pub(crate) fn open(self, key: &[u8], nonce: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
         match self {
             Self::AesCcm16_64_128 => open::<AesCcm16_64_128>(key, nonce, aad, buffer, self.tag_len()),
+            #[cfg(feature = "chacha")]
             Self::ChaCha20Poly1305 => open::<ChaCha20Poly1305>(key, nonce, aad, buffer, self.tag_len()),
         }
     }

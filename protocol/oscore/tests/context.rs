@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails is a failing test")]
 
 use cardea_oscore::coap::{Builder, Code, Message, Type, option};
-use cardea_oscore::{Algorithm, Binding, Context, Error, echo};
+use cardea_oscore::{Algorithm, Binding, Context, Error, OscoreOption, echo};
 use proptest::prelude::*;
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::AesCcm16_64_128, Algorithm::ChaCha20Poly1305];
@@ -344,5 +344,30 @@ proptest! {
         let _ = server.unprotect_request(&bytes, &mut out);
         let _ = client.unprotect_response(&Binding::restore(&[0x0c], 1).unwrap(), &bytes, &mut out);
         let _ = client.protect_request(1, &bytes, &mut out);
+    }
+}
+
+/// Ids of one byte collide; whoever holds several contexts under one id tries them in turn (RFC 8613 §3.1 leaves
+/// uniqueness to whoever chooses ids, and two peers may choose the same Sender ID towards one server).
+#[test]
+fn of_two_contexts_under_one_recipient_id_the_right_one_opens() {
+    let (client, _) = pair(ALGORITHMS[0]);
+    let right = || pair(ALGORITHMS[0]).1;
+    let other = || Context::derive(ALGORITHMS[0], &[9; 16], &[9; 8], None, &[0x05], &[0x0c]).unwrap();
+    let (mut plain, mut wire, mut out) = ([0; 128], [0; 128], [0; 128]);
+    let len = request(&mut plain);
+    let (len, _) = client.protect_request(5, &plain[..len], &mut wire).unwrap();
+    let message = Message::parse(&wire[..len]).unwrap();
+    let option = OscoreOption::of(&message).unwrap();
+    for mut held in [[other(), right()], [right(), other()]] {
+        assert!(held.iter().all(|context| context.matches(&option)), "both are named");
+        let opened: Vec<bool> = held
+            .iter_mut()
+            .map(|context| context.unprotect_request(&wire[..len], &mut out).is_ok())
+            .collect();
+        assert_eq!(opened.iter().filter(|opened| **opened).count(), 1);
+        // The miss costs the other context one of its 2^16 failed tags, and nothing else.
+        let counted: Vec<u32> = held.iter().map(Context::failed_tags).collect();
+        assert_eq!(counted, opened.iter().map(|opened| u32::from(!opened)).collect::<Vec<_>>());
     }
 }

@@ -13,16 +13,23 @@ pub(crate) struct MapReader<'b> {
     decoder: Decoder<'b>,
     left: u64,
     last_key: Option<u64>,
+    /// An ancillary key that the caller knows.
+    known: Option<u8>,
 }
 
 impl<'b> MapReader<'b> {
     pub(crate) fn new(bytes: &'b [u8]) -> Result<Self, Error> {
         let mut decoder = Decoder::new(bytes);
         let left = definite(&mut decoder, Decoder::map)?;
-        Ok(Self { decoder, left, last_key: None })
+        Ok(Self { decoder, left, last_key: None, known: None })
     }
 
-    /// The next key below [`FIRST_ANCILLARY_KEY`]; ancillary entries are skipped, so add a `read_` for each new one.
+    /// As [`Self::new`], for a caller that knows this ancillary key.
+    pub(crate) fn knowing(bytes: &'b [u8], key: u8) -> Result<Self, Error> {
+        Ok(Self { known: Some(key), ..Self::new(bytes)? })
+    }
+
+    /// The next key below [`FIRST_ANCILLARY_KEY`], or the known one above; other ancillary entries are skipped.
     pub(crate) fn next_key(&mut self) -> Result<Option<u8>, Error> {
         while self.left > 0 {
             self.left -= 1;
@@ -32,7 +39,9 @@ impl<'b> MapReader<'b> {
             }
             self.last_key = Some(key);
             match u8::try_from(key) {
-                Ok(small) if key < FIRST_ANCILLARY_KEY => return Ok(Some(small)),
+                Ok(small) if key < FIRST_ANCILLARY_KEY || self.known == Some(small) => {
+                    return Ok(Some(small));
+                }
                 _ => self.decoder.skip().map_err(fault)?,
             }
         }
@@ -64,7 +73,7 @@ impl<'b> MapReader<'b> {
     pub(crate) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         let mut decoder = self.decoder.clone();
         let left = definite(&mut decoder, Decoder::map)?;
-        let mut inner = Self { decoder, left, last_key: None };
+        let mut inner = Self { decoder, left, last_key: None, known: None };
         let value = read(&mut inner)?;
         self.decoder.set_position(inner.position());
         Ok(value)

@@ -8,6 +8,7 @@
 //! | `g` | log | GET, POST | – or [`LogRequest`] | [`LogPage`] |
 //! | `t` | time | POST | [`Time`] | – |
 //! | `p` | PIN slots | GET, POST | – or [`PinChange`] | [`PinList`] or – |
+//! | `a` | site and its lists | GET, POST | – or [`SiteSetting`] | [`SiteState`] |
 //! | `e` | events (the lock is the client) | POST | [`Event`] | [`EventReply`] |
 //!
 //! Every payload is one CBOR map (RFC 8949) in core deterministic encoding (section 4.2.1), followed by any number of
@@ -28,6 +29,7 @@ mod log;
 mod padding;
 mod path;
 mod pin;
+mod site;
 mod state;
 
 pub use command::{Command, CommandId, CommandReply, Op, Outcome, Refusal};
@@ -37,4 +39,5 @@ pub use log::{LogEntries, LogEntry, LogPage, LogPageWriter, LogRequest};
 pub use padding::{Padder, pad};
 pub use path::Path;
 pub use pin::{Pin, PinChange, PinEntry, PinList, PinSetting, PinUse};
+pub use site::{SiteSetting, SiteState};
 pub use state::{Battery, Bolt, ClockState, Firmware, Status, Time};

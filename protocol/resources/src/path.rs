@@ -15,14 +15,24 @@ pub enum Path {
     Time,
     /// `p`
     Pins,
+    /// `a`
+    Site,
     /// `e`
     Events,
 }
 
 impl Path {
     /// Every path, in the order of the table in the crate's documentation.
-    pub const ALL: [Self; 7] =
-        [Self::Status, Self::Bolt, Self::Battery, Self::Log, Self::Time, Self::Pins, Self::Events];
+    pub const ALL: [Self; 8] = [
+        Self::Status,
+        Self::Bolt,
+        Self::Battery,
+        Self::Log,
+        Self::Time,
+        Self::Pins,
+        Self::Site,
+        Self::Events,
+    ];
 
     /// The `Uri-Path` segment.
     pub fn segment(self) -> &'static str {
@@ -33,6 +43,7 @@ impl Path {
             Self::Log => "g",
             Self::Time => "t",
             Self::Pins => "p",
+            Self::Site => "a",
             Self::Events => "e",
         }
     }
@@ -51,6 +62,7 @@ impl Path {
             Self::Log => "x.cardea.r.log",
             Self::Time => "x.cardea.r.time",
             Self::Pins => "x.cardea.r.pins",
+            Self::Site => "x.cardea.r.site",
             Self::Events => "x.cardea.r.event",
         }
     }

@@ -68,7 +68,7 @@ impl core::fmt::Display for Firmware {
     }
 }
 
-/// `GET s`. Map: 0 bolt, 1 battery in percent, 2 clock, 3 firmware.
+/// `GET s`. Map: 0 bolt, 1 battery in percent, 2 clock, 3 firmware, 24 revocation epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// Key 0.
@@ -79,21 +79,28 @@ pub struct Status {
     pub clock: ClockState,
     /// Key 3.
     pub firmware: Firmware,
+    /// Key 24, which may be skipped: the epoch of the revocation list in force, 0 before the first. A lock that takes no
+    /// lists leaves it out.
+    pub revocations: Option<u32>,
 }
+
+/// Ancillary, because a platform can be older than a lock.
+const REVOCATIONS: u8 = 24;
 
 impl Status {
     /// Longest encoding, in bytes.
-    pub const MAX_LEN: usize = 14;
+    pub const MAX_LEN: usize = 21;
 
     /// # Errors
     /// [`Error::OutOfRange`] for a battery above 100, [`Error::BufferTooSmall`].
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         let battery = percent(self.battery, 1)?;
-        let mut map = MapWriter::new(out, 4)?;
+        let mut map = MapWriter::new(out, 4 + usize::from(self.revocations.is_some()))?;
         map.uint(0, self.bolt.code().into())?
             .uint(1, battery.into())?
             .uint(2, self.clock as u32)?
-            .uint(3, self.firmware.to_u32())?;
+            .uint(3, self.firmware.to_u32())?
+            .optional(REVOCATIONS, self.revocations)?;
         Ok(map.len())
     }
 
@@ -101,7 +108,8 @@ impl Status {
     /// See [`Error`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let (mut bolt, mut battery, mut clock, mut firmware) = (None, None, None, None);
-        let mut map = MapReader::new(bytes)?;
+        let mut revocations = None;
+        let mut map = MapReader::knowing(bytes, REVOCATIONS)?;
         while let Some(key) = map.next_key()? {
             match key {
                 0 => bolt = Some(read_bolt(&mut map, 0)?),
@@ -114,6 +122,7 @@ impl Status {
                     });
                 }
                 3 => firmware = Some(Firmware::from_u32(map.u32(3)?)),
+                REVOCATIONS => revocations = Some(map.u32(REVOCATIONS)?),
                 other => return Err(Error::UnknownKey(other)),
             }
         }
@@ -123,6 +132,7 @@ impl Status {
             battery: battery.ok_or(Error::MissingKey(1))?,
             clock: clock.ok_or(Error::MissingKey(2))?,
             firmware: firmware.ok_or(Error::MissingKey(3))?,
+            revocations,
         })
     }
 }

@@ -72,8 +72,11 @@ fn state() {
         battery: 87,
         clock: ClockState::Trusted,
         firmware: Firmware { major: 1, minor: 2, patch: 3 },
+        revocations: None,
     };
     literal!(Status, status, "a400000118570201031a01020003");
+    let listed = Status { revocations: Some(300), ..status };
+    literal!(Status, listed, "a500000118570201031a01020003181819012c");
     assert_eq!(status.firmware.to_string(), "1.2.3");
     literal!(Battery, Battery { percent: 100, millivolts: Some(2950) }, "a200186401190b86");
     literal!(Battery, Battery { percent: 5, millivolts: None }, "a10005");
@@ -181,13 +184,35 @@ fn log_pages_refuse() {
 #[test]
 fn paths() {
     let segments: Vec<_> = Path::ALL.iter().map(|path| path.segment()).collect();
-    assert_eq!(segments, ["s", "l", "b", "g", "t", "p", "e"]);
+    assert_eq!(segments, ["s", "l", "b", "g", "t", "p", "a", "e"]);
     for path in Path::ALL {
         assert_eq!(Path::from_segment(path.segment().as_bytes()), Some(path));
         assert!(!path.resource_type().is_empty());
     }
     assert_eq!(Path::from_segment(b"ss"), None);
     assert_eq!(Path::from_segment(b""), None);
+}
+
+#[test]
+fn site() {
+    let setting = SiteSetting { site: *b"site-001", version: 2, epoch: 300, counter: None };
+    literal!(SiteSetting, setting, "a30048736974652d30303101020219012c");
+    let (version, epoch, counter) = (u32::MAX, u32::MAX, u32::MAX);
+    let longest = SiteSetting { version, epoch, counter: Some(counter), ..setting };
+    literal!(SiteSetting, longest, "a40048736974652d303031011affffffff021affffffff031affffffff");
+    let state = SiteState { site: *b"site-001", version: 2, epoch: 300, counter: 0, grants: true };
+    literal!(SiteState, state, "a50048736974652d30303101020219012c03000401");
+    literal!(
+        SiteState,
+        SiteState { version, epoch, counter, grants: false, ..state },
+        "a50048736974652d303031011affffffff021affffffff031affffffff0400"
+    );
+    for (hex, error) in [
+        ("a30047736974652d303001020219012c", Error::OutOfRange(0)),
+        ("a20048736974652d3030310102", Error::MissingKey(2)),
+    ] {
+        assert_eq!(SiteSetting::decode(&hex::decode(hex).unwrap()), Err(error), "{hex}");
+    }
 }
 
 fn setting(digits: &[u8]) -> PinSetting {

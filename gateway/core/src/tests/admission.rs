@@ -28,7 +28,9 @@ fn admission_is_durable_before_it_counts() {
     bench.feed(Input::Admin { token: 1, verb: Admin::Admit { radio: RadioId(0), admission } });
     bench.radio(Event::Admitted { lock, result: Ok(()) });
     assert!(bench.replies.is_empty());
-    assert!(matches!(&bench.commit()[..], [Change::PutLock(record)] if record.lock == lock));
+    let written = bench.commit();
+    assert!(matches!(&written[..], [Change::PutLock(record), Change::PutAddress(address)]
+        if record.lock == lock && address.lock == Some(lock)));
     assert_eq!(bench.replies, [AdminReply { token: 1, result: Ok(()) }]);
     assert!(bench.relay.locks().any(|l| l.lock == lock));
     bench.ack_all();

@@ -261,7 +261,7 @@ impl World {
                 let delay = 1 + self.rng.below(15);
                 self.at(delay, Happening::StoreWorks(self.life));
             }
-            Action::Radio { .. } | Action::Admin(_) => {}
+            Action::Radio { .. } | Action::Admin(_) | Action::Peer(_) => {}
         }
     }
 

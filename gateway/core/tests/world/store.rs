@@ -93,6 +93,7 @@ impl FakeStore {
             backlog: backlog.into_values().collect(),
             gaps: self.gaps.clone(),
             downs: self.downs.values().cloned().collect(),
+            addresses: Vec::new(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use cardea_agent::{Actuator, ActuatorFault, Clock, Slot, Storage, StorageFault};
-use cardea_credentials::{Error, Random, SoftAgreement, SoftSigner};
+use cardea_credentials::{Agreement, Error, PublicKey, Random, SharedSecret, SoftAgreement, SoftSigner};
 use cardea_resources::{Bolt, Op};
 
 pub struct Board;
@@ -14,8 +14,31 @@ impl cardea_agent::Board for Board {
     type Clock = TestClock;
     type Random = TestRandom;
     type Identity = SoftSigner;
-    type Dh = SoftAgreement;
+    type Dh = CountedDh;
     type Actuator = TestActuator;
+}
+
+/// The lock's static key, which counts what it is asked for: of a responder's three scalar multiplications, it does one.
+pub struct CountedDh(pub SoftAgreement);
+
+thread_local! {
+    static AGREED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often static keys of this test's locks agreed.
+pub fn agreed() -> usize {
+    AGREED.get()
+}
+
+impl Agreement for CountedDh {
+    fn public(&self) -> PublicKey {
+        self.0.public()
+    }
+
+    fn agree(&self, peer: &PublicKey) -> Result<SharedSecret, Error> {
+        AGREED.set(AGREED.get() + 1);
+        self.0.agree(peer)
+    }
 }
 
 /// The panic payload of a power cut.
@@ -27,6 +50,13 @@ struct Nvm {
     writes: Vec<Slot>,
     cut: Option<(usize, bool)>,
     failing: bool,
+    /// Fails from this write on.
+    fails_from: Option<usize>,
+    /// Where the records really are, if not in `slots`; and how it is taken up at each power-on.
+    medium: Option<Box<dyn Storage>>,
+    mount: Option<Rc<dyn Fn() -> Box<dyn Storage>>>,
+    /// `erase_all` is one step.
+    at_once: bool,
 }
 
 /// NVM that survives its agent, counts writes and can lose power at any of them.
@@ -34,7 +64,30 @@ struct Nvm {
 pub struct TestNvm(Rc<RefCell<Nvm>>);
 
 impl TestNvm {
+    /// Over a medium that is mounted at each power-on and loses power by itself.
+    pub fn over(mount: Rc<dyn Fn() -> Box<dyn Storage>>) -> Self {
+        let nvm = Nvm { medium: Some(mount()), mount: Some(mount), ..Nvm::default() };
+        Self(Rc::new(RefCell::new(nvm)))
+    }
+
+    /// A medium that erases many slots in one step.
+    pub fn erasing_at_once() -> Self {
+        Self(Rc::new(RefCell::new(Nvm { at_once: true, ..Nvm::default() })))
+    }
+
+    pub fn power_on(&self) {
+        let mount = self.0.borrow().mount.clone();
+        if let Some(mount) = mount {
+            let medium = mount();
+            self.0.borrow_mut().medium = Some(medium);
+        }
+    }
+
     pub fn get(&self, slot: Slot) -> Option<Vec<u8>> {
+        if let Some(medium) = &mut self.0.borrow_mut().medium {
+            let mut out = [0; Slot::MAX_LEN];
+            return medium.read(slot, &mut out).unwrap().map(|len| out[..len].to_vec());
+        }
         self.0.borrow().slots.get(&slot).cloned()
     }
 
@@ -62,12 +115,19 @@ impl TestNvm {
 
     /// Every write fails from now on.
     pub fn fail(&self, failing: bool) {
-        self.0.borrow_mut().failing = failing;
+        let mut nvm = self.0.borrow_mut();
+        (nvm.failing, nvm.fails_from) = (failing, None);
+    }
+
+    /// Every write fails after so many more.
+    pub fn fail_from(&self, n: usize) {
+        let mut nvm = self.0.borrow_mut();
+        nvm.fails_from = Some(nvm.writes.len() + n);
     }
 
     fn change(&self, slot: Slot, act: impl FnOnce(&mut BTreeMap<Slot, Vec<u8>>)) -> Result<(), StorageFault> {
         let mut nvm = self.0.borrow_mut();
-        if nvm.failing {
+        if nvm.failing || nvm.fails_from.is_some_and(|from| nvm.writes.len() >= from) {
             return Err(StorageFault);
         }
         let cut = nvm.cut.filter(|&(at, _)| at == nvm.writes.len());
@@ -86,7 +146,10 @@ impl TestNvm {
 
 impl Storage for TestNvm {
     fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault> {
-        let nvm = self.0.borrow();
+        let mut nvm = self.0.borrow_mut();
+        if let Some(medium) = &mut nvm.medium {
+            return medium.read(slot, out);
+        }
         let Some(record) = nvm.slots.get(&slot) else { return Ok(None) };
         out.get_mut(..record.len()).ok_or(StorageFault)?.copy_from_slice(record);
         Ok(Some(record.len()))
@@ -94,15 +157,31 @@ impl Storage for TestNvm {
 
     fn write(&mut self, slot: Slot, record: &[u8]) -> Result<(), StorageFault> {
         assert!(record.len() <= slot.max_len(), "{slot:?} takes {} bytes", record.len());
+        if let Some(medium) = &mut self.0.borrow_mut().medium {
+            return medium.write(slot, record);
+        }
         self.change(slot, |slots| {
             slots.insert(slot, record.to_vec());
         })
     }
 
     fn erase(&mut self, slot: Slot) -> Result<(), StorageFault> {
+        if let Some(medium) = &mut self.0.borrow_mut().medium {
+            return medium.erase(slot);
+        }
         self.change(slot, |slots| {
             slots.remove(&slot);
         })
+    }
+
+    fn erase_all(&mut self, which: fn(Slot) -> bool) -> Result<(), StorageFault> {
+        if let Some(medium) = &mut self.0.borrow_mut().medium {
+            return medium.erase_all(which);
+        }
+        if self.0.borrow().at_once {
+            return self.change(Slot::Owner, |slots| slots.retain(|&slot, _| !which(slot)));
+        }
+        Slot::all().filter(|&slot| which(slot)).try_for_each(|slot| self.erase(slot))
     }
 }
 
@@ -178,6 +257,7 @@ struct Motor {
     bolt: Bolt,
     drives: Vec<Op>,
     jammed: bool,
+    battery: u8,
 }
 
 /// A motor that remembers what it was told.
@@ -186,7 +266,12 @@ pub struct TestActuator(Rc<RefCell<Motor>>);
 
 impl Default for TestActuator {
     fn default() -> Self {
-        Self(Rc::new(RefCell::new(Motor { bolt: Bolt::Locked, drives: Vec::new(), jammed: false })))
+        Self(Rc::new(RefCell::new(Motor {
+            bolt: Bolt::Locked,
+            drives: Vec::new(),
+            jammed: false,
+            battery: 77,
+        })))
     }
 }
 
@@ -201,6 +286,10 @@ impl TestActuator {
 
     pub fn jam(&self) {
         self.0.borrow_mut().jammed = true;
+    }
+
+    pub fn set_battery(&self, percent: u8) {
+        self.0.borrow_mut().battery = percent;
     }
 
     pub fn place(&self, bolt: Bolt) {
@@ -228,7 +317,7 @@ impl Actuator for TestActuator {
     }
 
     fn battery(&mut self) -> u8 {
-        77
+        self.0.borrow().battery
     }
 }
 

@@ -6,18 +6,21 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_in_result
 )]
 
 pub mod board;
+pub mod cuts;
 pub mod phone;
 pub mod platform;
+pub mod site;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use cardea_agent::{Agent, AgentEvent, Config, Output, Parts, provision};
-use cardea_credentials::OwnerCode;
-use cardea_framing::{Datagram, LinkConfig, LockLink};
+use cardea_credentials::{OwnerCode, Question};
+use cardea_framing::{Datagram, Kind, LinkConfig, LockLink};
 use cardea_oscore::coap::Code;
 use cardea_resources::{
     Command, CommandReply, EventKind, Firmware, LogPage, LogRequest, Op, Pin, PinChange, PinSetting,
@@ -44,6 +47,10 @@ pub struct World {
     pub polls: usize,
     /// Datagrams of the lock for peers.
     pub for_peers: Vec<Vec<u8>>,
+    /// What the lock asked its site.
+    pub questions: Vec<Question>,
+    /// Questions of the lock to its site.
+    pub for_site: Vec<Vec<u8>>,
     pub mtu: usize,
     /// The gateway loses what the lock sends.
     pub deaf: bool,
@@ -55,7 +62,7 @@ pub fn config() -> Config {
 }
 
 fn gateway() -> LockLink {
-    LockLink::new(LinkConfig { retry_ms: 2_000, max_attempts: 3, reassembly_ms: 60_000, max_datagram: 512 })
+    LockLink::new(LinkConfig { retry_ms: 2_000, max_attempts: 3, reassembly_ms: 60_000, max_datagram: 1_024 })
 }
 
 impl World {
@@ -65,7 +72,11 @@ impl World {
     }
 
     pub fn with(config: Config) -> Self {
-        let mut nvm = TestNvm::default();
+        Self::over(config, TestNvm::default())
+    }
+
+    /// The same on another medium.
+    pub fn over(config: Config, mut nvm: TestNvm) -> Self {
         provision(&mut nvm, &CODE).unwrap();
         nvm.reset_count();
         let clock = TestClock::default();
@@ -82,6 +93,8 @@ impl World {
             air: Vec::new(),
             polls: 0,
             for_peers: Vec::new(),
+            questions: Vec::new(),
+            for_site: Vec::new(),
             mtu: MTU,
             deaf: false,
             boots: 0,
@@ -110,12 +123,13 @@ impl World {
     /// Power on; the radio joins at once.
     pub fn boot(&mut self) {
         self.boots += 1;
+        self.nvm.power_on();
         let parts = Parts {
             storage: self.nvm.clone(),
             clock: self.clock.clone(),
             random: TestRandom::new(1000 + self.boots),
             identity: key::signer(1),
-            dh: key::agreement(2),
+            dh: board::CountedDh(key::agreement(2)),
             actuator: self.actuator.clone(),
         };
         let mut agent = Agent::<Board>::boot(parts, self.config).expect("boots");
@@ -183,10 +197,13 @@ impl World {
             if let Some(receipt) = receipt {
                 self.gateway.custody(now, receipt);
             }
-            if Datagram::parse(&datagram).unwrap().kind.is_peer() {
-                self.for_peers.push(datagram);
-            } else {
-                self.platform.uplink(&datagram);
+            match Datagram::parse(&datagram).unwrap().kind {
+                kind if kind.is_peer() => self.for_peers.push(datagram),
+                Kind::Site => {
+                    self.questions.push(Question::decode(&datagram[1..]).unwrap());
+                    self.for_site.push(datagram);
+                }
+                _ => self.platform.uplink(&datagram),
             }
         }
     }
@@ -280,11 +297,17 @@ impl World {
 
     /// Runs `act`; true when the power was cut in it.
     pub fn survives_cut(&mut self, act: impl FnOnce(&mut Self)) -> bool {
-        match catch_unwind(AssertUnwindSafe(|| act(self))) {
-            Ok(()) => false,
-            Err(cause) if cause.is::<PowerCut>() => true,
-            Err(cause) => resume_unwind(cause),
-        }
+        until_cut(|| act(self))
+    }
+}
+
+/// Runs `act`; true when the power was cut in it, in a record or in the flash below.
+pub fn until_cut(act: impl FnOnce()) -> bool {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(()) => false,
+        // Panics of assertions carry text.
+        Err(cause) if cause.is::<PowerCut>() || !(cause.is::<String>() || cause.is::<&str>()) => true,
+        Err(cause) => resume_unwind(cause),
     }
 }
 

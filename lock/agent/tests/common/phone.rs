@@ -1,10 +1,11 @@
 //! Whoever has a grant: an EDHOC Initiator with the grant as its credential, and an OSCORE client.
 
 use cardea_credentials::{
-    Agreement, PublicKey, Scope, Signer, SoftAgreement, Terms, Weekly, issue_grant, verify_lock_identity,
+    Agreement, EAD_GRANTS_ABOVE, PublicKey, Scope, Signer, SoftAgreement, Terms, Weekly, delegate_grant,
+    issue_grant, verify_grant_chain, verify_lock_identity,
 };
 use cardea_edhoc::correlation::{Prefix, prepend, split};
-use cardea_edhoc::{AuthKey, ConnId, EphemeralKey, IdCred, Initiator, InitiatorConfig, Method, Suite};
+use cardea_edhoc::{AuthKey, ConnId, Ead, EphemeralKey, IdCred, Initiator, InitiatorConfig, Method, Suite};
 use cardea_framing::{Class, Datagram, Kind, elide, restore};
 use cardea_oscore::coap::{Builder, Code, Message, Type, option};
 use cardea_oscore::{Algorithm, Context, echo};
@@ -17,6 +18,8 @@ pub struct Phone {
     /// Its address at the site.
     pub address: u16,
     pub grant: Vec<u8>,
+    /// The grants above it, the platform's first.
+    pub above: Vec<u8>,
     pub key: SoftAgreement,
     pub c_i: u8,
     random: TestRandom,
@@ -54,6 +57,7 @@ impl Phone {
         Self {
             address,
             grant: grant[..len].to_vec(),
+            above: Vec::new(),
             key,
             c_i: 0x31,
             random: TestRandom::new(address.into()),
@@ -62,12 +66,37 @@ impl Phone {
         }
     }
 
+    /// A phone with a grant below these, each delegated to the next: the first by the platform, the last its own.
+    pub fn chain(world: &World, address: u16, links: &[Terms], delegates: &[u8]) -> Self {
+        let lock = key::signer(1).public().thumbprint();
+        let platform = key::signer(30);
+        let mut phone = Self::new(world, address);
+        let mut grants = Vec::<Vec<u8>>::new();
+        for (n, terms) in links.iter().enumerate() {
+            let mut out = [0; 256];
+            let id = [address as u8, n as u8, 0, 0, 0, 0, 0, 0];
+            let len = match grants.split_last() {
+                None => issue_grant(terms, &id, &platform, &mut out),
+                Some((parent, above)) => {
+                    let above = above.concat();
+                    let parent =
+                        verify_grant_chain(parent, &above, &lock, &platform.public(), || Ok(())).unwrap();
+                    delegate_grant(&parent, terms, &id, &key::signer(delegates[n - 1]), &mut out)
+                }
+            };
+            grants.push(out[..len.unwrap()].to_vec());
+        }
+        phone.grant = grants.pop().unwrap();
+        phone.above = grants.concat();
+        phone
+    }
+
     pub fn new(world: &World, address: u16) -> Self {
         Self::with(world, address, |_| {})
     }
 
     fn datagram(&self, kind: Kind, body: &[u8]) -> Vec<u8> {
-        let mut out = [0; 512];
+        let mut out = [0; 1024];
         let peer = Some(self.address);
         let len = Datagram { kind, class: Class::Interactive, peer, body }.encode(&mut out).unwrap();
         out[..len].to_vec()
@@ -109,11 +138,13 @@ impl Phone {
         assert!(matches!(peer.id_cred, IdCred::Kid(_)), "the lock is named, not shown");
         let dh = verify_lock_identity(&lock).unwrap().dh;
         initiator.verify_message_2(&peer, &lock, dh).unwrap();
-        let mut body = [0; 512];
+        let mut body = [0; 1024];
         let at = prepend(&Prefix::Session(peer.conn_id), &mut body).unwrap();
         let key = AuthKey::Agreement(&self.key);
         let id_cred = IdCred::Kcwt(&self.grant);
-        let len = at + initiator.message_3(&id_cred, &self.grant, &key, &[], &mut body[at..]).unwrap();
+        let above = [Ead::new(EAD_GRANTS_ABOVE, &self.above)];
+        let eads = if self.above.is_empty() { &[][..] } else { &above };
+        let len = at + initiator.message_3(&id_cred, &self.grant, &key, eads, &mut body[at..]).unwrap();
         self.datagram(Kind::PeerEdhoc, &body[..len])
     }
 

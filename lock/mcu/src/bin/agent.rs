@@ -3,8 +3,10 @@
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "pins")]
+use cardea_agent::PinResult;
 use cardea_agent::{
-    Actuator, ActuatorFault, Agent, Board, Clock, Config, Output, Parts, Slot, Storage, StorageFault,
+    Actuator, ActuatorFault, Agent, Board, Clock, Config, Door, Output, Parts, Slot, Storage, StorageFault,
 };
 use cardea_credentials::{Error, Random, SoftAgreement, SoftSigner};
 use cardea_resources::{Bolt, Firmware, Op};
@@ -133,6 +135,15 @@ fn run(mut agent: Agent<Registers>) -> ! {
             2 => agent.handle_timeout(),
             3 => agent.link_up(),
             4 => agent.link_down(),
+            5 => agent.door_moved(if read(28) == 0 { Door::Closed } else { Door::Ajar }),
+            6 => agent.tampered(),
+            7 => agent.battery_measured(),
+            #[cfg(feature = "pins")]
+            8 => {
+                let pin = frame.get_mut(..8).unwrap_or_default();
+                read_bytes(pin);
+                write(48, u32::from(agent.enter_pin(pin) == PinResult::Unlocked));
+            }
             len => {
                 let frame = frame.get_mut(..len).unwrap_or_default();
                 read_bytes(frame);

@@ -1,14 +1,13 @@
 //! Commands: from the question to the lock's own answer, or to an honest "not".
 
-use cardea_envelope::{DownlinkResult, MessageId, ResultState};
+use cardea_envelope::MessageId;
 use cardea_framing::{Class, Kind, LockId};
 use cardea_oscore::coap::Code;
-use cardea_resources::{
-    Battery, ClockState, Command, CommandReply, LogPage, LogRequest, Op, Outcome as LockOutcome, Path, Status,
-};
+use cardea_resources::{Command, LogRequest, Op, Path, Time};
+use zeroize::Zeroizing;
 
 use super::{Core, Now};
-use crate::{Ask, CommandRow, Error, KeyStore, Outcome, PlatformEvent, State, event::refusal_words};
+use crate::{Ask, CommandRow, Error, KeyStore, Outcome, PlatformEvent, State};
 
 /// A lock refuses an unlock whose `not_after` lies more than 120 s ahead; clocks may disagree by a few.
 const HORIZON_MS: u64 = 110_000;
@@ -18,40 +17,43 @@ const MAX_SENT: u32 = 8;
 const LOCK_REMEMBERS: u32 = 8;
 /// Commands of one lock at once.
 const MAX_COMMANDS: usize = 64;
-/// After a gateway refused or failed, before the next try.
-const PAUSE_MS: u64 = 1_000;
+/// A challenge of this age leaves the lock's clock within the 5 s that it may trust: half of the age and one second.
+const CLOCK_CHALLENGE_MS: u64 = 8_000;
 
 /// What goes inside OSCORE.
 pub(super) struct Request {
     pub(super) code: Code,
     pub(super) path: Path,
-    pub(super) payload: Vec<u8>,
+    /// May hold a PIN.
+    pub(super) payload: Zeroizing<Vec<u8>>,
     pub(super) echo: Option<Vec<u8>>,
 }
 
 /// One open command.
 pub(super) struct Pending {
-    row: CommandRow,
-    ask: Ask,
+    pub(super) row: CommandRow,
+    pub(super) ask: Ask,
+    /// Slot and revision of a PIN change.
+    pub(super) pin: Option<(u8, u32)>,
     /// Monotonic; `None` until the first look after a restart.
     deadline: Option<u64>,
-    asked: Option<u64>,
+    pub(super) asked: Option<u64>,
     /// Monotonic: not sent again before then.
-    next: u64,
+    pub(super) next: u64,
     /// Set while a request is out and may still be answered in its window.
-    in_flight: bool,
+    pub(super) in_flight: bool,
     /// What makes the next request fresh, and until when (monotonic).
-    echo: Option<(Vec<u8>, u64)>,
+    pub(super) echo: Option<(Vec<u8>, u64)>,
     /// The Echo of a 4.01 was used; a second 4.01 is the answer.
-    echoed: bool,
+    pub(super) echoed: bool,
     /// How many requests went out that may have had an effect.
     sent: u32,
     /// What [`Lock::bolt_commands`](super::lock::Lock::bolt_commands) said when the first request went out.
     first: Option<u32>,
     /// Downlinks whose results belong to it.
-    downlinks: Vec<MessageId>,
+    pub(super) downlinks: Vec<MessageId>,
     /// The gateway's last word.
-    word: Option<String>,
+    pub(super) word: Option<String>,
     /// `held` was told.
     told_held: bool,
 }
@@ -64,6 +66,7 @@ impl Pending {
             first: None,
             row,
             ask,
+            pin: None,
             deadline: None,
             asked: None,
             next: 0,
@@ -82,6 +85,14 @@ impl Pending {
 
     pub(super) fn ask(&self) -> Ask {
         self.ask
+    }
+
+    pub(super) fn pin(&self) -> Option<(u8, u32)> {
+        self.pin
+    }
+
+    pub(super) fn set_pin(&mut self, slot: u8, revision: u32) {
+        self.pin = Some((slot, revision));
     }
 
     pub(super) fn open_requests(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
@@ -139,6 +150,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
 
     /// Looks at every command of this lock: ends what is over, sends what can go.
     pub(super) fn advance(&mut self, now: Now, id: LockId) -> Result<(), Error> {
+        self.advance_list(now, id)?;
         self.settle_clocks(now, id);
         while let Some(place) = self.expired(now, id) {
             self.end_unanswered(id, place)?;
@@ -147,6 +159,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         while let Some(place) = self.outlived(id) {
             self.end_unanswered(id, place)?;
         }
+        self.drive_pins(now, id)?;
         // What moves the bolt goes first; everything else waits its turn behind what is out.
         for moves in [true, false] {
             let count = self.locks.get(&id).map_or(0, |lock| lock.commands.len());
@@ -185,6 +198,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let Some(lock) = self.locks.get_mut(&id) else { return };
         for command in lock.commands.iter_mut().filter(|c| c.deadline.is_none()) {
             command.deadline = Some(now.mono.saturating_add(command.row.deadline.saturating_sub(now.unix)));
+            if command.ask == Ask::PinChange {
+                // Which change it was is not known any more; the wish is, and goes again under its revision.
+                command.deadline = Some(now.mono);
+            }
             command.asked = Some(now.mono.saturating_sub(now.unix.saturating_sub(command.row.asked)));
             if command.sent > 0 {
                 command.in_flight = true;
@@ -197,7 +214,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         self.locks.get(&id)?.commands.iter().position(|c| c.deadline.is_some_and(|at| at <= now.mono))
     }
 
-    fn end_unanswered(&mut self, id: LockId, place: usize) -> Result<(), Error> {
+    pub(super) fn end_unanswered(&mut self, id: LockId, place: usize) -> Result<(), Error> {
         let Some(lock) = self.locks.get(&id) else { return Ok(()) };
         let Some(command) = lock.commands.get(place) else { return Ok(()) };
         let outcome = if command.sent == 0 {
@@ -217,12 +234,15 @@ impl<K: KeyStore, S: State> Core<K, S> {
         self.end(id, place, outcome)
     }
 
-    fn end(&mut self, id: LockId, place: usize, outcome: Outcome) -> Result<(), Error> {
+    pub(super) fn end(&mut self, id: LockId, place: usize, outcome: Outcome) -> Result<(), Error> {
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
         if place >= lock.commands.len() {
             return Ok(());
         }
         let mut command = lock.commands.remove(place);
+        if !outcome.is_success() {
+            lock.pins.ended(command.ask);
+        }
         command.row.outcome = Some(serde_json::to_string(&outcome).unwrap_or_default());
         self.state.put_command(&command.row)?;
         self.event(PlatformEvent::Ended {
@@ -234,14 +254,20 @@ impl<K: KeyStore, S: State> Core<K, S> {
         Ok(())
     }
 
+    /// Whether the lock, or a gateway for it, listens now.
+    pub(super) fn hears(&self, now: Now, id: LockId) -> bool {
+        self.locks.get(&id).is_some_and(|lock| lock.awake_until > now.mono)
+            || self.route.best(id).is_some_and(|(_, link)| !link.sleepy)
+    }
+
     fn may_go(&self, now: Now, id: LockId, place: usize, moves: bool) -> bool {
         let Some(lock) = self.locks.get(&id) else { return false };
         let Some(command) = lock.commands.get(place) else { return false };
         let in_the_way =
             lock.commands.iter().enumerate().any(|(other, c)| other != place && c.blocks(command));
-        let hears = lock.awake_until > now.mono || self.route.best(id).is_some_and(|(_, link)| !link.sleepy);
-        let wakes = hears && command.next == u64::MAX;
+        let wakes = command.next == u64::MAX && self.hears(now, id);
         command.ask.moves_bolt() == moves
+            && (lock.obeyed() || !command.ask.changes())
             && !in_the_way
             && (command.next <= now.mono || wakes)
             && command.sent < MAX_SENT
@@ -315,22 +341,27 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// The next request of a command.
     fn compose(&mut self, now: Now, id: LockId, place: usize) -> Result<Request, Error> {
         let too_big = |_| Error::Crypto("a command does not fit");
+        let life = self.config.challenge_ms.saturating_sub(self.config.challenge_margin_ms);
         let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
         let sending = lock.sending().and_then(|p| lock.contexts.get(p)).map(|s| s.record.id);
-        let cursor = lock.record.cursor;
+        let cursor = lock.told_cursor();
         let Some(command) = lock.commands.get_mut(place) else { return Err(Error::UnknownLock(id)) };
         let mut echo =
             command.echo.as_ref().filter(|(_, until)| *until > now.mono).map(|(value, _)| value.clone());
+        // The time is as uncertain at the lock as its challenge is old; the Echo of a 4.01 is always young.
+        let least = if command.ask == Ask::Time { life.saturating_sub(CLOCK_CHALLENGE_MS) } else { 0 };
         if echo.is_none()
-            && command.ask.moves_bolt()
-            && let Some(challenge) =
-                lock.challenge.take_if(|c| c.until > now.mono && Some(c.context) == sending)
+            && command.ask.changes()
+            && let Some(challenge) = lock
+                .challenge
+                .take_if(|c| c.until > now.mono.saturating_add(least) && Some(c.context) == sending)
         {
             // Taken: it is single-use, and a retry of this command brings it again.
             command.echo = Some((challenge.value.to_vec(), challenge.until));
             echo = Some(challenge.value.to_vec());
         }
-        let mut payload = vec![0; 32];
+        let pin = command.pin;
+        let mut payload = Zeroizing::new(vec![0; 32]);
         let (code, path, length) = match command.ask {
             Ask::Lock | Ask::Unlock => {
                 let op = if command.ask == Ask::Lock { Op::Lock } else { Op::Unlock };
@@ -346,6 +377,16 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 let length = LogRequest { cursor, limit: None }.encode(&mut payload).map_err(too_big)?;
                 (Code::POST, Path::Log, length)
             }
+            Ask::Pins => (Code::GET, Path::Pins, 0),
+            Ask::PinChange => {
+                let pin = pin.ok_or(Error::Crypto("a PIN change without a PIN slot"))?;
+                payload = self.compose_pin(id, pin)?;
+                (Code::POST, Path::Pins, payload.len())
+            }
+            Ask::Time => {
+                let unix = u32::try_from(now.unix / 1000).unwrap_or(u32::MAX);
+                (Code::POST, Path::Time, Time { unix }.encode(&mut payload).map_err(too_big)?)
+            }
         };
         payload.truncate(length);
         Ok(Request { code, path, payload, echo })
@@ -358,118 +399,5 @@ impl<K: KeyStore, S: State> Core<K, S> {
             Some((_, link)) => self.config.downlink_ms.max(link.life_ms),
             None => self.config.sleepy_downlink_ms,
         }
-    }
-
-    /// The lock answered a request of this command.
-    #[allow(clippy::too_many_arguments)] // what an answer consists of
-    pub(super) fn handle_answer(
-        &mut self,
-        now: Now,
-        id: LockId,
-        command: [u8; 4],
-        request: (i64, u64),
-        code: Code,
-        echo: Option<Vec<u8>>,
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        let life = self.config.challenge_ms.saturating_sub(self.config.challenge_margin_ms);
-        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
-        // Whoever answers has just spoken, and hears.
-        lock.awake_until = lock.awake_until.max(now.mono.saturating_add(self.config.retry_ms));
-        let Some(place) = lock.commands.iter().position(|c| c.row.id == command) else { return Ok(()) };
-        let Some(pending) = lock.commands.get_mut(place) else { return Ok(()) };
-        // One answer for each request: a second one is a repeat.
-        pending.row.sent.retain(|sent| *sent != request);
-        let (ask, asked) = (pending.ask, pending.asked.unwrap_or(now.mono));
-        let ms = now.mono.saturating_sub(asked);
-        if let (Code::UNAUTHORIZED, Some(echo), false) = (code, echo, pending.echoed) {
-            pending.echo = Some((echo, now.mono.saturating_add(life)));
-            pending.echoed = true;
-            pending.in_flight = false;
-            pending.next = now.mono;
-            return self.advance(now, id);
-        }
-        // A request that went out before the Echo was known says nothing about the one that carries it.
-        if code == Code::UNAUTHORIZED && pending.echoed && !pending.row.sent.is_empty() {
-            return Ok(());
-        }
-        let rejected = Outcome::Rejected { code: code.to_string() };
-        let outcome = match ask {
-            _ if !code.is_success() => rejected,
-            Ask::Lock | Ask::Unlock => match CommandReply::decode(payload) {
-                Ok(reply) if reply.id == command => match reply.outcome {
-                    LockOutcome::Done => Outcome::Done { bolt: reply.bolt, ms },
-                    LockOutcome::Failed => Outcome::Jammed { bolt: reply.bolt },
-                    LockOutcome::Refused(why) => {
-                        Outcome::Refused { reason: refusal_words(why), bolt: reply.bolt }
-                    }
-                },
-                _ => rejected,
-            },
-            Ask::Status => match Status::decode(payload) {
-                Ok(status) => Outcome::Status {
-                    bolt: status.bolt,
-                    battery: status.battery,
-                    clock_trusted: status.clock == ClockState::Trusted,
-                    firmware: status.firmware.to_string(),
-                    ms,
-                },
-                Err(_) => rejected,
-            },
-            Ask::Battery => match Battery::decode(payload) {
-                Ok(battery) => {
-                    Outcome::Battery { percent: battery.percent, millivolts: battery.millivolts, ms }
-                }
-                Err(_) => rejected,
-            },
-            Ask::Log => match LogPage::decode(payload) {
-                Ok(page) => {
-                    let (entries, more) = self.store_page(now, id, &page)?;
-                    if more && let Some(lock) = self.locks.get_mut(&id) {
-                        lock.next_fetch = 0;
-                    }
-                    Outcome::Log { entries, ms }
-                }
-                Err(_) => rejected,
-            },
-        };
-        self.end(id, place, outcome)?;
-        self.advance(now, id)
-    }
-
-    /// What a gateway says about a downlink. It only hurries or delays a repeat; it decides nothing.
-    pub(super) fn handle_result(
-        &mut self,
-        now: Now,
-        id: LockId,
-        result: &DownlinkResult,
-    ) -> Result<(), Error> {
-        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
-        let Some(command) = lock.commands.iter_mut().find(|c| c.downlinks.contains(&result.id)) else {
-            return Ok(());
-        };
-        let newest = command.downlinks.last() == Some(&result.id);
-        let word = match result.state {
-            ResultState::Queued => "queued",
-            ResultState::Sent => "sent",
-            ResultState::Delivered => "delivered",
-            ResultState::Expired => "expired",
-            ResultState::Refused => "refused",
-            ResultState::Failed => "failed",
-        };
-        let state = match &result.reason {
-            // The gateway's own word, but not its length.
-            Some(reason) => format!("{word}: {}", reason.chars().take(80).collect::<String>()),
-            None => word.into(),
-        };
-        command.word = Some(state.clone());
-        if newest && matches!(result.state, ResultState::Expired | ResultState::Refused | ResultState::Failed)
-        {
-            command.in_flight = false;
-            command.next = now.mono.saturating_add(PAUSE_MS);
-        }
-        let command = hex::encode(command.row.id);
-        self.event(PlatformEvent::Progress { lock: id, command, state });
-        self.advance(now, id)
     }
 }

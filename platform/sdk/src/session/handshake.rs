@@ -20,8 +20,10 @@ const SUITES: &[Suite] = &[Suite::S2];
 const METHODS: &[Method] = &[Method::StaticDh];
 const KNOWN_EADS: &[u32] = &[EAD_ACTIVATION_3.unsigned_abs()];
 
-/// Handshakes of one lock at once: an outsider who opens some must not push the true one out at once.
+/// Handshakes of one lock by one gateway at once: an outsider who opens some must not push the true one out at once.
 const MAX_OPEN: usize = 4;
+/// By all gateways: a lock that is heard by one of them loses none to what another invents.
+const MAX_OPEN_BY_ALL: usize = 2 * MAX_OPEN;
 /// The same message is not answered again within this many milliseconds.
 const REPEAT_MS: u64 = 2_000;
 /// Contexts kept of one lock; beyond, the oldest goes before its time. 48 ids fit one byte.
@@ -32,6 +34,8 @@ pub(super) struct Handshake {
     responder: Responder,
     c_i: ConnId,
     c_r: ConnId,
+    /// Who brought message_1, and alone may bring message_3: a lie of another ends nothing.
+    gateway: String,
     /// The message that `reply` answers.
     answered: Vec<u8>,
     /// Sent once more when the same message comes again: the answer may have been lost.
@@ -107,12 +111,16 @@ impl<K: KeyStore, S: State> Core<K, S> {
     fn handle_message_1(&mut self, now: Now, gateway: &str, id: LockId, message: &[u8]) -> Result<(), Error> {
         let life = self.config.handshake_ms;
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        if lock.standing.released.is_some() {
+            return Ok(()); // not ours any more
+        }
         lock.handshakes.retain(|h| h.started.saturating_add(life) > now.mono);
-        if let Some(known) = lock.handshakes.iter_mut().find(|h| h.answered == message) {
+        let ours = |h: &&mut Handshake| h.gateway == gateway && h.answered == message;
+        if let Some(known) = lock.handshakes.iter_mut().find(ours) {
             let Some(reply) = known.repeat(now) else { return Ok(()) };
             return self.send_edhoc(now, gateway, id, &reply);
         }
-        match lock.limits.attempt(now.mono, &self.config) {
+        match lock.limits.attempt(now.mono, gateway, &self.config) {
             Verdict::Go => {}
             Verdict::Refused => return Ok(()),
             Verdict::Closes => {
@@ -136,7 +144,19 @@ impl<K: KeyStore, S: State> Core<K, S> {
         };
         let c_r = self.free_id(id, &c_i)?;
         responder.set_c_r(c_r).map_err(edhoc)?;
-        let by_value = self.locks.get(&id).is_some_and(|l| l.by_value || l.record.stage != Stage::Owned);
+        // The last thing before the multiplications.
+        if !self.shares.take(now.mono, gateway, &self.config) {
+            self.counters.handshakes_throttled += 1;
+            if let Some(lock) = self.locks.get_mut(&id) {
+                lock.limits.withdraw(gateway);
+            }
+            return Ok(());
+        }
+        // A `kid` names the certificate that the lock has pinned, and only it knows which that is.
+        let current = Some(self.certificate_version);
+        let by_value = self.locks.get(&id).is_some_and(|l| {
+            l.by_value || l.record.stage != Stage::Owned || l.standing.certificate != current
+        });
         let certificate = self.keys.certificate();
         let kid = platform_kid(certificate);
         let id_cred = if by_value { IdCred::Kcwt(certificate) } else { IdCred::Kid(&kid) };
@@ -155,13 +175,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         reply.truncate(head.saturating_add(length));
         self.send_edhoc(now, gateway, id, &reply)?;
         if let Some(lock) = self.locks.get_mut(&id) {
-            if lock.handshakes.len() >= MAX_OPEN {
-                lock.handshakes.remove(0);
-            }
+            make_room(&mut lock.handshakes, gateway);
             lock.handshakes.push(Handshake {
                 responder,
                 c_i,
                 c_r,
+                gateway: gateway.to_owned(),
                 answered: message.to_vec(),
                 reply,
                 replied: now.mono,
@@ -181,7 +200,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         message: &[u8],
     ) -> Result<(), Error> {
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
-        let Some(place) = lock.handshakes.iter().position(|h| h.c_r == c_r) else {
+        let named = |h: &Handshake| h.c_r == c_r && h.gateway == gateway;
+        let Some(place) = lock.handshakes.iter().position(named) else {
             // After a restart of ours, or too late: the lock gives up by itself and starts again.
             self.counters.handshakes_failed += 1;
             return Ok(());
@@ -208,9 +228,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 if let Some(lock) = self.locks.get_mut(&id) {
                     lock.handshakes.clear(); // what else was open is older than these keys
                     lock.handshakes.push(handshake);
-                    lock.limits.success();
+                    lock.limits.success(gateway);
                     lock.by_value = false;
                 }
+                self.shares.proved(gateway, &self.config);
+                self.route.prove(gateway, id, now.unix);
                 self.advance(now, id)
             }
             Err(refusal) => self.refuse(now, gateway, id, uplink, &handshake.c_i, refusal),
@@ -310,6 +332,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock.record.credential = Some(proven.credential.clone());
             self.state.put_lock(&lock.record)?;
             if !again {
+                self.pins_unknown(id)?;
                 self.event(PlatformEvent::Activated { lock: id, gateway: gateway.into() });
             }
         } else {
@@ -339,7 +362,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
             retired: None,
         };
         record.id = self.state.add_context(&record)?;
-        let session = Session::restore(record)?;
+        let mut session = Session::restore(record)?;
+        session.certificate = Some(self.certificate_version);
         let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
         lock.contexts.push(session);
         // A handshake that the lock never used leaves nothing worth keeping but the newest two: it may still be
@@ -451,7 +475,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 return Ok(candidate);
             }
         }
-        // 32 contexts, 4 handshakes and C_I leave at least 11 of 48.
+        // 32 contexts, 8 handshakes and C_I leave at least 7 of 48.
         Err(Error::Crypto("no connection identifier is free"))
     }
 }
@@ -464,6 +488,22 @@ impl Handshake {
         }
         self.replied = now.mono;
         Some(self.reply.clone())
+    }
+}
+
+/// The oldest of the same gateway goes, if it has its share; else, if all is full, the oldest of the gateway that has most.
+fn make_room(open: &mut Vec<Handshake>, gateway: &str) {
+    let of = |name: &str| open.iter().filter(|h| h.gateway == name).count();
+    let most = open.iter().map(|h| of(&h.gateway)).max().unwrap_or(0);
+    let goes = if of(gateway) >= MAX_OPEN {
+        open.iter().position(|h| h.gateway == gateway)
+    } else if open.len() >= MAX_OPEN_BY_ALL {
+        open.iter().position(|h| of(&h.gateway) == most)
+    } else {
+        None
+    };
+    if let Some(place) = goes {
+        open.remove(place);
     }
 }
 

@@ -2,12 +2,13 @@
 
 use cardea_oscore::{Algorithm, Context, SenderSequence};
 
-use super::{command::Pending, handshake::Handshake, limits::Limits};
-use crate::{ContextRecord, Error, LockRecord, Phase};
+use super::{command::Pending, handshake::Handshake, limits::Limits, pins::Pins, revocation::Push};
+use crate::{ContextRecord, Error, LockRecord, Phase, Standing};
 
 /// One lock.
 pub(super) struct Lock {
     pub(super) record: LockRecord,
+    pub(super) standing: Standing,
     /// Oldest first.
     pub(super) contexts: Vec<Session>,
     pub(super) handshakes: Vec<Handshake>,
@@ -21,8 +22,15 @@ pub(super) struct Lock {
     pub(super) bolt_commands: u32,
     /// The lock listens until then (monotonic), if it only does so after it has spoken.
     pub(super) awake_until: u64,
+    pub(super) pins: Pins,
+    /// The nonce of its last question for a release.
+    pub(super) asked_release: Option<[u8; 8]>,
+    /// No hint to make new keys before then (monotonic).
+    pub(super) next_hint: u64,
     /// No log fetch of our own before then (monotonic).
     pub(super) next_fetch: u64,
+    /// How far it is with the revocation list.
+    pub(super) push: Push,
     /// Its entry in the core's timers.
     pub(super) timer: Option<u64>,
 }
@@ -40,6 +48,7 @@ impl Lock {
     pub(super) fn new(record: LockRecord) -> Self {
         Self {
             record,
+            standing: Standing::default(),
             contexts: Vec::new(),
             handshakes: Vec::new(),
             limits: Limits::default(),
@@ -48,7 +57,11 @@ impl Lock {
             commands: Vec::new(),
             bolt_commands: 0,
             awake_until: 0,
+            pins: Pins::default(),
+            asked_release: None,
+            next_hint: 0,
             next_fetch: 0,
+            push: Push::default(),
             timer: None,
         }
     }
@@ -61,16 +74,28 @@ impl Lock {
         usable(Phase::Active).or_else(|| usable(Phase::Unconfirmed))
     }
 
+    /// Whether it is asked to change anything: neither fenced nor let go.
+    pub(super) fn obeyed(&self) -> bool {
+        self.standing.fenced.is_none() && self.standing.released.is_none()
+    }
+
+    /// What it may erase of its log. Nothing while it is fenced: what it holds is evidence, and under other numbers
+    /// than ours.
+    pub(super) fn told_cursor(&self) -> Option<u32> {
+        self.record.cursor.filter(|_| self.standing.fenced.is_none())
+    }
+
     pub(super) fn by_row(&mut self, row: i64) -> Option<&mut Session> {
         self.contexts.iter_mut().find(|s| s.record.id == row)
     }
 
-    /// When a command of this lock needs a look.
+    /// When a command of this lock, or its revocation list, needs a look.
     pub(super) fn due(&self) -> Option<u64> {
         let blocked = |place: usize, command: &Pending| {
             self.commands.iter().enumerate().any(|(other, c)| other != place && c.blocks(command))
         };
-        self.commands.iter().enumerate().map(|(place, c)| c.due(blocked(place, c))).min()
+        let commands = self.commands.iter().enumerate().map(|(place, c)| c.due(blocked(place, c)));
+        commands.chain(self.push.due()).chain(self.pins.timer).min()
     }
 }
 
@@ -79,6 +104,8 @@ pub(super) struct Session {
     pub(super) record: ContextRecord,
     pub(super) context: Context,
     pub(super) sequence: SenderSequence,
+    /// The version of our certificate that its handshake proved; not known after a restart.
+    pub(super) certificate: Option<u32>,
 }
 
 /// Failed tags are written once for so many, ahead: a flood must not write once for each frame.
@@ -92,7 +119,7 @@ impl Session {
                 .map_err(|_| Error::Crypto("a stored context cannot be derived"))?
                 .with_failed_tags(record.failed_tags);
         let sequence = SenderSequence::new(record.reserved);
-        Ok(Self { record, context, sequence })
+        Ok(Self { record, context, sequence, certificate: None })
     }
 
     /// True when the count of wrong tags ran past what is stored, which is then raised by a block.

@@ -8,30 +8,50 @@
 //!
 //! - `handshake`: EDHOC responder, activation.
 //! - `secure`: OSCORE both ways, replay, events and their answers.
-//! - `command`: commands, challenges, Echo, retries, outcomes.
+//! - `journal`: logs of locks, their gaps and forks.
+//! - `command`, `answer`: commands, challenges, Echo, retries, outcomes.
+//! - `pins`: PINs, wanted and reported.
+//! - `standing`: locks that are fenced, let go, or in need of new keys.
 //! - `route`: topics, gateways, links.
 //! - `custody`: `seen`, what gateways may forget.
+//! - `grants`, `revocation`: what is signed for holders of keys, and which keys are void.
+//! - `makers`: factory identities.
 
+mod answer;
 mod command;
 mod custody;
+mod grants;
 mod handshake;
+mod journal;
 mod limits;
 mod lock;
+mod makers;
+mod pins;
+mod revocation;
 mod route;
 mod secure;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cardea_credentials::{OwnerCode, Random};
+use cardea_credentials::{OwnerCode, Random, verify_platform};
 use cardea_envelope::{Encoding, MessageId, PlatformTopics};
 use cardea_framing::LockId;
 
 use crate::{
-    Ask, Before, Error, KeyStore, LockName, LockRecord, LockSummary, LogRow, PlatformEvent, Stage, State,
+    Ask, Before, Error, KeyStore, LockName, LockRecord, LockSummary, LogGap, LogRow, PlatformEvent, Stage,
+    Standing, State,
 };
 
+use limits::Shares;
 use lock::Lock;
+use makers::MakerPolicy;
+use revocation::List;
 use route::Route;
+
+pub use grants::{Issued, NewGrant};
+pub use revocation::Revocations;
+pub(crate) use secure::{build, elide};
 
 /// Lives and limits. All times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +68,16 @@ pub struct Config {
     pub challenge_ms: u64,
     /// What the way to the lock may eat of it.
     pub challenge_margin_ms: u64,
-    /// Handshakes that may fail within `wrong_window_ms`.
+    /// Handshakes of one lock by one gateway that may fail within `wrong_window_ms`.
     pub max_wrong: usize,
     /// See `max_wrong`.
     pub wrong_window_ms: u64,
-    /// How long handshakes of a lock are refused then.
+    /// How long handshakes of a lock that come by the same gateway are refused then.
     pub refusal_ms: u64,
+    /// Handshakes that one gateway may have the platform begin at once, for all its locks together.
+    pub gateway_burst: u16,
+    /// Every so often one more; a handshake that proves itself costs nothing.
+    pub gateway_every_ms: u64,
     /// How long a handshake may take.
     pub handshake_ms: u64,
     /// How long ended commands are kept.
@@ -78,6 +102,8 @@ impl Default for Config {
             max_wrong: 5,
             wrong_window_ms: 300_000,
             refusal_ms: 90_000,
+            gateway_burst: 64,
+            gateway_every_ms: 250,
             handshake_ms: 180_000,
             keep_commands_ms: 30 * DAY_MS,
             keep_log_ms: 730 * DAY_MS,
@@ -119,22 +145,32 @@ pub struct Counters {
     pub unopened: u64,
     /// Handshakes that failed.
     pub handshakes_failed: u64,
+    /// Handshakes that were not begun because their gateway had brought too many.
+    pub handshakes_throttled: u64,
     /// EDHOC messages that had waited longer than a handshake may take.
     pub handshakes_late: u64,
     /// Frames that came ahead of a hole, and beyond what is noted there; their gateways send them again.
     pub unnoted: u64,
     /// Log entries that contradict what is stored under their index.
     pub forks: u64,
+    /// Questions of locks to their site that are not ours to answer, came too late, or were too many.
+    pub unanswered: u64,
 }
 
 /// The session core. See the [module](self).
 pub struct Core<K, S> {
     keys: K,
+    /// Of the certificate of `keys`.
+    certificate_version: u32,
     state: S,
     random: Box<dyn Random + Send>,
     config: Config,
     route: Route,
+    policy: MakerPolicy,
+    shares: Shares,
     locks: BTreeMap<LockId, Lock>,
+    /// Keys that are revoked.
+    list: List,
     /// When something of a lock is due.
     timers: BTreeSet<(u64, LockId)>,
     next_prune: u64,
@@ -155,13 +191,20 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// # Errors
     /// [`Error::State`], or what makes a stored context unusable ([`Error::Crypto`]).
     pub fn open(keys: K, state: S, random: Box<dyn Random + Send>, config: Config) -> Result<Self, Error> {
+        let certificate_version = verify_platform(keys.certificate(), Some(&keys.root()))
+            .map_err(|_| Error::Crypto("the platform's certificate is not by its owner root"))?
+            .version;
         let mut core = Self {
             keys,
+            certificate_version,
             state,
             random,
             config,
             route: Route::new(PlatformTopics::default(), Encoding::Json),
+            policy: MakerPolicy::default(),
+            shares: Shares::default(),
             locks: BTreeMap::new(),
+            list: List::default(),
             timers: BTreeSet::new(),
             next_prune: 0,
             stale: false,
@@ -198,6 +241,18 @@ impl<K: KeyStore, S: State> Core<K, S> {
         for record in self.state.locks()? {
             locks.insert(record.lock, Lock::new(record));
         }
+        for (id, standing) in self.state.standings()? {
+            if let Some(lock) = locks.get_mut(&id) {
+                lock.standing = standing;
+            }
+        }
+        for id in self.state.pins_waiting()? {
+            if let Some(lock) = locks.get_mut(&id) {
+                lock.pins.waiting = true;
+                lock.timer = Some(0);
+                timers.insert((0, id));
+            }
+        }
         for record in self.state.contexts()? {
             if let Some(lock) = locks.get_mut(&record.lock) {
                 lock.contexts.push(lock::Session::restore(record)?);
@@ -214,6 +269,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 timers.insert((0, id));
             }
         }
+        self.list = Self::load_list(&mut self.state, &mut locks, &mut timers)?;
         (self.locks, self.timers, self.next_prune) = (locks, timers, 0);
         Ok(())
     }
@@ -327,6 +383,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             lock.contexts = kept;
         }
+        // A grant is remembered as long as the entries of locks that name it.
+        let expired = now.unix.saturating_sub(self.config.keep_log_ms) / 1000;
+        self.state.prune_grants(u32::try_from(expired).unwrap_or(u32::MAX))?;
         self.state.prune(Before {
             commands: now.unix.saturating_sub(self.config.keep_commands_ms),
             log: now.unix.saturating_sub(self.config.keep_log_ms),
@@ -337,8 +396,13 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// Lets a lock activate itself with this owner code; again replaces the code. Belongs into a batch.
     ///
     /// # Errors
-    /// [`Error::SecondKey`], [`Error::State`].
+    /// [`Error::SecondKey`], [`Error::State`]; [`Error::Uncertified`] where a maker must vouch for each lock.
     pub fn enroll(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
+        self.check_uncertified(name)?;
+        self.enroll_named(name, code)
+    }
+
+    fn enroll_named(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
         let id = name.id();
         let wanted = match name {
             LockName::Id(_) => None,
@@ -363,9 +427,16 @@ impl<K: KeyStore, S: State> Core<K, S> {
         record.code = Some(code.to_bytes());
         record.stage = Stage::Enrolled;
         self.state.put_lock(&record)?;
+        if let Some(lock) = self.locks.get_mut(&id)
+            && lock.standing != Standing::default()
+        {
+            // By its code it begins anew.
+            lock.standing = Standing::default();
+            self.state.put_standing(id, &lock.standing)?;
+        }
         let lock = self.locks.entry(id).or_insert_with(|| Lock::new(record.clone()));
         lock.record = record;
-        lock.limits.success();
+        lock.limits.clear();
         Ok(())
     }
 
@@ -380,6 +451,17 @@ impl<K: KeyStore, S: State> Core<K, S> {
         self.state.log(lock, limit)
     }
 
+    /// Entries that a lock has lost, in the order of its log.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub fn log_gaps(&mut self, lock: LockId) -> Result<Vec<LogGap>, Error> {
+        if !self.locks.contains_key(&lock) {
+            return Err(Error::UnknownLock(lock));
+        }
+        self.state.log_gaps(lock)
+    }
+
     /// The registry.
     #[must_use]
     pub fn summaries(&self) -> Vec<LockSummary> {
@@ -390,6 +472,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 thumbprint: lock.record.thumbprint,
                 stage: lock.record.stage,
                 session: lock.sending().is_some(),
+                fenced: lock.standing.fenced.is_some(),
+                released: lock.standing.released.is_some(),
+                certificate: lock.standing.certificate,
                 gateway: self.route.best(lock.record.lock).map(|(gateway, _)| gateway.to_owned()),
             })
             .collect()
@@ -415,8 +500,19 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// command ends. Returns the command id that [`PlatformEvent::Ended`] names. Belongs into a batch.
     ///
     /// # Errors
-    /// [`Error::UnknownLock`], [`Error::Random`], [`Error::State`].
+    /// [`Error::UnknownLock`], [`Error::Random`], [`Error::State`]; [`Error::Fenced`] and [`Error::Released`] for locks
+    /// that are not asked for this, [`Error::Pin`] for [`Ask::PinChange`].
     pub fn command(&mut self, now: Now, lock: LockId, ask: Ask, life: u64) -> Result<[u8; 4], Error> {
+        let standing = self.locks.get(&lock).map(|lock| lock.standing).unwrap_or_default();
+        if standing.released.is_some() {
+            return Err(Error::Released(lock));
+        }
+        if standing.fenced.is_some() && ask.changes() {
+            return Err(Error::Fenced(lock));
+        }
+        if ask == Ask::PinChange {
+            return Err(Error::Pin("a change is wanted of a slot, and sent by itself"));
+        }
         let id = self.start_command(now, lock, ask, life)?;
         self.advance(now, lock)?;
         Ok(id)

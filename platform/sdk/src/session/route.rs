@@ -28,8 +28,10 @@ pub(super) struct Link {
     pub(super) sleepy: bool,
     /// The longest a downlink may have to wait for air, milliseconds; 0 where the gateway has not said.
     pub(super) life_ms: u64,
-    /// Last frame heard, Unix milliseconds.
+    /// Last frame heard, Unix milliseconds. A gateway's own word.
     heard: u64,
+    /// When it last brought a frame that only the lock can have made, once; Unix milliseconds, 0 for never.
+    proven: u64,
 }
 
 pub(super) struct Gateway {
@@ -73,14 +75,22 @@ impl Route {
         self.stuck.clear();
     }
 
-    /// The gateway with the newest link whose state is online.
+    /// The gateway with the newest link whose state is online. What the lock's keys prove goes before what a gateway says:
+    /// one that lies about a lock that another reaches gets none of its commands.
     pub(super) fn best(&self, lock: LockId) -> Option<(&str, Link)> {
         self.links
             .get(&lock)?
             .iter()
             .filter(|(gateway, link)| link.joined && self.gateways.get(*gateway).is_some_and(|g| g.online))
-            .max_by_key(|(_, link)| link.heard)
+            .max_by_key(|(_, link)| (link.proven, link.heard))
             .map(|(gateway, link)| (gateway.as_str(), *link))
+    }
+
+    /// `gateway` brought an authentic frame of the lock, which no other had brought before, heard at `at`.
+    pub(super) fn prove(&mut self, gateway: &str, lock: LockId, at: u64) {
+        if let Some(link) = self.link(gateway, lock) {
+            link.proven = link.proven.max(at);
+        }
     }
 
     /// The gateway of a topic, known or new.
@@ -106,13 +116,14 @@ impl Route {
         let by = self.links.entry(lock).or_default();
         if !known {
             if by.len() >= MAX_LOCK_GATEWAYS {
-                let silent = by.iter().min_by_key(|(_, link)| link.heard).map(|(name, _)| name.clone());
+                let silent =
+                    by.iter().min_by_key(|(_, link)| (link.proven, link.heard)).map(|(name, _)| name.clone());
                 by.remove(&silent?);
             } else {
                 self.linked = self.linked.saturating_add(1);
             }
         }
-        let fresh = Link { joined: true, sleepy: false, life_ms: 0, heard: 0 };
+        let fresh = Link { joined: true, sleepy: false, life_ms: 0, heard: 0, proven: 0 };
         Some(by.entry(gateway.into()).or_insert(fresh))
     }
 
@@ -238,7 +249,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             Kind::PlatformOscore => {
                 only_fatal(self.handle_oscore(now, gateway, lock, heard, datagram.body))?;
             }
-            Kind::PeerEdhoc | Kind::PeerOscore | Kind::Site | Kind::Receipt => {}
+            Kind::Site => {
+                only_fatal(self.handle_question(now, gateway, lock, heard, datagram.body))?;
+            }
+            Kind::PeerEdhoc | Kind::PeerOscore | Kind::Receipt => {}
         }
         self.mark_seen(now, gateway, uplink)
     }

@@ -6,13 +6,11 @@ use cardea_oscore::{
     coap::{Builder, Code, Message, Type},
     echo,
 };
-use cardea_resources::{Event, EventKind, EventReply, LogPage, Padder, Path};
+use cardea_resources::{Event, EventKind, EventReply, Padder, Path};
+use zeroize::Zeroizing;
 
-use super::{Core, Now, command::Request, lock::Challenge};
-use crate::{
-    Ask, Error, KeyStore, LogRow, Phase, PlatformEvent, Stage, State, Stored,
-    event::{entry_words, kind_name, value_words},
-};
+use super::{Core, Now, command::Request, lock::Lock};
+use crate::{Error, KeyStore, Phase, Stage, State};
 
 /// Restored OSCORE messages are at most this much longer than what the radio carried.
 const RESTORED: usize = 16;
@@ -85,6 +83,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         let Some((place, length, mut binding)) = opened else {
             self.counters.unopened += 1;
+            if lock.contexts.is_empty() {
+                let token = outer.token().to_vec();
+                self.hint(now, gateway, id, &token)?;
+            }
             return Ok(());
         };
         plain.truncate(length);
@@ -95,6 +97,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             self.counters.repeats += 1;
             return Ok(());
         }
+        self.route.prove(gateway, id, now.unix.saturating_sub(age));
         if phase == Phase::Unconfirmed {
             self.confirm(now, id, row)?;
         }
@@ -112,7 +115,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                     if event.kind == EventKind::Heartbeat {
                         return Ok(()); // telemetry gets no answer
                     }
-                    let cursor = self.locks.get(&id).and_then(|l| l.record.cursor);
+                    let cursor = self.locks.get(&id).and_then(Lock::told_cursor);
                     let time = u32::try_from(now.unix / 1000).ok();
                     let mut payload = [0; EventReply::MAX_LEN];
                     let length = EventReply { cursor, time }
@@ -132,16 +135,23 @@ impl<K: KeyStore, S: State> Core<K, S> {
             return Ok(()); // receive-only: the lock has newer keys
         }
         let token = outer.token().to_vec();
-        self.answer(now, gateway, id, row, &mut binding, &token, answer.0, &answer.1)
+        self.answer(now, gateway, id, row, &mut binding, &token, answer.0, &answer.1)?;
+        if self.locks.get(&id).is_some_and(|l| l.standing.certificate != Some(self.certificate_version)) {
+            // After the answer, which takes a hint back.
+            self.hint(now, gateway, id, &token)?;
+        }
+        Ok(())
     }
 
     /// The lock uses this context: older ones only receive from now on, and the owner code is burnt.
     fn confirm(&mut self, now: Now, id: LockId, row: i64) -> Result<(), Error> {
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let mut proven = None;
         for session in &mut lock.contexts {
             // The lock keeps one place for what is not confirmed; older ones are as good as superseded.
             if session.record.id == row {
                 session.record.phase = Phase::Active;
+                proven = session.certificate;
             } else if session.record.id < row && session.record.phase != Phase::Old {
                 session.record.phase = Phase::Old;
                 session.record.retired = Some(now.unix);
@@ -155,170 +165,15 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock.record.code = None;
             self.state.put_lock(&lock.record)?;
         }
+        // Whoever uses these keys has verified and pinned the certificate of their handshake.
+        if proven.is_some() && lock.standing.certificate != proven {
+            lock.standing.certificate = proven;
+            self.state.put_standing(id, &lock.standing)?;
+        }
         Ok(())
     }
 
     #[allow(clippy::too_many_arguments)] // one call, and a struct for it would only rename the arguments
-    fn handle_event(
-        &mut self,
-        now: Now,
-        gateway: &str,
-        id: LockId,
-        row: i64,
-        old: bool,
-        age: u64,
-        event: &Event,
-    ) -> Result<(), Error> {
-        let life = self.config.challenge_ms.saturating_sub(self.config.challenge_margin_ms);
-        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
-        let until = now.mono.saturating_add(life.saturating_sub(age));
-        if !old && age < life {
-            lock.challenge = Some(Challenge { value: event.challenge, context: row, until });
-            lock.awake_until = until;
-        }
-        let kind = kind_name(event.kind);
-        let entry = LogRow {
-            activation: lock.record.activation,
-            index: event.log,
-            kind: kind.clone(),
-            value: event.value.map(i64::from),
-            at: event.at,
-            received: now.unix,
-            gateway: gateway.into(),
-        };
-        let keeps = event.log.is_some() || !matches!(event.kind, EventKind::Heartbeat | EventKind::Touch);
-        let fresh = !keeps || self.store(id, &entry)?;
-        let hole = match event.log {
-            Some(index) => self.advance_cursor(id, index)?,
-            None => false,
-        };
-        // A lock repeats an entry until it sees the cursor; its owner hears of it once.
-        if fresh {
-            self.event(PlatformEvent::Lock {
-                lock: id,
-                gateway: gateway.into(),
-                kind,
-                value: value_words(event.kind, event.value),
-                log: event.log,
-                at: event.at,
-                received: now.unix,
-            });
-        }
-        if hole {
-            self.fetch_log(now, id)?;
-        }
-        // Commands that waited for the lock to wake go before the answer to what woke it.
-        self.advance(now, id)
-    }
-
-    /// Stores an entry; true if it is new. The lock itself speaks here, so whatever contradicts the log is told
-    /// aloud: a copied lock, or one whose memory was put back, counts its entries anew.
-    fn store(&mut self, id: LockId, row: &LogRow) -> Result<bool, Error> {
-        let kept = match self.state.add_log(id, row)? {
-            Stored::New => return Ok(true),
-            Stored::Repeat => return Ok(false),
-            Stored::Differs(kept) => kept,
-        };
-        self.counters.forks += 1;
-        tracing::error!(lock = %id, index = row.index, kept = kept.kind, came = row.kind, "two entries under one log index");
-        self.event(PlatformEvent::Forked {
-            lock: id,
-            gateway: row.gateway.clone(),
-            log: row.index,
-            kept: entry_words(&kept),
-            came: entry_words(row),
-        });
-        Ok(false)
-    }
-
-    /// Moves the cursor over what is stored without a hole; true if there is one before `index`.
-    fn advance_cursor(&mut self, id: LockId, index: u32) -> Result<bool, Error> {
-        let Some(lock) = self.locks.get_mut(&id) else { return Ok(false) };
-        let before = lock.record.cursor.unwrap_or(0);
-        let mut cursor = before;
-        while cursor <= index && self.state.has_log(id, lock.record.activation, cursor)? {
-            cursor = cursor.saturating_add(1);
-        }
-        // Entries that came ahead of a hole may continue behind it.
-        while cursor > index && self.state.has_log(id, lock.record.activation, cursor)? {
-            cursor = cursor.saturating_add(1);
-        }
-        if cursor != before {
-            lock.record.cursor = Some(cursor);
-            self.state.put_lock(&lock.record)?;
-        }
-        Ok(cursor <= index)
-    }
-
-    /// Stores a page of the lock's own log. The lock is the authority: what lies between the cursor and the end of
-    /// its page and is not on it, it has lost. Returns how many entries were new.
-    pub(super) fn store_page(
-        &mut self,
-        now: Now,
-        id: LockId,
-        page: &LogPage<'_>,
-    ) -> Result<(u32, bool), Error> {
-        let mut new = 0_u32;
-        let mut last = None;
-        let mut events = Vec::new();
-        let Some(activation) = self.locks.get(&id).map(|lock| lock.record.activation) else {
-            return Ok((0, false));
-        };
-        for entry in page.entries() {
-            last = Some(entry.index);
-            let kind = kind_name(entry.kind);
-            let row = LogRow {
-                activation,
-                index: Some(entry.index),
-                kind: kind.clone(),
-                value: entry.value.map(i64::from),
-                at: entry.at,
-                received: now.unix,
-                gateway: String::new(),
-            };
-            if self.store(id, &row)? {
-                new = new.saturating_add(1);
-                events.push(PlatformEvent::Lock {
-                    lock: id,
-                    gateway: String::new(),
-                    kind,
-                    value: value_words(entry.kind, entry.value),
-                    log: Some(entry.index),
-                    at: entry.at,
-                    received: now.unix,
-                });
-            }
-        }
-        let Some(lock) = self.locks.get_mut(&id) else { return Ok((0, false)) };
-        let upto = last.map_or(page.end, |index| index.saturating_add(1));
-        let before = lock.record.cursor.unwrap_or(0);
-        let mut cursor = before.max(upto);
-        while self.state.has_log(id, lock.record.activation, cursor)? {
-            cursor = cursor.saturating_add(1);
-        }
-        if cursor != before {
-            lock.record.cursor = Some(cursor);
-            self.state.put_lock(&lock.record)?;
-        }
-        self.staged_events.extend(events);
-        Ok((new, cursor < page.end))
-    }
-
-    /// Asks the lock for entries that are missing here, now and then.
-    fn fetch_log(&mut self, now: Now, id: LockId) -> Result<(), Error> {
-        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
-        if now.mono < lock.next_fetch || lock.commands.iter().any(|c| c.ask() == Ask::Log) {
-            return Ok(());
-        }
-        lock.next_fetch = now.mono.saturating_add(10_000);
-        match self.start_command(now, id, Ask::Log, 60_000) {
-            // A full queue is the caller's doing; the next event will ask again.
-            Ok(_) | Err(Error::TooMany(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)] // as above
     fn answer(
         &mut self,
         now: Now,
@@ -377,7 +232,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             &request.payload,
             overhead,
         )?;
-        let mut sealed = vec![0; coap.len().saturating_add(48)];
+        let mut sealed = vec![0; coap.len().saturating_add(48)]; // overwritten by the ciphertext
         let (length, _) = session
             .context
             .protect_request(piv, &coap, &mut sealed)
@@ -429,17 +284,20 @@ impl<K: KeyStore, S: State> Core<K, S> {
 }
 
 /// The inner message, padded so that the frame has one of the usual sizes.
-fn build(
+pub(crate) fn build(
     code: Code,
     message_id: u16,
     token: &[u8],
     options: &[(u16, &[u8])],
     payload: &[u8],
     overhead: usize,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Zeroizing<Vec<u8>>, Error> {
     let wrong = |_| Error::Crypto("a message could not be built");
-    let mut out = vec![0; 64 + payload.len() + options.iter().map(|(_, v)| v.len() + 5).sum::<usize>()];
-    let mut padded = payload.to_vec();
+    // It may hold a PIN; room for the padding, so that no copy is left behind by growing.
+    let mut out =
+        Zeroizing::new(vec![0; 64 + payload.len() + options.iter().map(|(_, v)| v.len() + 5).sum::<usize>()]);
+    let mut padded = Zeroizing::new(Vec::with_capacity(payload.len() + PADDED_MTU));
+    padded.extend_from_slice(payload);
     // Twice: first to learn the length, then with what is missing to the next size.
     let mut length = 0;
     for _ in 0..2 {
@@ -453,13 +311,14 @@ fn build(
             break; // nothing that padding could follow
         }
         let frame = length.saturating_add(overhead);
-        padded.resize(padded.len() + Padder { mtu: PADDED_MTU }.padding(frame), 0);
+        let length = padded.len() + Padder { mtu: PADDED_MTU }.padding(frame);
+        padded.resize(length, 0);
     }
     out.truncate(length);
     Ok(out)
 }
 
-fn elide(sealed: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn elide(sealed: &[u8]) -> Result<Vec<u8>, Error> {
     let mut body = vec![0; sealed.len().saturating_add(1)];
     let length = cardea_framing::elide(sealed, &mut body)
         .map_err(|_| Error::Crypto("a message could not be elided"))?;

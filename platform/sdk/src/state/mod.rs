@@ -4,12 +4,18 @@
 //! forgotten replay executes an event twice, a cursor ahead of the log loses entries. The session core
 //! therefore writes first and speaks after [`State::commit`].
 
+pub(crate) mod grants;
+mod pins;
 mod sqlite;
+mod standing;
 
 use cardea_framing::LockId;
 use zeroize::Zeroizing;
 
+pub use grants::{GrantRow, GrantState, KnownListRow, ListRow, RevokedRow};
+pub use pins::{PinBook, PinRow, PinStop, PinStore, PinTerms, PinWish};
 pub use sqlite::SqliteState;
+pub use standing::{LogGap, Standing, StandingStore};
 
 /// How far a lock's ownership has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +196,7 @@ pub enum Stored {
 /// Every method gives [`crate::Error::State`]; after one, the batch must be given up ([`State::rollback`]).
 #[allow(missing_docs)]
 #[allow(clippy::missing_errors_doc)] // one rule for all, above
-pub trait State: Send {
+pub trait State: GrantState + PinStore + StandingStore + Send {
     /// Opens a batch.
     fn begin(&mut self) -> Result<(), crate::Error>;
     /// Makes the batch durable. An error means that it is not.
@@ -261,7 +267,8 @@ pub trait State: Send {
 
     /// Deletes every context and replay set: the state was restored from a backup, and its counters may lie
     /// behind what was already sent. Locks start a new handshake by themselves. Open commands end, as
-    /// [`crate::Outcome::Unanswered`]: what became of them is not known any more.
+    /// [`crate::Outcome::Unanswered`]: what became of them is not known any more. Wishes for PINs that wait are stopped
+    /// ([`PinStop::Restored`]), and every lock must list its PINs before the next.
     fn discard_contexts(&mut self) -> Result<u64, crate::Error>;
     /// Deletes closed commands, events and receptions older than these, Unix milliseconds.
     fn prune(&mut self, before: Before) -> Result<(), crate::Error>;

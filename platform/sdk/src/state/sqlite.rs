@@ -2,8 +2,11 @@
 
 mod custody;
 mod fence;
+mod grants;
 mod log;
+mod pins;
 mod schema;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,8 @@ use crate::{Error, Outcome};
 pub struct SqliteState {
     db: Connection,
     fence: Option<Fence>,
+    /// The open batch takes a PIN out of the database.
+    pin_goes: bool,
 }
 
 impl From<rusqlite::Error> for Error {
@@ -80,7 +85,7 @@ impl SqliteState {
                 Ok(db)
             })
             .map_err(|error| named(path, error))?;
-        let mut state = Self { db, fence: None };
+        let mut state = Self { db, fence: None, pin_goes: false };
         let inode = inode(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let known: Option<i64> =
             state.db.query_row("SELECT value FROM meta WHERE key='inode'", [], |r| r.get(0)).optional()?;
@@ -93,6 +98,9 @@ impl SqliteState {
         state.fence = Some(fence);
         state.begin()?;
         let dropped = if again { state.discard_contexts()? } else { 0 };
+        if again && known.is_some() {
+            grants::restored(&state.db)?; // a file that was never opened before has no past
+        }
         state.db.execute("INSERT OR REPLACE INTO meta VALUES ('inode', ?1)", [inode])?;
         state.commit()?;
         state.settle()?;
@@ -112,7 +120,7 @@ impl SqliteState {
     pub fn in_memory() -> Result<Self, Error> {
         let mut db = configured(Connection::open_in_memory()?)?;
         schema::create(&mut db)?;
-        Ok(Self { db, fence: None })
+        Ok(Self { db, fence: None, pin_goes: false })
     }
 
     fn move_fence(&mut self) {
@@ -204,6 +212,9 @@ impl State for SqliteState {
         if let Some(fence) = &mut self.fence {
             fence.committed();
         }
+        if std::mem::take(&mut self.pin_goes) {
+            pins::cut_log(&self.db);
+        }
         Ok(())
     }
 
@@ -212,6 +223,7 @@ impl State for SqliteState {
     }
 
     fn rollback(&mut self) -> Result<(), Error> {
+        self.pin_goes = false;
         if self.db.is_autocommit() { Ok(()) } else { Ok(self.db.execute_batch("ROLLBACK")?) }
     }
 
@@ -438,6 +450,8 @@ impl State for SqliteState {
 
     fn discard_contexts(&mut self) -> Result<u64, Error> {
         self.db.execute("DELETE FROM replay", [])?;
+        self.pin_goes = true;
+        pins::restored(&self.db)?;
         // What became of them is not known any more, and their answers cannot be opened.
         let outcome = Outcome::Unanswered { sent: 0, gateway: Some("platform restored".into()) };
         self.db.execute(
@@ -451,6 +465,7 @@ impl State for SqliteState {
         self.db
             .execute("DELETE FROM command WHERE outcome IS NOT NULL AND asked<?1", [int(before.commands)])?;
         log::prune(&self.db, before.log)?;
+        self.db.execute("DELETE FROM log_gap WHERE noticed<?1", [int(before.log)])?;
         custody::prune(&self.db, before.seen)
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{
 
 use cardea_framing::LockId;
 use cardea_sdk::{
-    Before, CommandRow, ContextRecord, Error, LockRecord, LogRow, Noted, SeenRow, SqliteState, State, Stored,
-    Taken,
+    Before, CommandRow, ContextRecord, Error, GrantRow, GrantState, KnownListRow, ListRow, LockRecord,
+    LogGap, LogRow, Noted, PinBook, PinRow, PinStore, RevokedRow, SeenRow, SqliteState, Standing,
+    StandingStore, State, Stored, Taken,
 };
 
 /// What is to fail; shared with the test.
@@ -96,5 +97,43 @@ impl State for Faulty {
         fn take_ahead(&mut self, gateway: &str, lock: LockId, epoch: [u8; 8], seq: u64) -> Taken;
         fn discard_contexts(&mut self) -> u64;
         fn prune(&mut self, before: Before) -> ();
+    }
+}
+
+impl GrantState for Faulty {
+    pass! {
+        fn add_grant(&mut self, grant: &GrantRow) -> bool;
+        fn grant(&mut self, id: [u8; 8]) -> Option<GrantRow>;
+        fn grants(&mut self, lock: Option<LockId>) -> Vec<GrantRow>;
+        fn grant_name(&mut self, lock: LockId, tag: u32) -> Option<String>;
+        fn prune_grants(&mut self, expired: u32) -> ();
+        fn list(&mut self) -> ListRow;
+        fn revoked(&mut self) -> Vec<RevokedRow>;
+        fn put_list(&mut self, list: &ListRow, revoked: &[RevokedRow]) -> ();
+        fn doubt_list(&mut self) -> ();
+        fn known_lists(&mut self) -> Vec<KnownListRow>;
+        fn put_known_list(&mut self, known: &KnownListRow) -> ();
+    }
+}
+
+impl PinStore for Faulty {
+    pass! {
+        fn pins(&mut self, lock: LockId) -> Vec<PinRow>;
+        fn put_pin(&mut self, lock: LockId, row: &PinRow) -> ();
+        fn remove_pin(&mut self, lock: LockId, slot: u8) -> ();
+        fn pin_book(&mut self, lock: LockId) -> PinBook;
+        fn put_pin_book(&mut self, lock: LockId, book: &PinBook) -> ();
+        fn pins_waiting(&mut self) -> Vec<LockId>;
+    }
+}
+
+impl StandingStore for Faulty {
+    pass! {
+        fn standings(&mut self) -> Vec<(LockId, Standing)>;
+        fn put_standing(&mut self, lock: LockId, standing: &Standing) -> ();
+        fn next_log(&mut self, lock: LockId, activation: u32, from: u32) -> Option<u32>;
+        fn add_log_gap(&mut self, lock: LockId, gap: &LogGap) -> ();
+        fn log_gaps(&mut self, lock: LockId) -> Vec<LogGap>;
+        fn discard_contexts_of(&mut self, lock: LockId) -> ();
     }
 }

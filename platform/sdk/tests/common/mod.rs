@@ -17,7 +17,7 @@ pub mod faulty;
 use std::{collections::VecDeque, path::Path};
 
 use board::{Board, TestActuator, TestClock, TestNvm, TestRandom, key};
-use cardea_agent::{Agent, AgentEvent, Config as LockConfig, Output, Parts, provision};
+use cardea_agent::{Agent, AgentEvent, Config as LockConfig, Output, Parts, PinResult, provision};
 use cardea_credentials::{OwnerCode, Signer as _};
 use cardea_envelope::{
     ClockState, Data, Downlink, DownlinkResult, Encoding, Epoch, GatewayState, LinkState, MessageId,
@@ -26,7 +26,7 @@ use cardea_envelope::{
 use cardea_framing::{Datagram, Kind, LinkConfig, LockId, LockLink, uplink_id};
 use cardea_resources::Firmware;
 use cardea_sdk::{
-    Ask, Error, FileKeys, KeyStore, Outcome, PlatformEvent, SqliteState,
+    Ask, Error, FileKeys, KeyStore, Outcome, Pin, PinSetting, PinState, PlatformEvent, SqliteState,
     session::{Config, Core, Now},
 };
 use faulty::{Faults, Faulty};
@@ -78,6 +78,8 @@ pub struct World {
     /// Everything that came to `down`.
     pub downs: Vec<Down>,
     waiting: VecDeque<Vec<u8>>,
+    /// Datagrams of the lock for peers: they never leave the site.
+    pub for_peers: Vec<Vec<u8>>,
     pub seen: Vec<Seen>,
     pub events: Vec<PlatformEvent>,
     pub told: Vec<AgentEvent>,
@@ -125,6 +127,7 @@ impl World {
             ups: Vec::new(),
             downs: Vec::new(),
             waiting: VecDeque::new(),
+            for_peers: Vec::new(),
             seen: Vec::new(),
             events: Vec::new(),
             told: Vec::new(),
@@ -205,7 +208,7 @@ impl World {
             clock: self.clock.clone(),
             random: TestRandom::new(1000 + self.boots),
             identity: key::signer(self.identity),
-            dh: key::agreement(2),
+            dh: board::CountedDh(key::agreement(2)),
             actuator: self.actuator.clone(),
         };
         let mut agent = Agent::<Board>::boot(parts, self.lock_config).expect("boots");
@@ -271,6 +274,9 @@ impl World {
             outputs.push(output);
         }
         for output in outputs {
+            if !output.topic.contains(GATEWAY) {
+                continue; // another gateway's
+            }
             match self.topics.parse(&output.topic).expect("a topic of the contract") {
                 Topic::Down(lock) => {
                     let message: Downlink = Encoding::Json.decode(&output.payload).unwrap();
@@ -416,8 +422,18 @@ impl World {
             if let Some(receipt) = receipt {
                 self.link.custody(now, receipt);
             }
-            self.publish_up(self.lock, &datagram);
+            if Datagram::parse(&datagram).unwrap().kind.is_peer() {
+                self.for_peers.push(datagram);
+            } else {
+                self.publish_up(self.lock, &datagram);
+            }
         }
+    }
+
+    /// A datagram of a peer for the lock.
+    pub fn give(&mut self, datagram: Vec<u8>) {
+        self.waiting.push_back(datagram);
+        self.run();
     }
 
     /// Lets time pass, stopping at every timer of lock and platform.
@@ -446,6 +462,53 @@ impl World {
     pub fn ask(&mut self, ask: Ask, life: u64) -> [u8; 4] {
         let lock = self.lock;
         self.batch(|core, now| core.command(now, lock, ask, life).unwrap())
+    }
+
+    /// Wants a PIN in a slot, without limits.
+    pub fn set_pin(&mut self, slot: u8, digits: &[u8]) {
+        let setting = pin_setting(digits);
+        let lock = self.lock;
+        self.batch(|core, now| core.set_pin(now, lock, slot, &setting)).unwrap();
+    }
+
+    pub fn clear_pin(&mut self, slot: u8) {
+        let lock = self.lock;
+        self.batch(|core, now| core.clear_pin(now, lock, slot)).unwrap();
+    }
+
+    /// How a slot stands, and why.
+    pub fn pin(&mut self, slot: u8) -> Option<(PinState, Option<&'static str>)> {
+        let lock = self.lock;
+        let report = self.batch(|core, _| core.pins(lock)).unwrap();
+        report.slots.iter().find(|row| row.slot == slot).map(|row| (row.state, row.why))
+    }
+
+    /// Somebody enters a PIN at the lock.
+    pub fn enter(&mut self, digits: &[u8]) -> PinResult {
+        let result = self.agent().enter_pin(digits);
+        self.run();
+        result
+    }
+
+    /// The files of the platform's state, copied while nothing runs, as people make backups.
+    pub fn backup(&mut self) -> TempDir {
+        self.core = None;
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["state.db", "state.db-wal"] {
+            let _ = std::fs::copy(self.dir.path().join(name), copy.path().join(name));
+        }
+        self.restart();
+        copy
+    }
+
+    /// Puts a backup back and starts.
+    pub fn put_back(&mut self, copy: &TempDir) {
+        self.core = None;
+        for end in ["state.db", "state.db-wal", "state.db-shm"] {
+            let _ = std::fs::remove_file(self.dir.path().join(end));
+            let _ = std::fs::copy(copy.path().join(end), self.dir.path().join(end));
+        }
+        self.restart();
     }
 
     /// The outcome of a command, if it has ended.
@@ -479,13 +542,18 @@ impl World {
             let mut message = vec![0; datagram.len() + 16];
             let length = cardea_framing::restore(&datagram[1..], &mut message).unwrap();
             let outer = cardea_oscore::coap::Message::parse(&message[..length]).unwrap();
-            let option = cardea_oscore::OscoreOption::of(&outer).unwrap();
+            // A hint is no request, and has no option.
+            let Ok(option) = cardea_oscore::OscoreOption::of(&outer) else { continue };
             if let Some(piv) = option.partial_iv {
                 all.push((option.kid.unwrap_or_default().to_vec(), piv));
             }
         }
         all
     }
+}
+
+pub fn pin_setting(digits: &[u8]) -> PinSetting {
+    PinSetting { pin: Pin::new(digits).unwrap(), duress: false, not_before: None, not_after: None }
 }
 
 fn link() -> LockLink {

@@ -1,6 +1,8 @@
 //! Vectors of other implementations, read and replayed through the public interface.
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test binary uses its part
 
+pub mod transcripts;
+
 use cardea_credentials::okp::{self, Ed25519Signer, OkpKey, SoftEd25519, SoftX25519, X25519Agreement};
 use cardea_credentials::{Agreement, Signer, SoftAgreement, SoftSigner, decode_ccs};
 use cardea_edhoc::{

@@ -116,21 +116,21 @@ enum ReceiptBody {
 /// says it in different bytes, as OSCORE's sequence numbers and EDHOC's ephemeral keys do by themselves.
 ///
 /// `B` holds one datagram and [`CRC_LEN`](crate::CRC_LEN) bytes; `SLOTS` is how many datagrams may be in
-/// reassembly at once.
+/// reassembly at once. `O` holds the datagram that is on its way out, where that can be shorter.
 ///
 /// [`poll_transmit`]: Self::poll_transmit
 /// [`poll_event`]: Self::poll_event
 /// [`poll_timeout`]: Self::poll_timeout
-pub struct Link<B, const SLOTS: usize = 1> {
+pub struct Link<B, const SLOTS: usize = 1, O = B> {
     config: LinkConfig,
-    outgoing: Outgoing<B>,
+    outgoing: Outgoing<O>,
     reassembly: Reassembly<B, SLOTS>,
     recent: Recent,
     receipts: Deque<Receipt, RECEIPTS>,
     event: Option<LinkEvent>,
 }
 
-impl<B: Buffer, const SLOTS: usize> Link<B, SLOTS> {
+impl<B: Buffer, const SLOTS: usize, O: Buffer> Link<B, SLOTS, O> {
     /// An idle link.
     #[must_use]
     pub fn new(config: LinkConfig) -> Self {

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// Raised when the tables change; an older program refuses a newer file.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -60,6 +60,9 @@ DELETE FROM ahead WHERE (gateway, lock, seq) IN (
   WHERE place > ?1);
 ";
 
+/// What version 3 has beside version 2, each where it is used.
+const ADDED_IN_3: &[&str] = &[super::grants::TABLES, super::pins::TABLES, super::standing::TABLES];
+
 /// The version of the tables in `db`.
 ///
 /// # Errors
@@ -82,6 +85,7 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
     let batch = db.transaction()?;
     batch.execute_batch(TABLES)?;
     batch.execute_batch(ADDED_IN_2)?;
+    batch.execute_batch(&ADDED_IN_3.concat())?;
     batch.pragma_update(None, "user_version", SCHEMA)?;
     Ok(batch.commit()?)
 }
@@ -91,18 +95,23 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
 /// # Errors
 /// As [`version`].
 pub(super) fn upgrade(db: &mut Connection) -> Result<(), Error> {
-    if version(db)? == SCHEMA {
+    let version = version(db)?;
+    if version == SCHEMA {
         return Ok(());
     }
     let batch = db.transaction()?;
-    for statement in FROM_1_TO_2.split(';').filter(|sql| !sql.trim().is_empty()) {
-        let mut statement = batch.prepare(statement)?;
-        match statement.parameter_count() {
-            0 => statement.execute([])?,
-            _ => statement.execute([super::custody::most_ahead()])?,
-        };
+    if version < 2 {
+        for statement in FROM_1_TO_2.split(';').filter(|sql| !sql.trim().is_empty()) {
+            let mut statement = batch.prepare(statement)?;
+            match statement.parameter_count() {
+                0 => statement.execute([])?,
+                _ => statement.execute([super::custody::most_ahead()])?,
+            };
+        }
+        batch.execute_batch(ADDED_IN_2)?;
     }
-    batch.execute_batch(ADDED_IN_2)?;
+    batch.execute_batch(&ADDED_IN_3.concat())?;
+    batch.execute_batch(super::standing::FROM_2_TO_3)?;
     batch.pragma_update(None, "user_version", SCHEMA)?;
     Ok(batch.commit()?)
 }

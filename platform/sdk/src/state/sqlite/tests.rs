@@ -1,6 +1,9 @@
 use std::path::Path;
 
+use cardea_resources::Pin;
+
 use super::{custody::most_ahead, *};
+use crate::{PinBook, PinRow, PinStop, PinStore as _, PinTerms, PinWish, Standing, StandingStore as _};
 
 fn context() -> ContextRecord {
     ContextRecord {
@@ -272,6 +275,8 @@ fn notes_keep_the_lowest_numbers_and_call_nothing_a_repeat_that_they_do_not_hold
 
 /// The tables of version 1, as that program made them.
 const VERSION_1: &str = include_str!("version_1.sql");
+/// What version 2 made of them.
+const VERSION_2: &str = include_str!("version_2.sql");
 
 #[test]
 fn a_file_of_version_1_is_brought_to_today_and_keeps_what_counts() {
@@ -341,6 +346,72 @@ fn a_file_of_version_1_is_brought_to_today_and_keeps_what_counts() {
     };
     let again = SqliteState::open(&path, false).unwrap();
     assert_eq!(tables(&again), tables(&SqliteState::create(&dir.path().join("new.db")).unwrap()));
+}
+
+#[test]
+fn a_file_of_version_2_gets_todays_tables_and_what_its_locks_have_pinned() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(VERSION_1).unwrap();
+    old.execute_batch(VERSION_2).unwrap();
+    let (owned, enrolled) = (LockId([1; 8]), LockId([2; 8]));
+    for (lock, stage) in [(owned, 2), (enrolled, 0)] {
+        old.execute("INSERT INTO lock VALUES (?1, NULL, NULL, NULL, ?2, 1, 7)", params![lock.0, stage])
+            .unwrap();
+    }
+    old.execute("INSERT INTO meta VALUES ('fence', 77), ('inode', ?1)", [inode(&path).unwrap()]).unwrap();
+    fs::write(path.with_extension("fence"), format!("{:016x}\n", 77)).unwrap();
+    drop(old);
+
+    let mut state = SqliteState::open(&path, false).unwrap();
+    assert_eq!(schema::version(&state.db).unwrap(), schema::SCHEMA);
+    assert_eq!(state.locks().unwrap().len(), 2);
+    let known = Standing { certificate: Some(1), ..Standing::default() };
+    assert_eq!(state.standings().unwrap(), [(owned, known)]);
+    assert!(state.pins(owned).unwrap().is_empty() && state.pins_waiting().unwrap().is_empty());
+    assert_eq!(state.pin_book(owned).unwrap(), PinBook::default());
+    drop(state);
+    assert_eq!(SqliteState::open(&path, false).unwrap().standings().unwrap().len(), 1, "and once");
+}
+
+#[test]
+fn pins_survive_a_restart_and_a_restored_state_stops_those_that_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let lock = LockId([1; 8]);
+    let terms = PinTerms { duress: true, not_before: Some(5), not_after: None };
+    let row = |slot, confirmed: Option<u64>| PinRow {
+        slot,
+        wish: PinWish::Set(terms),
+        asked: 7,
+        revision: Some(3),
+        pin: confirmed.is_none().then(|| Pin::new(b"0012").unwrap()),
+        confirmed,
+        stopped: None,
+        reported: Some(3),
+        reported_at: Some(9),
+    };
+    let mut state = SqliteState::create(&path).unwrap();
+    state.begin().unwrap();
+    state.put_pin(lock, &row(4, None)).unwrap();
+    state.put_pin(lock, &row(2, Some(8))).unwrap();
+    state.put_pin_book(lock, &PinBook { capacity: Some(16), highest: 3, listed: Some(9) }).unwrap();
+    state.commit().unwrap();
+    drop(state);
+    let mut state = SqliteState::open(&path, false).unwrap();
+    let rows = state.pins(lock).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.slot, row.waits())).collect::<Vec<_>>(), [(2, false), (4, true)]);
+    assert!(rows.iter().all(|row| row.wish == PinWish::Set(terms) && row.revision == Some(3)));
+    assert_eq!(rows[1].pin.as_ref().unwrap().digits(), b"0012", "leading zeros");
+    assert_eq!(state.pins_waiting().unwrap(), [lock]);
+    drop(state);
+    let mut state = SqliteState::open(&path, true).unwrap();
+    let rows = state.pins(lock).unwrap();
+    assert_eq!((rows[0].stopped, rows[1].stopped), (None, Some(PinStop::Restored)));
+    assert!(rows[1].pin.is_none());
+    assert_eq!(state.pin_book(lock).unwrap(), PinBook { capacity: Some(16), highest: 3, listed: None });
+    assert_eq!(state.pins_waiting().unwrap(), [lock], "to be listed");
 }
 
 #[test]

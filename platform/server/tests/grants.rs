@@ -1,0 +1,157 @@
+//! Grants and revocation as people meet them: the program, without a broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use cardea_credentials::{Agreement as _, Signer as _, SoftAgreement, SoftSigner, issue_lock_identity};
+use cardea_sdk::{Bundle, LockId, LockRecord, Platform, SqliteState, Stage, State as _};
+use serde_json::Value;
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cardea-platform"));
+    command.arg("--dir").arg(dir).args(args).env("RUST_LOG", "warn").stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn good(dir: &Path, args: &[&str]) -> Value {
+    let output = run(dir, &[&["--json"], args].concat());
+    assert!(output.status.success(), "{args:?}: {}", text(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+}
+
+/// A platform with a lock of its own.
+fn site(dir: &Path) -> LockId {
+    Platform::init(dir).unwrap();
+    let identity = SoftSigner::from_bytes(&[1; 32]).unwrap();
+    let mut credential = [0; 256];
+    let dh = SoftAgreement::from_bytes(&[2; 32]).unwrap().public();
+    let length = issue_lock_identity(&identity, &dh, &mut credential).unwrap();
+    let thumbprint = identity.public().thumbprint();
+    let lock = LockId::from_thumbprint(&thumbprint);
+    let mut state = SqliteState::open(&dir.join(Platform::STATE_FILE), false).unwrap();
+    state.begin().unwrap();
+    let record = LockRecord {
+        lock,
+        thumbprint: Some(thumbprint),
+        credential: Some(credential[..length].to_vec()),
+        code: None,
+        stage: Stage::Owned,
+        activation: 1,
+        cursor: None,
+    };
+    state.put_lock(&record).unwrap();
+    state.commit().unwrap();
+    state.settle().unwrap();
+    lock
+}
+
+#[test]
+fn a_grant_is_issued_into_a_file_listed_exported_and_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let lock = site(dir).to_string();
+    let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let (key, out) = (file("phone.key"), file("phone.cardea"));
+    let made = good(dir, &["key", "new", "-o", &key]);
+    assert_eq!(good(dir, &["key", "show", &key]), made);
+    let terms =
+        ["--rights", "unlock,status", "--until", "+2d", "--days", "mon-fri", "--hours", "08:00-18:00"];
+    let issue = [&["grant", "issue", &lock, "--key", &key, "--name", "Ada", "-o", &out][..], &terms].concat();
+    let issued = good(dir, &issue);
+    assert_eq!((&issued["name"], &issued["holder"]), (&Value::from("Ada"), &made["thumbprint"]));
+    assert!(issued.get("bundle").is_none(), "it is in the file");
+    let bytes = std::fs::read(&out).unwrap();
+    let bundle = Bundle::decode(&bytes).unwrap();
+    assert_eq!(bundle.lock_id().to_string(), lock);
+    assert_eq!(hex(&bundle.grant().id()), issued["id"]);
+    assert!(bundle.grant().terms().window.is_some());
+
+    let output = run(dir, &issue);
+    assert!(!output.status.success() && text(&output).contains("is not replaced"), "{}", text(&output));
+    let listed = text(&run(dir, &["grant", "list", &lock]));
+    assert!(
+        listed.contains("unlock,status") && listed.contains("mon,tue,wed,thu,fri 08:00-18:00 UTC"),
+        "{listed}"
+    );
+    let id = issued["id"].as_str().unwrap();
+    let again = file("again.cardea");
+    good(dir, &["grant", "export", id, "-o", &again]);
+    assert_eq!(std::fs::read(&again).unwrap(), bytes);
+
+    let revoked = good(dir, &["grant", "revoke", id]);
+    assert_eq!((&revoked["epoch"], &revoked["waiting"][0]), (&Value::from(1), &Value::from(lock.as_str())));
+    assert!(text(&run(dir, &["grant", "list"])).contains("REVOKED"));
+    let shown = text(&run(dir, &["revocation", "show"]));
+    assert!(shown.contains("NOT YET at") && shown.contains("Ada"), "{shown}");
+    let late = file("late.cardea");
+    let output =
+        run(dir, &["grant", "issue", &lock, "--key", &key, "--name", "Ada", "--until", "+1h", "-o", &late]);
+    assert!(text(&output).contains("is revoked") && !Path::new(&late).exists(), "{}", text(&output));
+}
+
+#[test]
+fn a_lost_phone_loses_every_grant_and_one_of_several_is_not_taken_for_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let lock = site(dir).to_string();
+    let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let key = file("k");
+    good(dir, &["key", "new", "-o", &key]);
+    let public = good(dir, &["key", "show", &key])["key"].as_str().unwrap().to_owned();
+    let issue = |name: &str, out: &str| {
+        good(
+            dir,
+            &["grant", "issue", &lock, "--key", &public, "--name", name, "--until", "+1d", "-o", &file(out)],
+        )
+    };
+    let (first, second) = (issue("Bob", "1"), issue("Bob", "2"));
+    let output = run(dir, &["grant", "revoke", first["id"].as_str().unwrap()]);
+    let said = text(&output);
+    assert!(!output.status.success() && said.contains(second["id"].as_str().unwrap()), "{said}");
+    assert!(said.contains("holder revoke"), "{said}");
+    let output = run(dir, &["holder", "revoke", "Eve"]);
+    assert!(text(&output).contains("no grant names the holder"), "{}", text(&output));
+    assert_eq!(good(dir, &["holder", "revoke", "Bob"])["epoch"], 1);
+    assert_eq!(good(dir, &["revocation", "show"])["keys"][0]["thumbprint"], first["holder"]);
+}
+
+#[test]
+fn what_is_mistyped_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let lock = site(dir).to_string();
+    let key = dir.join("k").to_str().unwrap().to_owned();
+    good(dir, &["key", "new", "-o", &key]);
+    let out = dir.join("out").to_str().unwrap().to_owned();
+    let base = ["grant", "issue", &lock, "--name", "A", "-o", &out];
+    let cases: &[(&[&str], &str)] = &[
+        (&["--key", "abc", "--until", "+1d"], "neither a public key"),
+        (&["--key", &key, "--until", "soon"], "is no time"),
+        (&["--key", &key, "--until", "2020-01-01"], "must begin before it ends"),
+        (&["--key", &key, "--until", "2020-01-01", "--from", "2019-01-01"], "has ended already"),
+        (&["--key", &key, "--until", "+1d", "--rights", "open"], "is no right"),
+        (&["--key", &key, "--until", "+1d", "--days", "monday"], "is no day"),
+        (&["--key", &key, "--until", "+1d", "--hours", "9-5"], "are no hours"),
+    ];
+    for (more, words) in cases {
+        let output = run(dir, &[&base[..], more].concat());
+        assert!(!output.status.success() && text(&output).contains(words), "{more:?}: {}", text(&output));
+        assert!(!Path::new(&out).exists());
+    }
+    let stranger = "0123456789abcdef";
+    let output =
+        run(dir, &["grant", "issue", stranger, "--key", &key, "--name", "A", "--until", "+1d", "-o", &out]);
+    assert!(text(&output).contains("not enrolled here"), "{}", text(&output));
+    let output = run(dir, &["grant", "revoke", "xyz"]);
+    assert!(text(&output).contains("16 hexadecimal digits"), "{}", text(&output));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
