@@ -1,6 +1,6 @@
 //! Secrets are gone from memory when their holder is dropped: each is looked for in the bytes of the object before, where
 //! it must be found, and after, where it must not.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 use core::mem::MaybeUninit;
 use core::ptr;
