@@ -96,6 +96,22 @@ fn a_silent_site_costs_eleven_short_frames_on_the_first_day_and_one_a_day_then()
 }
 
 #[test]
+fn a_lock_in_no_site_that_missed_a_list_asks_for_the_next_and_nothing_else() {
+    let mut world = World::activated();
+    assert!(
+        !world.hand(SiteKind::Revocations, None, &list(2, &[])[0]),
+        "not the next epoch, and nobody asked"
+    );
+    let question = next_question(&mut world);
+    assert_eq!((question.kind, question.number), (SiteKind::Revocations, 0));
+    assert!(world.hand(SiteKind::Revocations, Some(question.nonce), &list(2, &[])[0]));
+    assert_eq!(world.site_state().epoch, 2);
+    world.questions.clear();
+    world.live(3 * DAY);
+    assert_eq!(world.questions, [], "it has what there is");
+}
+
+#[test]
 fn what_lies_further_ahead_is_asked_for_and_not_believed() {
     let mut world = World::in_site();
     assert!(!world.hand(SiteKind::Revocations, None, &list(5, &[])[0]), "nobody asked");
