@@ -21,6 +21,8 @@
 extern crate std;
 
 mod aead;
+#[cfg(test)]
+mod aead_tests;
 pub mod coap;
 mod context;
 pub mod echo;
