@@ -55,6 +55,16 @@ pub enum PlatformEvent {
         /// Through which gateway.
         gateway: String,
     },
+    /// A lock that was ours before this platform was put back from a backup is ours again: by its key, which it has
+    /// proved, not by its owner code, which is used up. What it did meanwhile is in its log as far as the lock still
+    /// has it.
+    Recovered {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// Through which gateway.
+        gateway: String,
+    },
     /// An activated lock made new session keys.
     Rekeyed {
         /// Which.
@@ -66,7 +76,9 @@ pub enum PlatformEvent {
         /// Which lock the frame claims to be from.
         #[serde(serialize_with = "lock_hex")]
         lock: LockId,
-        /// `wrong_code`, `owned`, `not_enrolled`, `second_key`, `unproven`.
+        /// `wrong_code`, `owned`, `not_enrolled`, `second_key`, `unproven`. The last one is a lock that has an owner,
+        /// while nothing here says that it is this one: enrolled again by its full thumbprint or its maker's certificate
+        /// it is recovered, if it is; otherwise it needs an owner reset.
         why: &'static str,
     },
     /// The limit of wrong attempts was reached; handshakes of this lock are refused for a while.
@@ -259,7 +271,15 @@ impl fmt::Display for PlatformEvent {
             Self::Activated { lock, gateway } => {
                 write!(f, "{lock}: activated, both sides proved (through {gateway})")
             }
+            Self::Recovered { lock, gateway } => {
+                write!(f, "{lock}: recovered by its key, not activated by its code (through {gateway})")
+            }
             Self::Rekeyed { lock } => write!(f, "{lock}: new session keys"),
+            Self::ActivationRefused { lock, why: "unproven" } => write!(
+                f,
+                "{lock}: refused, it has an owner already; enroll it again by its full thumbprint or its certificate, or \
+                 else reset its owner"
+            ),
             Self::ActivationRefused { lock, why } => write!(f, "{lock}: refused, {}", why.replace('_', " ")),
             Self::Throttled { lock, ms } => {
                 write!(f, "{lock}: too many wrong attempts, handshakes refused for {} s", ms / 1000)
