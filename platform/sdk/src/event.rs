@@ -222,6 +222,16 @@ pub enum PlatformEvent {
         /// The epoch.
         epoch: u32,
     },
+    /// A lock has said, inside OSCORE, whether grants can hold at it: not while it knows of a list that it does not have.
+    Grants {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// Whether they can.
+        hold: bool,
+        /// The epoch of the list that it has.
+        epoch: u32,
+    },
     /// A lock has a later revocation list than this platform, which was put back from a backup: what was revoked since
     /// is not known here. The lock still refuses those keys, until the next list.
     ListLost {
@@ -300,6 +310,10 @@ impl fmt::Display for PlatformEvent {
                 )
             }
             Self::ListConfirmed { lock, epoch } => write!(f, "{lock}: has revocation list {epoch}"),
+            Self::Grants { lock, hold: true, epoch } => write!(f, "{lock}: grants hold, under list {epoch}"),
+            Self::Grants { lock, hold: false, epoch } => {
+                write!(f, "{lock}: grants wait, it has list {epoch} and knows that there is more")
+            }
             Self::ListLost { lock, epoch, ours } => write!(
                 f,
                 "{lock}: REVOCATIONS LOST, it has list {epoch} and this platform knows {ours}: revoke again what was revoked \

@@ -22,6 +22,7 @@ use crate::{
 mod changes;
 mod grants;
 mod request;
+mod sites;
 mod worker;
 
 use request::Request;

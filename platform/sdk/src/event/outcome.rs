@@ -27,6 +27,10 @@ pub enum Ask {
     PinChange = 17,
     /// Tells the time; the platform does so by itself when the lock's status says that its clock is not trusted.
     Time = 18,
+    /// The lock's site, the lists it has, and whether grants hold there.
+    Site = 19,
+    /// Tells the lock its site and that there is a list; the platform does so by itself.
+    SiteChange = 20,
 }
 
 impl Ask {
@@ -40,6 +44,8 @@ impl Ask {
             Self::Pins,
             Self::PinChange,
             Self::Time,
+            Self::Site,
+            Self::SiteChange,
         ]
         .into_iter()
         .find(|a| *a as u8 == value)
@@ -48,7 +54,7 @@ impl Ask {
     /// True for what changes the lock: it needs freshness, and a fenced lock is not asked for it.
     #[must_use]
     pub fn changes(self) -> bool {
-        self.moves_bolt() || matches!(self, Self::PinChange | Self::Time)
+        self.moves_bolt() || matches!(self, Self::PinChange | Self::Time | Self::SiteChange)
     }
 
     /// True for what moves the bolt: it carries a command id and needs freshness.
@@ -69,6 +75,8 @@ impl fmt::Display for Ask {
             Self::Pins => "pins",
             Self::PinChange => "PIN change",
             Self::Time => "time",
+            Self::Site => "site",
+            Self::SiteChange => "site setting",
         })
     }
 }
@@ -138,6 +146,21 @@ pub enum Outcome {
         /// From the question to the answer, milliseconds.
         ms: u64,
     },
+    /// The answer to [`Ask::Site`] and [`Ask::SiteChange`].
+    Site {
+        /// The site that it is in, hexadecimal; `None` for none.
+        site: Option<String>,
+        /// The version of the site's authority that it knows, 0 for none.
+        version: u32,
+        /// The epoch of the revocation list in force, 0 before the first.
+        revocations: u32,
+        /// Additions of the authority that it has taken.
+        additions: u32,
+        /// Whether grants can hold; not while it lacks a list.
+        grants: bool,
+        /// From the question to the answer, milliseconds.
+        ms: u64,
+    },
     /// The lock received the command and did not move the bolt.
     Refused {
         /// Why.
@@ -187,7 +210,7 @@ impl Outcome {
     pub fn is_success(&self) -> bool {
         match self {
             Self::Done { .. } | Self::Status { .. } | Self::Battery { .. } | Self::Log { .. } => true,
-            Self::Pins { .. } | Self::PinChanged { .. } | Self::TimeSet { .. } => true,
+            Self::Pins { .. } | Self::PinChanged { .. } | Self::TimeSet { .. } | Self::Site { .. } => true,
             Self::Refused { .. } | Self::Jammed { .. } | Self::Rejected { .. } => false,
             Self::NotSent { .. } | Self::Unanswered { .. } => false,
         }
@@ -212,6 +235,14 @@ impl fmt::Display for Outcome {
             Self::Battery { percent, millivolts: None, ms } => write!(f, "battery {percent} % ({ms} ms)"),
             Self::Pins { capacity, used, ms } => write!(f, "{used} of {capacity} PIN slots in use ({ms} ms)"),
             Self::PinChanged { ms } => write!(f, "confirmed ({ms} ms)"),
+            Self::Site { site, version, revocations, additions, grants, ms } => {
+                match site {
+                    Some(site) => write!(f, "site {site}, authority {version}, {additions} additions")?,
+                    None => f.write_str("no site")?,
+                }
+                let grants = if *grants { "grants hold" } else { "GRANTS WAIT for a list" };
+                write!(f, ", revocation list {revocations}, {grants} ({ms} ms)")
+            }
             Self::TimeSet { ms } => write!(f, "the clock is set ({ms} ms)"),
             Self::Log { entries, ms } => write!(f, "{entries} log entries ({ms} ms)"),
             Self::Refused { reason, bolt } => {

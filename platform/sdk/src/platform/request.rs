@@ -7,7 +7,7 @@ use cardea_framing::LockId;
 use cardea_x509::Makers;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{LockName, LockSummary, changes::Change, grants};
+use super::{LockName, LockSummary, changes::Change, grants, sites};
 use crate::{
     Ask, Broker, Error, LogGap, LogRow, Outcome, PinReport,
     mqtt::{FromBroker, ToBroker},
@@ -28,6 +28,7 @@ pub(super) enum Request {
     Log(LockId, u32, Reply<Vec<LogRow>>),
     Locks(oneshot::Sender<Vec<LockSummary>>),
     Grants(grants::Ask),
+    Sites(sites::Ask),
     Broker(FromBroker),
     Attach(mpsc::UnboundedSender<ToBroker>, Broker, Reply<()>),
 }
@@ -46,6 +47,7 @@ impl Request {
             Self::Command(_, _, _, reply) => refuse(reply),
             Self::Log(_, _, reply) => refuse(reply),
             Self::Grants(ask) => ask.refuse(),
+            Self::Sites(ask) => ask.refuse(),
             Self::Pins(_, reply) => refuse(reply),
             Self::Gaps(_, reply) => refuse(reply),
             Self::Locks(_) | Self::Makers(..) | Self::Broker(_) => {}

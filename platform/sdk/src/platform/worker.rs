@@ -214,6 +214,7 @@ impl<S: State> Worker<S> {
             Request::Log(lock, limit, reply) => drop(reply.send(self.core.log(lock, limit))),
             Request::Locks(reply) => drop(reply.send(self.core.summaries())),
             Request::Grants(ask) => ask.answer(&mut self.core, now, &mut owed.replies)?,
+            Request::Sites(ask) => ask.answer(&mut self.core, now, &mut owed.replies)?,
             Request::Attach(sender, broker, reply) => {
                 let result =
                     broker.topics().map(|topics| self.core.set_topics(topics, broker.encoding.into()));

@@ -16,6 +16,7 @@
 //! - `route`: topics, gateways, links.
 //! - `custody`: `seen`, what gateways may forget.
 //! - `grants`, `revocation`: what is signed for holders of keys, and which keys are void.
+//! - `site`: which lists and which site locks were told of.
 //! - `makers`: factory identities.
 
 mod answer;
@@ -33,6 +34,7 @@ mod registry;
 mod revocation;
 mod route;
 mod secure;
+mod site;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -150,6 +152,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 timers.insert((0, id));
             }
         }
+        for row in self.state.lock_sites()? {
+            if let Some(lock) = locks.get_mut(&row.lock) {
+                lock.told.row = row;
+            }
+        }
         for record in self.state.contexts()? {
             if let Some(lock) = locks.get_mut(&record.lock) {
                 lock.contexts.push(lock::Session::restore(record)?);
@@ -167,6 +174,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
         }
         self.list = Self::load_list(&mut self.state, &mut locks, &mut timers)?;
+        for (id, lock) in locks.iter_mut().filter(|(_, lock)| lock.untold(self.list.epoch()).is_some()) {
+            lock.timer = Some(0);
+            timers.insert((0, *id));
+        }
         (self.locks, self.timers, self.next_prune) = (locks, timers, 0);
         Ok(())
     }
