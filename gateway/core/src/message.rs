@@ -229,7 +229,8 @@ impl Relay {
 /// lock waits for. More of either is not looked at: this gateway holds no key to verify it with.
 fn for_lock(body: &[u8]) -> Result<(), Refusal> {
     match body.first() {
-        Some(0..=5) => Ok(()),
+        // Types of later versions too: a lock drops what it does not know.
+        Some(0..=23) => Ok(()),
         Some(0x80..=0x9f) => Err(reason::NO_PAGE),
         _ => Err(reason::MALFORMED),
     }

@@ -510,7 +510,7 @@ fn what_must_not_go_down_is_refused_with_its_reason() {
     let site = Header { kind: Kind::Site, more: false, class: Class::Interactive }.encode();
     let data = Data(vec![site, 0x84, 2]);
     check(&Downlink { kind: Kind::Site, data, ..good(14) }, false, refused("no_page"));
-    for (n, first) in [(15, 6), (16, 0x18), (17, 0x20), (18, 0x7f), (19, 0xd2), (20, 0xff)] {
+    for (n, first) in [(15, 0x19), (16, 0x18), (17, 0x20), (18, 0x7f), (19, 0xd2), (20, 0xff)] {
         let data = Data(vec![site, first, 2]);
         check(&Downlink { kind: Kind::Site, data, ..good(n) }, false, refused("malformed"));
     }

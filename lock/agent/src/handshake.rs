@@ -85,8 +85,10 @@ impl From<StorageFault> for HandshakeFailure {
 enum Mode {
     /// The owner code, both ways; credentials by value.
     Activation,
-    /// The platform's key under the pinned root.
-    Known,
+    /// The platform's key under the pinned root. The lock goes by its `kid`.
+    ByName,
+    /// The same, and the lock shows its CWT: the platform did not know the name.
+    ByValue,
 }
 
 struct Running {
@@ -114,6 +116,8 @@ pub(crate) struct Handshake {
     failures: u32,
     /// Failures since the last one that was the other side's doing.
     unheard: u32,
+    /// The last one went by name, and message_3 was answered by an error.
+    unknown: bool,
 }
 
 impl Handshake {
@@ -185,11 +189,13 @@ impl<B: Board> Agent<B> {
     fn start_handshake(&mut self, now: u64) -> Result<(), HandshakeFailure> {
         let mode = match (&self.owner, self.has_code) {
             (None, _) => Mode::Activation,
-            (Some(_), false) => Mode::Known,
+            // A platform that was restored from before the activation knows no name, and there is no code any more. Who
+            // forges such an error makes the next message_3 longer, and no more: the one after it goes by name again.
+            (Some(_), false) if self.handshake.unknown => Mode::ByValue,
             // Pinned, and the code not burnt: the platform has the lock as its own, unless it was restored from
             // before the activation. Both ways, in turn.
-            (Some(_), true) if self.handshake.failures.is_multiple_of(2) => Mode::Known,
-            (Some(_), true) => Mode::Activation,
+            (Some(_), true) if !self.handshake.failures.is_multiple_of(2) => Mode::Activation,
+            (Some(_), _) => Mode::ByName,
         };
         self.handshake.last_started = Some(now);
         let c_i = self.choose_c_i().ok_or(HandshakeFailure::Internal)?;
@@ -259,8 +265,11 @@ impl<B: Board> Agent<B> {
                 self.handshake.alive(now, self.config.handshake_ms);
             }
             Err((failure, answer)) => {
-                let peer = self.handshake.running.as_ref().and_then(|running| running.peer);
+                let running = self.handshake.running.as_ref();
+                let peer = running.and_then(|running| running.peer);
+                let named = running.is_some_and(|it| it.platform.is_some() && it.mode == Mode::ByName);
                 self.handshake_failed(now, failure);
+                self.handshake.unknown = named && failure == HandshakeFailure::Refused;
                 if let (Some(peer), Some(answer)) = (peer, answer) {
                     let out = &mut self.outbox.handshake;
                     let _ = datagram(out, Prefix::Session(peer), |out| answer.encode(out)); // else there is none
@@ -278,7 +287,7 @@ impl<B: Board> Agent<B> {
         let cwt = match (peer.id_cred, &self.owner) {
             (IdCred::Kcwt(cwt), _) => cwt,
             // One platform credential is pinned, whatever name it goes by; MAC_2 says whether it is that one.
-            (IdCred::Kid(_), Some(owner)) if running.mode == Mode::Known => &owner.cwt,
+            (IdCred::Kid(_), Some(owner)) if running.mode != Mode::Activation => &owner.cwt,
             _ => return Err(unwelcome()),
         };
         let identity =
@@ -301,8 +310,9 @@ impl<B: Board> Agent<B> {
         let key = AuthKey::Agreement(&self.parts.dh);
         let out = &mut self.outbox.handshake;
         match running.mode {
-            Mode::Known => {
-                let id_cred = IdCred::Kid(&self.lock_id.0);
+            Mode::ByName | Mode::ByValue => {
+                let name = IdCred::Kid(&self.lock_id.0);
+                let id_cred = if running.mode == Mode::ByName { name } else { IdCred::Kcwt(&self.cwt) };
                 datagram(out, prefix, |out| running.initiator.message_3(&id_cred, &self.cwt, &key, &[], out))
             }
             Mode::Activation => {
@@ -354,7 +364,7 @@ impl<B: Board> Agent<B> {
         self.install(&keys).map_err(internal)?;
         self.handshake.running = None;
         self.handshake.wanted = false;
-        (self.handshake.failures, self.handshake.unheard) = (0, 0);
+        (self.handshake.failures, self.handshake.unheard, self.handshake.unknown) = (0, 0, false);
         self.tell(AgentEvent::Connected);
         // The first OSCORE message under the new context confirms it on both sides.
         self.events.restart();
@@ -393,6 +403,7 @@ impl<B: Board> Agent<B> {
 
     fn handshake_failed(&mut self, now: u64, failure: HandshakeFailure) {
         self.handshake.running = None;
+        self.handshake.unknown = false;
         self.outbox.handshake.clear();
         self.link.abandon(HANDSHAKE_HANDLE);
         // Anybody on the air can spoil a handshake; that must not buy more than the refusal of the abuse limit. Only

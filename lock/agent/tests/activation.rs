@@ -124,6 +124,79 @@ fn a_platform_that_forgot_before_the_code_was_burnt_can_activate_again() {
 }
 
 #[test]
+fn a_platform_from_before_the_activation_is_shown_the_credential_after_the_name_it_does_not_know() {
+    let mut world = World::activated();
+    assert_eq!(world.nvm.get(Slot::Code), None, "nothing is left to prove");
+    let credential = world.platform.lock.clone();
+    // Put back: same root and key, no lock, no context, and the code means nothing to it.
+    world.platform = Platform::new(None, 1);
+    world.platform.knows_key = true;
+    world.live(16 * 60_000);
+    hint(&mut world);
+    assert_eq!(world.platform.names, [("kid", false)]);
+    assert_eq!(failures(&world), [HandshakeFailure::Refused]);
+    world.live(16 * 60_000);
+    assert_eq!(world.platform.names, [("kid", false), ("value", false)], "{:?}", world.told);
+    assert_eq!(world.told.last(), Some(&AgentEvent::Connected));
+    assert_eq!(world.platform.lock, credential);
+    assert!(!world.platform.events.is_empty(), "and it speaks under the new keys");
+    // From then on by name.
+    hint(&mut world);
+    world.live(16 * 60_000);
+    assert_eq!(world.platform.names.last(), Some(&("kid", false)));
+    assert_eq!(world.told.last(), Some(&AgentEvent::Connected));
+}
+
+#[test]
+fn name_and_credential_take_turns_and_silence_changes_nothing() {
+    let mut world = World::activated();
+    world.platform = Platform::new(None, 1);
+    world.live(16 * 60_000);
+    hint(&mut world);
+    world.live(50 * 60_000);
+    let turns = [("kid", false), ("value", false), ("kid", false), ("value", false)];
+    assert_eq!(world.platform.names, turns);
+    // A message_4 that does not come is no error.
+    world.platform.lock = Some(world.nvm.get(Slot::Identity).unwrap());
+    world.platform.fault = Fault::LoseMessage4;
+    world.platform.names.clear();
+    world.live(47 * 60_000);
+    assert_eq!(world.platform.names, [("kid", false); 3]);
+}
+
+#[test]
+fn a_forged_error_makes_one_message_longer_and_no_handshake_more() {
+    let mut world = World::activated();
+    world.live(16 * 60_000);
+    world.platform.fault = Fault::ForgedError;
+    (world.platform.handshakes, world.platform.names) = (0, Vec::new());
+    hint(&mut world);
+    world.live(60 * 60_000);
+    assert!(world.platform.handshakes <= 5, "{} in an hour", world.platform.handshakes);
+    assert!(world.platform.names.starts_with(&[("kid", false), ("value", false), ("kid", false)]));
+    // It stops: the lock is back, whichever turn it is, and goes by name.
+    world.platform.fault = Fault::None;
+    world.live(16 * 60_000);
+    assert_eq!(world.told.last(), Some(&AgentEvent::Connected), "{:?}", world.told);
+    hint(&mut world);
+    world.live(16 * 60_000);
+    assert_eq!(world.platform.names.last(), Some(&("kid", false)));
+}
+
+#[test]
+fn a_stranger_is_never_shown_the_credential() {
+    let mut world = World::activated();
+    let mut stranger = Platform::under(key::signer(66), None, 1);
+    (stranger.knows_key, stranger.by_value) = (true, true);
+    world.platform = stranger;
+    world.live(16 * 60_000);
+    hint(&mut world);
+    world.live(60 * 60_000);
+    assert!(world.platform.handshakes > 2);
+    assert!(world.platform.names.is_empty(), "it gets no message_3 at all");
+}
+
+#[test]
 fn another_owner_is_refused_once_the_root_is_pinned() {
     for burnt in [true, false] {
         let mut world = World::new();

@@ -105,6 +105,9 @@ pub enum Error {
     /// What was asked about a PIN cannot be. Never says which PIN.
     #[error("PIN: {0}")]
     Pin(&'static str),
+    /// What was asked about a site cannot be.
+    #[error("site: {0}")]
+    Site(&'static str),
     /// The lock's log contradicted itself; see [`crate::Standing::fenced`].
     #[error("lock {0} is fenced: it is a copy, or its memory was put back; look at it, then `readmit` it")]
     Fenced(LockId),

@@ -3,241 +3,18 @@
 use std::fmt;
 
 use cardea_framing::LockId;
-use cardea_resources::{Bolt, CommandReply};
 use serde::{Serialize, Serializer};
 
 use crate::PinState;
 
 mod alarm;
+mod outcome;
 mod words;
 
 pub(crate) use alarm::call;
 pub use alarm::{Entry, LockAlarm};
+pub use outcome::{Ask, Outcome};
 pub(crate) use words::{GRANT_KINDS, bolt_name, entry_words, kind_name, refusal_words, value_words};
-
-/// What can be asked of a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ask {
-    /// Throw the bolt.
-    Lock = 0,
-    /// Withdraw the bolt.
-    Unlock = 1,
-    /// Bolt, battery, clock and firmware.
-    Status = 2,
-    /// Battery in detail.
-    Battery = 3,
-    /// The lock's own log from the cursor on; the platform asks by itself when entries are missing.
-    Log = 4,
-    /// Which PIN slots are in use; the platform asks by itself when it must know.
-    Pins = 16,
-    /// A change of a PIN slot; started by [`crate::Platform::set_pin`] and `clear_pin` alone.
-    PinChange = 17,
-    /// Tells the time; the platform does so by itself when the lock's status says that its clock is not trusted.
-    Time = 18,
-}
-
-impl Ask {
-    pub(crate) fn from_u8(value: u8) -> Option<Self> {
-        [
-            Self::Lock,
-            Self::Unlock,
-            Self::Status,
-            Self::Battery,
-            Self::Log,
-            Self::Pins,
-            Self::PinChange,
-            Self::Time,
-        ]
-        .into_iter()
-        .find(|a| *a as u8 == value)
-    }
-
-    /// True for what changes the lock: it needs freshness, and a fenced lock is not asked for it.
-    #[must_use]
-    pub fn changes(self) -> bool {
-        self.moves_bolt() || matches!(self, Self::PinChange | Self::Time)
-    }
-
-    /// True for what moves the bolt: it carries a command id and needs freshness.
-    #[must_use]
-    pub fn moves_bolt(self) -> bool {
-        matches!(self, Self::Lock | Self::Unlock)
-    }
-}
-
-impl fmt::Display for Ask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lock => "lock",
-            Self::Unlock => "unlock",
-            Self::Status => "status",
-            Self::Battery => "battery",
-            Self::Log => "log",
-            Self::Pins => "pins",
-            Self::PinChange => "PIN change",
-            Self::Time => "time",
-        })
-    }
-}
-
-/// How a command ended. Only the lock's own sealed answer makes it [`Outcome::Done`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The bolt is where it was wanted.
-    Done {
-        /// The bolt afterwards.
-        #[serde(serialize_with = "bolt_word")]
-        bolt: Bolt,
-        /// From the question to the answer, milliseconds.
-        ms: u64,
-    },
-    /// The answer to [`Ask::Status`].
-    Status {
-        /// The bolt.
-        #[serde(serialize_with = "bolt_word")]
-        bolt: Bolt,
-        /// Percent.
-        battery: u8,
-        /// Whether the lock can judge `not_after` by its own clock.
-        clock_trusted: bool,
-        /// Firmware version, `major.minor.patch`.
-        firmware: String,
-        /// The epoch of its revocation list, 0 before the first; `None` where it takes none.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        revocations: Option<u32>,
-        /// From the question to the answer, milliseconds.
-        ms: u64,
-    },
-    /// The answer to [`Ask::Battery`].
-    Battery {
-        /// Percent.
-        percent: u8,
-        /// Terminal voltage under the last load, millivolts.
-        millivolts: Option<u16>,
-        /// From the question to the answer, milliseconds.
-        ms: u64,
-    },
-    /// The answer to [`Ask::Log`]: this many entries were new.
-    Log {
-        /// How many.
-        entries: u32,
-        /// From the question to the answer, milliseconds.
-        ms: u64,
-    },
-    /// The answer to [`Ask::Pins`]; [`crate::Platform::pins`] has the slots.
-    Pins {
-        /// How many slots the lock has.
-        capacity: u8,
-        /// How many hold a PIN.
-        used: u8,
-        /// From the question to the answer, milliseconds.
-        ms: u64,
-    },
-    /// The lock confirmed a change of a PIN slot.
-    PinChanged {
-        /// From the question to the answer, milliseconds.
-        ms: u64,
-    },
-    /// The lock took the time.
-    TimeSet {
-        /// From the question to the answer, milliseconds.
-        ms: u64,
-    },
-    /// The lock received the command and did not move the bolt.
-    Refused {
-        /// Why.
-        reason: String,
-        /// The bolt.
-        #[serde(serialize_with = "bolt_word")]
-        bolt: Bolt,
-    },
-    /// The motor ran and the bolt did not arrive.
-    Jammed {
-        /// The bolt.
-        #[serde(serialize_with = "bolt_word")]
-        bolt: Bolt,
-    },
-    /// The lock answered with an error.
-    Rejected {
-        /// CoAP code, `4.04`.
-        code: String,
-    },
-    /// The time was up before anything was sent: the lock has certainly done nothing.
-    NotSent {
-        /// What it waited for.
-        waiting: String,
-    },
-    /// It was sent and no answer came in time: the lock may have done it. Its next event tells.
-    Unanswered {
-        /// How often it was sent.
-        sent: u32,
-        /// The last word of the gateway about it.
-        gateway: Option<String>,
-    },
-}
-
-impl Outcome {
-    /// What a lock says of a command, `ms` milliseconds after it was asked.
-    pub(crate) fn of_command(reply: &CommandReply, ms: u64) -> Self {
-        let bolt = reply.bolt;
-        match reply.outcome {
-            cardea_resources::Outcome::Done => Self::Done { bolt, ms },
-            cardea_resources::Outcome::Failed => Self::Jammed { bolt },
-            cardea_resources::Outcome::Refused(why) => Self::Refused { reason: refusal_words(why), bolt },
-        }
-    }
-
-    /// True when the lock did, or told, what was asked.
-    #[must_use]
-    pub fn is_success(&self) -> bool {
-        match self {
-            Self::Done { .. } | Self::Status { .. } | Self::Battery { .. } | Self::Log { .. } => true,
-            Self::Pins { .. } | Self::PinChanged { .. } | Self::TimeSet { .. } => true,
-            Self::Refused { .. } | Self::Jammed { .. } | Self::Rejected { .. } => false,
-            Self::NotSent { .. } | Self::Unanswered { .. } => false,
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Done { bolt, ms } => write!(f, "done: the bolt is {} ({ms} ms)", bolt_name(*bolt)),
-            Self::Status { bolt, battery, clock_trusted, firmware, revocations, ms } => {
-                let clock = if *clock_trusted { "trusted" } else { "not trusted" };
-                write!(f, "{}, battery {battery} %, clock {clock}, firmware {firmware}", bolt_name(*bolt))?;
-                if let Some(epoch) = revocations {
-                    write!(f, ", revocation list {epoch}")?;
-                }
-                write!(f, " ({ms} ms)")
-            }
-            Self::Battery { percent, millivolts: Some(mv), ms } => {
-                write!(f, "battery {percent} %, {mv} mV ({ms} ms)")
-            }
-            Self::Battery { percent, millivolts: None, ms } => write!(f, "battery {percent} % ({ms} ms)"),
-            Self::Pins { capacity, used, ms } => write!(f, "{used} of {capacity} PIN slots in use ({ms} ms)"),
-            Self::PinChanged { ms } => write!(f, "confirmed ({ms} ms)"),
-            Self::TimeSet { ms } => write!(f, "the clock is set ({ms} ms)"),
-            Self::Log { entries, ms } => write!(f, "{entries} log entries ({ms} ms)"),
-            Self::Refused { reason, bolt } => {
-                write!(f, "refused by the lock: {reason}; the bolt is {}", bolt_name(*bolt))
-            }
-            Self::Jammed { bolt } => write!(f, "the motor ran, but the bolt is {}", bolt_name(*bolt)),
-            Self::Rejected { code } => write!(f, "the lock answered {code}"),
-            Self::NotSent { waiting } => write!(f, "not sent, the lock has done nothing: {waiting}"),
-            Self::Unanswered { sent, gateway } => {
-                write!(
-                    f,
-                    "sent {sent} time(s), no answer in time; the lock may have acted, its next event tells"
-                )?;
-                gateway.as_ref().map_or(Ok(()), |word| write!(f, " (gateway: {word})"))
-            }
-        }
-    }
-}
 
 /// Something happened. Serialises to one JSON object with the member `event`; `Display` gives one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -278,6 +55,16 @@ pub enum PlatformEvent {
         /// Through which gateway.
         gateway: String,
     },
+    /// A lock that was ours before this platform was put back from a backup is ours again: by its key, which it has
+    /// proved, not by its owner code, which is used up. What it did meanwhile is in its log as far as the lock still
+    /// has it.
+    Recovered {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// Through which gateway.
+        gateway: String,
+    },
     /// An activated lock made new session keys.
     Rekeyed {
         /// Which.
@@ -289,7 +76,9 @@ pub enum PlatformEvent {
         /// Which lock the frame claims to be from.
         #[serde(serialize_with = "lock_hex")]
         lock: LockId,
-        /// `wrong_code`, `owned`, `not_enrolled`, `second_key`, `unproven`.
+        /// `wrong_code`, `owned`, `not_enrolled`, `second_key`, `unproven`. The last one is a lock that has an owner,
+        /// while nothing here says that it is this one: enrolled again by its full thumbprint or its maker's certificate
+        /// it is recovered, if it is; otherwise it needs an owner reset.
         why: &'static str,
     },
     /// The limit of wrong attempts was reached; handshakes of this lock are refused for a while.
@@ -433,6 +222,16 @@ pub enum PlatformEvent {
         /// The epoch.
         epoch: u32,
     },
+    /// A lock has said, inside OSCORE, whether grants can hold at it: not while it knows of a list that it does not have.
+    Grants {
+        /// Which.
+        #[serde(serialize_with = "lock_hex")]
+        lock: LockId,
+        /// Whether they can.
+        hold: bool,
+        /// The epoch of the list that it has.
+        epoch: u32,
+    },
     /// A lock has a later revocation list than this platform, which was put back from a backup: what was revoked since
     /// is not known here. The lock still refuses those keys, until the next list.
     ListLost {
@@ -482,7 +281,15 @@ impl fmt::Display for PlatformEvent {
             Self::Activated { lock, gateway } => {
                 write!(f, "{lock}: activated, both sides proved (through {gateway})")
             }
+            Self::Recovered { lock, gateway } => {
+                write!(f, "{lock}: recovered by its key, not activated by its code (through {gateway})")
+            }
             Self::Rekeyed { lock } => write!(f, "{lock}: new session keys"),
+            Self::ActivationRefused { lock, why: "unproven" } => write!(
+                f,
+                "{lock}: refused, it has an owner already; enroll it again by its full thumbprint or its certificate, or \
+                 else reset its owner"
+            ),
             Self::ActivationRefused { lock, why } => write!(f, "{lock}: refused, {}", why.replace('_', " ")),
             Self::Throttled { lock, ms } => {
                 write!(f, "{lock}: too many wrong attempts, handshakes refused for {} s", ms / 1000)
@@ -503,6 +310,10 @@ impl fmt::Display for PlatformEvent {
                 )
             }
             Self::ListConfirmed { lock, epoch } => write!(f, "{lock}: has revocation list {epoch}"),
+            Self::Grants { lock, hold: true, epoch } => write!(f, "{lock}: grants hold, under list {epoch}"),
+            Self::Grants { lock, hold: false, epoch } => {
+                write!(f, "{lock}: grants wait, it has list {epoch} and knows that there is more")
+            }
             Self::ListLost { lock, epoch, ours } => write!(
                 f,
                 "{lock}: REVOCATIONS LOST, it has list {epoch} and this platform knows {ours}: revoke again what was revoked \
@@ -545,10 +356,6 @@ impl fmt::Display for PlatformEvent {
             Self::Ended { lock, command, ask, outcome } => write!(f, "{lock}: {ask} ({command}) {outcome}"),
         }
     }
-}
-
-fn bolt_word<S: Serializer>(bolt: &Bolt, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str(bolt_name(*bolt))
 }
 
 pub(crate) fn lock_hex<S: Serializer>(lock: &LockId, s: S) -> Result<S::Ok, S::Error> {

@@ -365,6 +365,7 @@ impl Question {
         let number = session.next;
         let mut payload = [0; Command::MAX_LEN];
         let (code, path, length) = match self.ask {
+            Ask::Site | Ask::SiteChange => return None, // the platform's alone
             Ask::Lock | Ask::Unlock => {
                 let op = if self.ask == Ask::Lock { Op::Lock } else { Op::Unlock };
                 let command = Command { id: self.id, op, not_after: None };
@@ -404,6 +405,7 @@ fn outcome(ask: Ask, id: [u8; 4], code: Code, payload: &[u8], ms: u64) -> Outcom
         return rejected();
     }
     let answer = match ask {
+        Ask::Site | Ask::SiteChange => None,
         Ask::Lock | Ask::Unlock => CommandReply::decode(payload)
             .ok()
             .filter(|reply| reply.id == id)

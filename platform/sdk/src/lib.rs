@@ -45,22 +45,24 @@ mod mqtt;
 mod pins;
 mod platform;
 pub mod session;
+mod site;
 mod state;
 
 pub use broker::{Broker, BrokerAddress, PayloadEncoding};
 pub use bundle::{Bundle, MAX_BUNDLE_LEN};
 pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Successor, Weekly};
 pub use cardea_framing::LockId;
-pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, Status};
+pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, SiteState, Status};
 pub use cardea_x509::Makers;
 pub use error::Error;
 pub use event::{Ask, Entry, LockAlarm, Outcome, PlatformEvent};
 pub use keys::{FileKeys, KeyStore, OsRandom, next_version, sign_release};
 pub use pins::{PinReport, PinSlot, PinState};
 pub use platform::{LockName, LockSummary, Platform};
+pub use site::SiteReport;
 pub use state::{
-    Before, CommandRow, ContextRecord, GrantRow, GrantState, KnownListRow, ListRow, LockRecord, LogGap,
-    LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, Noted, Phase, PinBook, PinRow, PinStop, PinStore,
-    PinTerms, PinWish, RevokedRow, SeenRow, SqliteState, Stage, Standing, StandingStore, State, Stored,
-    Taken,
+    AuthorityRow, Before, CommandRow, ContextRecord, GrantRow, GrantState, KnownListRow, ListRow, LockRecord,
+    LogGap, LogRow, MAX_AHEAD, MAX_FORKS, MAX_SEEN_GATEWAYS, NO_SITE, Noted, Phase, PinBook, PinRow, PinStop,
+    PinStore, PinTerms, PinWish, RevokedRow, SeenRow, SiteRow, SiteStore, SqliteState, Stage, Standing,
+    StandingStore, State, Stored, Taken, ToldRow,
 };

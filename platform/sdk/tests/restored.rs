@@ -4,9 +4,11 @@
 
 mod common;
 
+use cardea_agent::{AgentEvent, HandshakeFailure, Slot};
+use cardea_credentials::Signer as _;
 use cardea_resources::Op;
-use cardea_sdk::{Ask, Outcome, PinState, PlatformEvent};
-use common::{World, listening, sleepy};
+use cardea_sdk::{Ask, LockName, Outcome, PinState, Platform, PlatformEvent, Stage, State as _};
+use common::{CODE, World, board::key, listening, sleepy};
 
 fn rekeyed(world: &World) -> usize {
     world.events.iter().filter(|e| matches!(e, PlatformEvent::Rekeyed { .. })).count()
@@ -119,4 +121,98 @@ fn after_a_backup_was_put_back_log_pins_and_commands_go_on_and_nothing_replays()
     // New keys: no nonce of before is used under the old ones.
     let after = world.nonces();
     assert_eq!(after[..used.len()], used);
+}
+
+/// A lock that was activated after the backup that is now in use was made, named as `name` says when it was enrolled.
+fn activated_after_the_backup(name: impl Fn(&World) -> LockName) -> World {
+    let mut world = World::new(listening());
+    let name = name(&world);
+    world.batch(|core, _| core.enroll(name, &CODE).unwrap());
+    let copy = world.backup();
+    world.boot();
+    world.run();
+    assert!(world.agent().owner().is_some(), "{:?}", world.told);
+    world.set_pin(1, b"1111");
+    world.agent().bolt_moved();
+    world.live(1_000_000);
+    assert!(world.nvm.get(Slot::Code).is_none(), "the lock has burnt its code");
+    world.put_back(&copy);
+    world.events.clear();
+    assert_eq!(world.core.as_ref().unwrap().summaries()[0].stage, Stage::Enrolled);
+    world
+}
+
+fn in_full(_: &World) -> LockName {
+    LockName::Thumbprint(key::signer(1).public().thumbprint())
+}
+
+fn recovered(world: &World) -> usize {
+    world.events.iter().filter(|e| matches!(e, PlatformEvent::Recovered { .. })).count()
+}
+
+#[test]
+fn a_lock_that_was_activated_after_the_backup_comes_back_by_its_key_without_anybody_at_the_door() {
+    let mut world = activated_after_the_backup(in_full);
+    world.agent().bolt_moved();
+    world.live(20 * 60_000);
+    assert_eq!((recovered(&world), rekeyed(&world)), (1, 0), "{:?} {:?}", world.told, world.events);
+    assert!(!world.events.iter().any(|e| matches!(e, PlatformEvent::Activated { .. })));
+    let record = world.core.as_mut().unwrap().state_mut().inner.locks().unwrap().remove(0);
+    assert_eq!((record.stage, record.code.is_some(), record.activation), (Stage::Owned, false, 1));
+    let id = world.ask(Ask::Unlock, 20_000);
+    world.run();
+    assert!(matches!(world.outcome(id), Some(Outcome::Done { .. })), "{:?}", world.outcome(id));
+    // What it holds is asked for, its log goes on, and a second handshake is no second recovery.
+    assert_eq!(world.pin(1).unwrap().0, PinState::Conflict, "set by a platform that is forgotten");
+    let lock = world.lock;
+    assert!(world.batch(|core, _| core.log(lock, 100)).unwrap().iter().any(|row| row.index.is_some()));
+    let copy = world.backup();
+    world.put_back(&copy);
+    world.agent().bolt_moved();
+    world.live(20 * 60_000);
+    assert_eq!((recovered(&world), rekeyed(&world)), (1, 1), "{:?}", world.told);
+}
+
+#[test]
+fn a_lock_that_only_its_id_names_is_refused_and_the_owner_hears_what_to_do() {
+    let mut world = activated_after_the_backup(|world| world.lock.into());
+    for _ in 0..3 {
+        world.agent().bolt_moved();
+        world.live(20 * 60_000);
+    }
+    assert_eq!(recovered(&world), 0);
+    let said =
+        world.events.iter().find(|e| matches!(e, PlatformEvent::ActivationRefused { why: "unproven", .. }));
+    let said = said.expect("the lock has shown its credential").to_string();
+    assert!(said.contains("enroll it again by its full thumbprint"), "{said}");
+    // The owner does.
+    let name = in_full(&world);
+    world.batch(|core, _| core.enroll(name, &CODE).unwrap());
+    world.live(40 * 60_000);
+    assert_eq!(recovered(&world), 1, "{:?}", world.told);
+}
+
+#[test]
+fn a_lock_of_another_owner_is_not_recovered_by_naming_it() {
+    let mut world = World::activated(listening());
+    let owner = world.agent().owner();
+    world.live(1_000_000);
+    let other = tempfile::tempdir().unwrap();
+    Platform::init(other.path()).unwrap();
+    world.core = None;
+    world.dir = other;
+    world.restart();
+    let name = in_full(&world);
+    world.batch(|core, _| core.enroll(name, &CODE).unwrap());
+    for _ in 0..4 {
+        world.agent().bolt_moved();
+        world.live(16 * 60_000);
+    }
+    assert!(
+        world.told.contains(&AgentEvent::HandshakeFailed(HandshakeFailure::Credential)),
+        "{:?}",
+        world.told
+    );
+    assert_eq!((recovered(&world), world.agent().owner()), (0, owner));
+    assert_eq!(world.core.as_ref().unwrap().summaries()[0].stage, Stage::Enrolled);
 }

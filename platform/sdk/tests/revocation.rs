@@ -197,7 +197,7 @@ fn a_file_of_the_version_before_gets_the_tables() {
     drop(SqliteState::create(&path).unwrap());
     let old = rusqlite::Connection::open(&path).unwrap();
     old.execute_batch(
-        "DROP TABLE granted; DROP TABLE revocation; DROP TABLE revoked; DROP TABLE known_list;\n         DROP TABLE pin_book; DROP TABLE pin; DROP TABLE standing; DROP TABLE log_gap; PRAGMA user_version=2;",
+        "DROP TABLE granted; DROP TABLE revocation; DROP TABLE revoked; DROP TABLE known_list;\n         DROP TABLE pin_book; DROP TABLE pin; DROP TABLE standing; DROP TABLE log_gap; DROP TABLE authority; DROP TABLE lock_site; PRAGMA user_version=2;",
     )
     .unwrap();
     drop(old);

@@ -189,14 +189,15 @@ fn a_lock_from_before_there_were_addresses_gets_one_when_it_is_needed() {
 fn a_message_of_the_site_goes_to_the_lock_and_a_question_of_the_lock_goes_up() {
     let mut bench = bench();
     let head = Header { kind: Kind::Site, more: false, class: Class::Log }.encode();
-    for kind in 0..=5 {
+    // Those of today, and those to come.
+    for kind in (0..=6).chain([23]) {
         let data = vec![head, kind, 0x40, 0x84, 1];
         let down =
             Downlink { kind: Kind::Site, data: Data(data.clone()), ..command(kind, Class::Log, 9_000) };
         bench.down(&down);
         assert_eq!(bench.got(LOCK), [data]);
     }
-    assert_eq!(bench.relay.metrics().downlinks_delivered, 6);
+    assert_eq!(bench.relay.metrics().downlinks_delivered, 8);
     bench.ack_all();
     let question = [head, 2, 0x48, 7, 7, 7, 7, 7, 7, 7, 7, 0];
     bench.hear(LOCK, &question, None);

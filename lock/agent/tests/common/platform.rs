@@ -46,6 +46,8 @@ pub enum Fault {
     WrongProof,
     /// message_4 never arrives.
     LoseMessage4,
+    /// message_4 never arrives, and somebody on the air says error 3 in its place.
+    ForgedError,
     /// message_2 with a broken MAC.
     BrokenMessage2,
 }
@@ -57,8 +59,14 @@ pub struct Platform {
     pub cwt: Vec<u8>,
     pub code: Option<OwnerCode>,
     running: Option<Responder>,
+    /// C_I of the handshake that runs.
+    c_i: Option<ConnId>,
     /// The lock's credential, once it proved the owner code.
     pub lock: Option<Vec<u8>>,
+    /// It knows the lock's key, and takes its credential by value and without a proof of the owner code.
+    pub knows_key: bool,
+    /// How the lock named itself in each message_3, and whether it proved the owner code.
+    pub names: Vec<(&'static str, bool)>,
     /// An OSCORE message of the lock came.
     pub confirmed: bool,
     next_id: u8,
@@ -100,7 +108,10 @@ impl Platform {
             cwt: cwt[..len].to_vec(),
             code,
             running: None,
+            c_i: None,
             lock: None,
+            knows_key: false,
+            names: Vec::new(),
             confirmed: false,
             next_id: 0x40,
             keys: Vec::new(),
@@ -171,6 +182,7 @@ impl Platform {
         };
         let mut responder = Responder::new(config);
         let c_i = responder.handle_message_1(message).unwrap().c_i;
+        self.c_i = Some(c_i);
         // Until the lock's first OSCORE message it may not have the platform's credential.
         let by_value = self.by_value || !self.confirmed;
         let kid = key::agreement(1).public().thumbprint();
@@ -197,8 +209,11 @@ impl Platform {
         let Some(responder) = &mut self.running else { return Ok(()) };
         assert_eq!(id, responder.c_r());
         let mut plaintext = [0; 512];
-        let fail = |error| (ConnId::new(&[0]).unwrap(), error);
+        let c_i = self.c_i.unwrap();
+        let fail = |error| (c_i, error);
         let peer = responder.parse_message_3(message, &mut plaintext).map_err(fail)?;
+        let by = if matches!(peer.id_cred, IdCred::Kid(_)) { "kid" } else { "value" };
+        self.names.push((by, peer.eads.value(EAD_ACTIVATION_3).is_some()));
         let cwt = match peer.id_cred {
             IdCred::Kcwt(cwt) => cwt.to_vec(),
             IdCred::Kid(_) => self.lock.clone().ok_or_else(|| fail(EdhocError::UnknownCredential))?,
@@ -207,8 +222,6 @@ impl Platform {
         let identity = verify_lock_identity(&cwt).unwrap();
         let th_3 = responder.th_3().unwrap();
         responder.verify_message_3(&peer, &cwt, identity.dh).map_err(fail)?;
-        let c_i = ConnId::new(responder.oscore().unwrap().sender_id.as_bytes()).unwrap();
-        let fail = |error| (c_i, error);
         let proof = peer.eads.value(EAD_ACTIVATION_3);
         let mut ead_4 = None;
         if let Some(proof) = proof {
@@ -223,7 +236,7 @@ impl Platform {
                 Fault::WrongProof => ead_4 = Some([9; 16]),
                 _ => {}
             }
-        } else if self.lock.is_none() {
+        } else if self.lock.is_none() && !self.knows_key {
             return Err(fail(EdhocError::UnknownCredential));
         }
         self.lock = Some(cwt);
@@ -241,11 +254,15 @@ impl Platform {
         let mut message_4 = [0; 128];
         let eads: Vec<_> = ead_4.iter().map(|mac| Ead::new(EAD_ACTIVATION_4, mac)).collect();
         let len = responder.message_4(&eads, &mut message_4).unwrap();
-        if self.fault != Fault::LoseMessage4 {
-            self.send_edhoc(c_i, |out| {
+        match self.fault {
+            Fault::LoseMessage4 => {}
+            Fault::ForgedError => {
+                self.send_edhoc(c_i, |out| ErrorMessage::UnknownCredential.encode(out).unwrap());
+            }
+            _ => self.send_edhoc(c_i, |out| {
                 out[..len].copy_from_slice(&message_4[..len]);
                 len
-            });
+            }),
         }
         Ok(())
     }

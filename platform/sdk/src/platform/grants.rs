@@ -3,13 +3,14 @@
 use cardea_framing::LockId;
 use tokio::sync::oneshot;
 
-use super::{Platform, Request, not_stored, split};
+use super::{
+    Platform,
+    request::{Reply, Request, owe, refuse},
+};
 use crate::{
     Bundle, Error, GrantRow, KeyStore, State,
     session::{Core, Issued, NewGrant, Now, Revocations},
 };
-
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What is asked about grants.
 pub(super) enum Ask {
@@ -25,12 +26,12 @@ impl Ask {
     /// Its batch was given up before its turn.
     pub(super) fn refuse(self) {
         match self {
-            Self::Issue(_, reply) => drop(reply.send(Err(not_stored()))),
-            Self::List(_, reply) => drop(reply.send(Err(not_stored()))),
-            Self::Bundle(_, reply) => drop(reply.send(Err(not_stored()))),
-            Self::RevokeGrant(_, reply) => drop(reply.send(Err(not_stored()))),
-            Self::Revoke(_, reply) => drop(reply.send(Err(not_stored()))),
-            Self::Revocations(reply) => drop(reply.send(Err(not_stored()))),
+            Self::Issue(_, reply) => refuse(reply),
+            Self::List(_, reply) => refuse(reply),
+            Self::Bundle(_, reply) => refuse(reply),
+            Self::RevokeGrant(_, reply) => refuse(reply),
+            Self::Revoke(_, reply) => refuse(reply),
+            Self::Revocations(reply) => refuse(reply),
         }
     }
 
@@ -50,18 +51,6 @@ impl Ask {
             Self::Revocations(reply) => owe(owed, reply, Ok(core.revocations())),
         }
     }
-}
-
-fn owe<T: 'static>(
-    owed: &mut Vec<Box<dyn FnOnce(bool)>>,
-    reply: Reply<T>,
-    result: Result<T, Error>,
-) -> Result<(), Error> {
-    let (result, fatal) = split(result);
-    owed.push(Box::new(move |durable| {
-        let _ = reply.send(if durable { result } else { Err(not_stored()) });
-    }));
-    fatal
 }
 
 impl Platform {

@@ -3,9 +3,9 @@
 use cardea_envelope::{DownlinkResult, ResultState};
 use cardea_framing::LockId;
 use cardea_oscore::coap::Code;
-use cardea_resources::{Battery, ClockState, CommandReply, LogPage, PinList, Status};
+use cardea_resources::{Battery, ClockState, CommandReply, LogPage, PinList, SiteState, Status};
 
-use super::{Core, Now, pins};
+use super::{Core, Now, pins, site};
 use crate::{Ask, Error, KeyStore, Outcome, PlatformEvent, State};
 
 /// After a gateway refused or failed, before the next try.
@@ -47,8 +47,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         if code == Code::UNAUTHORIZED && pending.echoed && !pending.row.sent.is_empty() {
             return Ok(());
         }
-        if let Some(pin) = pending.pin {
+        let (pin, setting) = (pending.pin, pending.setting);
+        if let Some(pin) = pin {
             self.pin_answered(now, id, pin, code)?;
+        }
+        if let Some(setting) = setting {
+            self.site_answered(now, id, setting, code, payload)?;
         }
         let mut fetch = false;
         let rejected = Outcome::Rejected { code: code.to_string() };
@@ -86,6 +90,15 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 Err(_) => rejected,
             },
             Ask::PinChange => Outcome::PinChanged { ms },
+            Ask::Site | Ask::SiteChange => match SiteState::decode(payload) {
+                Ok(state) => {
+                    if ask == Ask::Site {
+                        self.note_site(now, id, state)?;
+                    }
+                    site::told(&state, ms)
+                }
+                Err(_) => rejected,
+            },
             Ask::Time => Outcome::TimeSet { ms },
             Ask::Battery => match Battery::decode(payload) {
                 Ok(battery) => {

@@ -3,7 +3,7 @@
 use cardea_envelope::MessageId;
 use cardea_framing::{Class, Kind, LockId};
 use cardea_oscore::coap::Code;
-use cardea_resources::{Command, LogRequest, Op, Path, Time};
+use cardea_resources::{Command, LogRequest, Op, Path, SiteSetting, Time};
 use zeroize::Zeroizing;
 
 use super::{Core, Now};
@@ -35,6 +35,8 @@ pub(super) struct Pending {
     pub(super) ask: Ask,
     /// Slot and revision of a PIN change.
     pub(super) pin: Option<(u8, u32)>,
+    /// What a lock is told of its site.
+    pub(super) setting: Option<SiteSetting>,
     /// Monotonic; `None` until the first look after a restart.
     deadline: Option<u64>,
     pub(super) asked: Option<u64>,
@@ -67,6 +69,7 @@ impl Pending {
             row,
             ask,
             pin: None,
+            setting: None,
             deadline: None,
             asked: None,
             next: 0,
@@ -150,7 +153,6 @@ impl<K: KeyStore, S: State> Core<K, S> {
 
     /// Looks at every command of this lock: ends what is over, sends what can go.
     pub(super) fn advance(&mut self, now: Now, id: LockId) -> Result<(), Error> {
-        self.advance_list(now, id)?;
         self.settle_clocks(now, id);
         while let Some(place) = self.expired(now, id) {
             self.end_unanswered(id, place)?;
@@ -159,6 +161,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
         while let Some(place) = self.outlived(id) {
             self.end_unanswered(id, place)?;
         }
+        // A lock hears that there is a list before it gets the list.
+        self.drive_site(now, id)?;
+        self.advance_list(now, id)?;
         self.drive_pins(now, id)?;
         // What moves the bolt goes first; everything else waits its turn behind what is out.
         for moves in [true, false] {
@@ -198,8 +203,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let Some(lock) = self.locks.get_mut(&id) else { return };
         for command in lock.commands.iter_mut().filter(|c| c.deadline.is_none()) {
             command.deadline = Some(now.mono.saturating_add(command.row.deadline.saturating_sub(now.unix)));
-            if command.ask == Ask::PinChange {
-                // Which change it was is not known any more; the wish is, and goes again under its revision.
+            if matches!(command.ask, Ask::PinChange | Ask::SiteChange) {
+                // Which change it was is not known any more; the wish is, and goes again, a PIN under its revision.
                 command.deadline = Some(now.mono);
             }
             command.asked = Some(now.mono.saturating_sub(now.unix.saturating_sub(command.row.asked)));
@@ -242,6 +247,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let mut command = lock.commands.remove(place);
         if !outcome.is_success() {
             lock.pins.ended(command.ask);
+            lock.told.ended(command.ask);
         }
         command.row.outcome = Some(serde_json::to_string(&outcome).unwrap_or_default());
         self.state.put_command(&command.row)?;
@@ -360,7 +366,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             command.echo = Some((challenge.value.to_vec(), challenge.until));
             echo = Some(challenge.value.to_vec());
         }
-        let pin = command.pin;
+        let (pin, setting) = (command.pin, command.setting);
         let mut payload = Zeroizing::new(vec![0; 32]);
         let (code, path, length) = match command.ask {
             Ask::Lock | Ask::Unlock => {
@@ -382,6 +388,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 let pin = pin.ok_or(Error::Crypto("a PIN change without a PIN slot"))?;
                 payload = self.compose_pin(id, pin)?;
                 (Code::POST, Path::Pins, payload.len())
+            }
+            Ask::Site => (Code::GET, Path::Site, 0),
+            Ask::SiteChange => {
+                let setting = setting.ok_or(Error::Crypto("a site setting without a setting"))?;
+                (Code::POST, Path::Site, setting.encode(&mut payload).map_err(too_big)?)
             }
             Ask::Time => {
                 let unix = u32::try_from(now.unix / 1000).unwrap_or(u32::MAX);

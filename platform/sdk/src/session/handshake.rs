@@ -1,20 +1,19 @@
 //! EDHOC responder to locks: activation with proofs both ways, and new keys for locks that are ours.
 
-use cardea_credentials::{
-    Activation, ActivationStatus, EAD_ACTIVATION_3, EAD_ACTIVATION_4, LockIdentity,
-    MAX_ACTIVATION_STATUS_LEN, OwnerCode, activation_mac, verify_activation_mac, verify_lock_identity,
-};
+use cardea_credentials::{Activation, ActivationStatus, EAD_ACTIVATION_3, MAX_ACTIVATION_STATUS_LEN};
 use cardea_edhoc::{
-    AuthKey, ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, MAX_MESSAGE, Method,
-    OscoreKeys, Responder, ResponderConfig, Suite, correlation, correlation::Prefix,
+    AuthKey, ConnId, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, MAX_MESSAGE, Method, Responder,
+    ResponderConfig, Suite, correlation, correlation::Prefix,
 };
 use cardea_envelope::MessageId;
 use cardea_framing::{Class, Kind, LockId};
-use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
-use super::{Core, Now, limits::Verdict, lock::Session};
-use crate::{ContextRecord, Error, KeyStore, Phase, PlatformEvent, Stage, State};
+use super::{Core, Now, limits::Verdict};
+use crate::{Error, KeyStore, PlatformEvent, Stage, State};
+
+mod proof;
+
+use proof::Refusal;
 
 const SUITES: &[Suite] = &[Suite::S2];
 const METHODS: &[Method] = &[Method::StaticDh];
@@ -26,8 +25,6 @@ const MAX_OPEN: usize = 4;
 const MAX_OPEN_BY_ALL: usize = 2 * MAX_OPEN;
 /// The same message is not answered again within this many milliseconds.
 const REPEAT_MS: u64 = 2_000;
-/// Contexts kept of one lock; beyond, the oldest goes before its time. 48 ids fit one byte.
-const MAX_CONTEXTS: usize = 32;
 
 /// One handshake in progress, or just finished.
 pub(super) struct Handshake {
@@ -42,29 +39,6 @@ pub(super) struct Handshake {
     reply: Vec<u8>,
     replied: u64,
     started: u64,
-}
-
-/// Why a handshake ends without keys.
-enum Refusal {
-    /// Answered by an EDHOC error; these words go to the owner.
-    Because(&'static str, EdhocError),
-    /// As above, and the pairing page hears it, signed.
-    Status(&'static str, Activation, [u8; 32]),
-    Failed(EdhocError),
-}
-
-impl From<EdhocError> for Refusal {
-    fn from(error: EdhocError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// What message_3 proved.
-struct Proven {
-    identity: Option<LockIdentity>,
-    /// The owner code, when this is an activation.
-    code: Option<OwnerCode>,
-    credential: Vec<u8>,
 }
 
 impl<K: KeyStore, S: State> Core<K, S> {
@@ -239,153 +213,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
     }
 
-    /// Who sent message_3, and by what right. Changes nothing but the responder.
-    fn prove(&self, id: LockId, responder: &mut Responder, message: &[u8]) -> Result<Proven, Refusal> {
-        let record = match self.locks.get(&id) {
-            Some(lock) => &lock.record,
-            None => return Err(Refusal::Failed(EdhocError::UnknownCredential)),
-        };
-        let mut plaintext = Zeroizing::new([0; MAX_MESSAGE]);
-        let peer = responder.parse_message_3(message, plaintext.as_mut())?;
-        let th_3 = responder.th_3()?;
-        let (identity, credential) = match peer.id_cred {
-            IdCred::Kcwt(cwt) => {
-                let named = verify_lock_identity(cwt)
-                    .map_err(|_| Refusal::Because("unproven", EdhocError::UnknownCredential))?;
-                (Some(named), cwt.to_vec())
-            }
-            // One credential is pinned under this lock; whatever the kid, it is the only one that can fit.
-            IdCred::Kid(_) => (None, record.credential.clone().ok_or(EdhocError::UnknownCredential)?),
-            _ => return Err(Refusal::Failed(EdhocError::UnsupportedCredential)),
-        };
-        let dh = match &identity {
-            Some(named) => named.dh,
-            None => verify_lock_identity(&credential).map_err(|_| EdhocError::UnknownCredential)?.dh,
-        };
-        responder.verify_message_3(&peer, &credential, dh)?;
-        let Some(named) = identity else {
-            return Ok(Proven { identity: None, code: None, credential });
-        };
-        let thumbprint = named.identity.thumbprint();
-        if LockId::from_thumbprint(&thumbprint) != id
-            || record.thumbprint.is_some_and(|known| known != thumbprint)
-        {
-            return Err(Refusal::Because("second_key", EdhocError::UnknownCredential));
-        }
-        let Some(mac) = peer.eads.value(EAD_ACTIVATION_3) else {
-            // By value and without a proof: fine for a lock that is ours, by the credential that is pinned.
-            return match &record.credential {
-                Some(pinned)
-                    if bool::from(pinned.as_slice().ct_eq(&credential)) && record.stage == Stage::Owned =>
-                {
-                    Ok(Proven { identity: None, code: None, credential })
-                }
-                _ => Err(Refusal::Because("unproven", EdhocError::UnknownCredential)),
-            };
-        };
-        let Some(code) = record.code.as_ref().map(|code| OwnerCode::from_bytes(**code)) else {
-            return Err(Refusal::Status("owned", Activation::Owned, thumbprint));
-        };
-        verify_activation_mac(&code, EAD_ACTIVATION_3, &th_3, &credential, mac)
-            .map_err(|_| Refusal::Status("wrong_code", Activation::WrongCode, thumbprint))?;
-        Ok(Proven { identity: Some(named), code: Some(code), credential })
-    }
-
     /// The key store does not answer: the lock starts again by itself, and everything else goes on.
     fn without_keys(&mut self, id: LockId) {
         tracing::warn!(lock = %id, "a handshake is let go: the platform's keys do not answer");
         self.counters.handshakes_failed += 1;
-    }
-
-    /// Stores context and ownership, then gives message_4.
-    fn finish(
-        &mut self,
-        now: Now,
-        gateway: &str,
-        id: LockId,
-        uplink: &MessageId,
-        handshake: &mut Handshake,
-        proven: &Proven,
-    ) -> Result<Vec<u8>, Error> {
-        if let Some(named) = &proven.identity {
-            // First, because it can fail without anybody's fault, and nothing has changed yet.
-            self.send_status(now, gateway, id, uplink, named.identity.thumbprint(), Activation::Activated)?;
-        }
-        let th_4 = handshake.responder.th_4().map_err(edhoc)?;
-        let mac = proven
-            .code
-            .as_ref()
-            .map(|code| activation_mac(code, EAD_ACTIVATION_4, &th_4, self.keys.certificate()));
-        let eads: Vec<Ead<'_>> = mac.iter().map(|mac| Ead::new(EAD_ACTIVATION_4, mac)).collect();
-        let keys = handshake.responder.oscore().map_err(edhoc)?;
-        self.add_context(now, id, &keys)?;
-        if let Some(named) = &proven.identity {
-            let thumbprint = named.identity.thumbprint();
-            let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
-            // The same code and key once more, before the first OSCORE message: still the same activation.
-            let again = lock.record.stage == Stage::Activated;
-            if !again {
-                lock.record.activation = lock.record.activation.saturating_add(1);
-            }
-            lock.record.stage = Stage::Activated;
-            lock.record.thumbprint = Some(thumbprint);
-            lock.record.credential = Some(proven.credential.clone());
-            self.state.put_lock(&lock.record)?;
-            if !again {
-                self.pins_unknown(id)?;
-                self.event(PlatformEvent::Activated { lock: id, gateway: gateway.into() });
-            }
-        } else {
-            self.event(PlatformEvent::Rekeyed { lock: id });
-        }
-        let mut reply = vec![0; MAX_MESSAGE];
-        let head = correlation::prepend(&Prefix::Session(handshake.c_i), &mut reply).map_err(edhoc)?;
-        let rest = reply.get_mut(head..).unwrap_or_default();
-        let length = handshake.responder.message_4(&eads, rest).map_err(edhoc)?;
-        reply.truncate(head.saturating_add(length));
-        Ok(reply)
-    }
-
-    fn add_context(&mut self, now: Now, id: LockId, keys: &OscoreKeys) -> Result<(), Error> {
-        let mut record = ContextRecord {
-            id: 0,
-            lock: id,
-            algorithm: keys.aead().into(),
-            secret: Zeroizing::new(keys.secret().to_vec()),
-            salt: keys.salt.to_vec(),
-            own_id: keys.sender_id.as_bytes().to_vec(),
-            peer_id: keys.recipient_id.as_bytes().to_vec(),
-            phase: Phase::Unconfirmed,
-            reserved: 0,
-            failed_tags: 0,
-            created: now.unix,
-            retired: None,
-        };
-        record.id = self.state.add_context(&record)?;
-        let mut session = Session::restore(record)?;
-        session.certificate = Some(self.certificate_version);
-        let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
-        lock.contexts.push(session);
-        // A handshake that the lock never used leaves nothing worth keeping but the newest two: it may still be
-        // about to use either.
-        let mut unconfirmed = 0;
-        let mut dropped = Vec::new();
-        for session in lock.contexts.iter().rev() {
-            if session.record.phase == Phase::Unconfirmed {
-                unconfirmed += 1;
-                if unconfirmed > 2 {
-                    dropped.push(session.record.id);
-                }
-            }
-        }
-        if lock.contexts.len().saturating_sub(dropped.len()) > MAX_CONTEXTS {
-            dropped.extend(lock.contexts.iter().find(|s| s.record.phase == Phase::Old).map(|s| s.record.id));
-        }
-        lock.contexts.retain(|s| !dropped.contains(&s.record.id));
-        for row in dropped {
-            self.state.remove_context(row)?;
-        }
-        Ok(())
     }
 
     fn refuse(

@@ -29,6 +29,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock.challenge = Some(Challenge { value: event.challenge, context: row, until });
             lock.awake_until = until;
             lock.pins.heard();
+            lock.told.heard();
         }
         lock.push.heard(now.mono);
         let kind = kind_name(event.kind);

@@ -2,7 +2,9 @@
 
 use cardea_oscore::{Algorithm, Context, SenderSequence};
 
-use super::{command::Pending, handshake::Handshake, limits::Limits, pins::Pins, revocation::Push};
+use super::{
+    command::Pending, handshake::Handshake, limits::Limits, pins::Pins, revocation::Push, site::Told,
+};
 use crate::{ContextRecord, Error, LockRecord, Phase, Standing};
 
 /// One lock.
@@ -23,6 +25,7 @@ pub(super) struct Lock {
     /// The lock listens until then (monotonic), if it only does so after it has spoken.
     pub(super) awake_until: u64,
     pub(super) pins: Pins,
+    pub(super) told: Told,
     /// The nonce of its last question for a release.
     pub(super) asked_release: Option<[u8; 8]>,
     /// No hint to make new keys before then (monotonic).
@@ -47,6 +50,7 @@ pub(super) struct Challenge {
 impl Lock {
     pub(super) fn new(record: LockRecord) -> Self {
         Self {
+            told: Told::new(record.lock),
             record,
             standing: Standing::default(),
             contexts: Vec::new(),
@@ -95,7 +99,7 @@ impl Lock {
             self.commands.iter().enumerate().any(|(other, c)| other != place && c.blocks(command))
         };
         let commands = self.commands.iter().enumerate().map(|(place, c)| c.due(blocked(place, c)));
-        commands.chain(self.push.due()).chain(self.pins.timer).min()
+        commands.chain(self.push.due()).chain(self.pins.timer).chain(self.told.timer).min()
     }
 }
 

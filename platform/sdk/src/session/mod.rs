@@ -6,6 +6,7 @@
 //! state. After an error call [`Core::reload`]; whoever delivers messages must then deliver the batch again.
 //! A batch that is durable may still have to wait for [`Core::settle`] before anything of it leaves.
 //!
+//! - `registry`: which locks there are.
 //! - `handshake`: EDHOC responder, activation.
 //! - `secure`: OSCORE both ways, replay, events and their answers.
 //! - `journal`: logs of locks, their gaps and forks.
@@ -15,10 +16,12 @@
 //! - `route`: topics, gateways, links.
 //! - `custody`: `seen`, what gateways may forget.
 //! - `grants`, `revocation`: what is signed for holders of keys, and which keys are void.
+//! - `site`: which lists and which site locks were told of.
 //! - `makers`: factory identities.
 
 mod answer;
 mod command;
+mod config;
 mod custody;
 mod grants;
 mod handshake;
@@ -27,21 +30,20 @@ mod limits;
 mod lock;
 mod makers;
 mod pins;
+mod registry;
 mod revocation;
 mod route;
 mod secure;
+mod site;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cardea_credentials::{OwnerCode, Random, verify_platform};
+use cardea_credentials::{Random, verify_platform};
 use cardea_envelope::{Encoding, MessageId, PlatformTopics};
 use cardea_framing::LockId;
 
-use crate::{
-    Ask, Before, Error, KeyStore, LockName, LockRecord, LockSummary, LogGap, LogRow, PlatformEvent, Stage,
-    Standing, State,
-};
+use crate::{Ask, Before, Error, KeyStore, PlatformEvent, State};
 
 use limits::Shares;
 use lock::Lock;
@@ -49,113 +51,10 @@ use makers::MakerPolicy;
 use revocation::List;
 use route::Route;
 
+pub use config::{Config, Counters, Now, Output};
 pub use grants::{Issued, NewGrant};
 pub use revocation::Revocations;
 pub(crate) use secure::{build, elide};
-
-/// Lives and limits. All times in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// How long a superseded context still receives: the outbox's longest life.
-    pub old_context_ms: u64,
-    /// How long a downlink may wait at a gateway for a lock that always listens.
-    pub downlink_ms: u64,
-    /// The same for a lock that only hears after it has spoken.
-    pub sleepy_downlink_ms: u64,
-    /// Silence after which a command to a listening lock is repeated.
-    pub retry_ms: u64,
-    /// Life of a lock's challenge by the lock's own timer.
-    pub challenge_ms: u64,
-    /// What the way to the lock may eat of it.
-    pub challenge_margin_ms: u64,
-    /// Handshakes of one lock by one gateway that may fail within `wrong_window_ms`.
-    pub max_wrong: usize,
-    /// See `max_wrong`.
-    pub wrong_window_ms: u64,
-    /// How long handshakes of a lock that come by the same gateway are refused then.
-    pub refusal_ms: u64,
-    /// Handshakes that one gateway may have the platform begin at once, for all its locks together.
-    pub gateway_burst: u16,
-    /// Every so often one more; a handshake that proves itself costs nothing.
-    pub gateway_every_ms: u64,
-    /// How long a handshake may take.
-    pub handshake_ms: u64,
-    /// How long ended commands are kept.
-    pub keep_commands_ms: u64,
-    /// How long stored events are kept.
-    pub keep_log_ms: u64,
-    /// How long a gateway that brings nothing of a lock is remembered for it.
-    pub keep_seen_ms: u64,
-}
-
-const DAY_MS: u64 = 86_400_000;
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            old_context_ms: 30 * DAY_MS,
-            downlink_ms: 10_000,
-            sleepy_downlink_ms: 30_000,
-            retry_ms: 6_000,
-            challenge_ms: 30_000,
-            challenge_margin_ms: 3_000,
-            max_wrong: 5,
-            wrong_window_ms: 300_000,
-            refusal_ms: 90_000,
-            gateway_burst: 64,
-            gateway_every_ms: 250,
-            handshake_ms: 180_000,
-            keep_commands_ms: 30 * DAY_MS,
-            keep_log_ms: 730 * DAY_MS,
-            keep_seen_ms: 90 * DAY_MS,
-        }
-    }
-}
-
-/// Both clocks: one for durations, one for the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Now {
-    /// Milliseconds since any fixed moment; never goes back.
-    pub mono: u64,
-    /// Unix milliseconds.
-    pub unix: u64,
-}
-
-/// Something to publish, QoS 1, never retained.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// Topic.
-    pub topic: String,
-    /// Payload.
-    pub payload: Vec<u8>,
-    /// Unix milliseconds after which it is not worth sending; `None`: always.
-    pub not_after: Option<u64>,
-}
-
-/// What was counted since the core was opened; for operators and tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Payloads, envelopes or datagrams that are not what their topic promises.
-    pub malformed: u64,
-    /// Frames of locks that are not enrolled.
-    pub strangers: u64,
-    /// Authentic frames that were here before: repeats by broker or gateway, or replays.
-    pub repeats: u64,
-    /// Frames that no key opens.
-    pub unopened: u64,
-    /// Handshakes that failed.
-    pub handshakes_failed: u64,
-    /// Handshakes that were not begun because their gateway had brought too many.
-    pub handshakes_throttled: u64,
-    /// EDHOC messages that had waited longer than a handshake may take.
-    pub handshakes_late: u64,
-    /// Frames that came ahead of a hole, and beyond what is noted there; their gateways send them again.
-    pub unnoted: u64,
-    /// Log entries that contradict what is stored under their index.
-    pub forks: u64,
-    /// Questions of locks to their site that are not ours to answer, came too late, or were too many.
-    pub unanswered: u64,
-}
 
 /// The session core. See the [module](self).
 pub struct Core<K, S> {
@@ -253,6 +152,11 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 timers.insert((0, id));
             }
         }
+        for row in self.state.lock_sites()? {
+            if let Some(lock) = locks.get_mut(&row.lock) {
+                lock.told.row = row;
+            }
+        }
         for record in self.state.contexts()? {
             if let Some(lock) = locks.get_mut(&record.lock) {
                 lock.contexts.push(lock::Session::restore(record)?);
@@ -270,6 +174,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
         }
         self.list = Self::load_list(&mut self.state, &mut locks, &mut timers)?;
+        for (id, lock) in locks.iter_mut().filter(|(_, lock)| lock.untold(self.list.epoch()).is_some()) {
+            lock.timer = Some(0);
+            timers.insert((0, *id));
+        }
         (self.locks, self.timers, self.next_prune) = (locks, timers, 0);
         Ok(())
     }
@@ -391,93 +299,6 @@ impl<K: KeyStore, S: State> Core<K, S> {
             log: now.unix.saturating_sub(self.config.keep_log_ms),
             seen: now.unix.saturating_sub(self.config.keep_seen_ms),
         })
-    }
-
-    /// Lets a lock activate itself with this owner code; again replaces the code. Belongs into a batch.
-    ///
-    /// # Errors
-    /// [`Error::SecondKey`], [`Error::State`]; [`Error::Uncertified`] where a maker must vouch for each lock.
-    pub fn enroll(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
-        self.check_uncertified(name)?;
-        self.enroll_named(name, code)
-    }
-
-    fn enroll_named(&mut self, name: LockName, code: &OwnerCode) -> Result<(), Error> {
-        let id = name.id();
-        let wanted = match name {
-            LockName::Id(_) => None,
-            LockName::Thumbprint(thumbprint) => Some(thumbprint),
-        };
-        let mut record = match self.locks.get(&id) {
-            Some(lock) => lock.record.clone(),
-            None => LockRecord {
-                lock: id,
-                thumbprint: None,
-                credential: None,
-                code: None,
-                stage: Stage::Enrolled,
-                activation: 0,
-                cursor: None,
-            },
-        };
-        match (record.thumbprint, wanted) {
-            (Some(known), Some(wanted)) if known != wanted => return Err(Error::SecondKey(id)),
-            (known, wanted) => record.thumbprint = known.or(wanted),
-        }
-        record.code = Some(code.to_bytes());
-        record.stage = Stage::Enrolled;
-        self.state.put_lock(&record)?;
-        if let Some(lock) = self.locks.get_mut(&id)
-            && lock.standing != Standing::default()
-        {
-            // By its code it begins anew.
-            lock.standing = Standing::default();
-            self.state.put_standing(id, &lock.standing)?;
-        }
-        let lock = self.locks.entry(id).or_insert_with(|| Lock::new(record.clone()));
-        lock.record = record;
-        lock.limits.clear();
-        Ok(())
-    }
-
-    /// The newest stored events of a lock, oldest first.
-    ///
-    /// # Errors
-    /// [`Error::UnknownLock`], [`Error::State`].
-    pub fn log(&mut self, lock: LockId, limit: u32) -> Result<Vec<LogRow>, Error> {
-        if !self.locks.contains_key(&lock) {
-            return Err(Error::UnknownLock(lock));
-        }
-        self.state.log(lock, limit)
-    }
-
-    /// Entries that a lock has lost, in the order of its log.
-    ///
-    /// # Errors
-    /// As [`Self::log`].
-    pub fn log_gaps(&mut self, lock: LockId) -> Result<Vec<LogGap>, Error> {
-        if !self.locks.contains_key(&lock) {
-            return Err(Error::UnknownLock(lock));
-        }
-        self.state.log_gaps(lock)
-    }
-
-    /// The registry.
-    #[must_use]
-    pub fn summaries(&self) -> Vec<LockSummary> {
-        self.locks
-            .values()
-            .map(|lock| LockSummary {
-                lock: lock.record.lock,
-                thumbprint: lock.record.thumbprint,
-                stage: lock.record.stage,
-                session: lock.sending().is_some(),
-                fenced: lock.standing.fenced.is_some(),
-                released: lock.standing.released.is_some(),
-                certificate: lock.standing.certificate,
-                gateway: self.route.best(lock.record.lock).map(|(gateway, _)| gateway.to_owned()),
-            })
-            .collect()
     }
 
     /// What was counted.

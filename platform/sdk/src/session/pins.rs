@@ -365,6 +365,16 @@ impl<K: KeyStore, S: State> Core<K, S> {
         if book == PinBook::default() {
             return Ok(()); // nothing was known
         }
+        self.pins_unlisted(id, book)
+    }
+
+    /// A lock that was ours before a backup was put back may open to PINs that nobody here knows of.
+    pub(super) fn pins_recovered(&mut self, id: LockId) -> Result<(), Error> {
+        let book = self.state.pin_book(id)?;
+        self.pins_unlisted(id, book)
+    }
+
+    fn pins_unlisted(&mut self, id: LockId, book: PinBook) -> Result<(), Error> {
         self.state.put_pin_book(id, &PinBook { listed: None, ..book })?;
         if let Some(lock) = self.locks.get_mut(&id) {
             lock.pins.waiting = true;

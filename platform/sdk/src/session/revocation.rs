@@ -57,6 +57,14 @@ impl List {
         self.keys.binary_search_by(|row| row.thumbprint.cmp(key)).is_ok()
     }
 
+    pub(super) fn epoch(&self) -> u32 {
+        self.row.epoch
+    }
+
+    pub(super) fn is_restored(&self) -> bool {
+        self.row.restored
+    }
+
     fn pages(&self) -> u8 {
         u8::try_from(self.keys.len().div_ceil(PAGE_THUMBPRINTS).max(1)).unwrap_or(MAX_PAGES)
     }
@@ -120,6 +128,13 @@ impl Push {
     /// The lock has spoken: it may be a moment at which it also hears.
     pub(super) fn heard(&mut self, now: u64) {
         if matches!(self.due, Due::At(_)) && now >= self.tried.saturating_add(HEARD_MS) {
+            self.due = Due::At(now);
+        }
+    }
+
+    /// It knows of the list, or never will: the pages that waited for that can go.
+    pub(super) fn told(&mut self, now: u64) {
+        if self.step == Step::Page(0) && self.tries == 0 && matches!(self.due, Due::At(_)) {
             self.due = Due::At(now);
         }
     }
@@ -226,6 +241,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 if let Some(lock) = self.locks.get_mut(&id) {
                     lock.push.begin();
                 }
+                self.tell_anew(id)?;
                 self.advance(now, id)?;
             }
         }
@@ -285,6 +301,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock.push.due = Due::Held;
             return Ok(());
         };
+        if let (Step::Page(0), Some(until)) = (lock.push.step, lock.pages_wait(now.mono)) {
+            lock.push.due = Due::At(until);
+            return Ok(());
+        }
         match lock.push.step {
             Step::Page(page) => {
                 let life = if link.sleepy { SLEEPY_PAGE_MS } else { PAGE_MS }.max(link.life_ms);
@@ -305,7 +325,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 let pause = lock.push.pause();
                 (lock.push.step, lock.push.tried) = (Step::Page(0), now.mono);
                 lock.push.due = Due::At(now.mono.saturating_add(pause));
-                match self.start_command(now, id, Ask::Status, CHECK_MS) {
+                // Both tell the epoch; a lock that knows its site tells whether grants hold, too.
+                let ask = if lock.tells_site() { Ask::Site } else { Ask::Status };
+                match self.start_command(now, id, ask, CHECK_MS) {
                     // A full queue is the caller's doing; the list comes again and asks again.
                     Ok(_) | Err(Error::TooMany(_)) => {}
                     Err(error) => return Err(error),

@@ -128,8 +128,9 @@ impl<K: KeyStore, S: State> Core<K, S> {
     /// that it does is a handshake, at most every 15 minutes.
     pub(super) fn hint(&mut self, now: Now, gateway: &str, id: LockId, token: &[u8]) -> Result<(), Error> {
         let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
-        let ours = lock.record.credential.is_some() && lock.standing.released.is_none();
-        if !ours || now.mono < lock.next_hint {
+        // Named in full and with keys that are not known here, it may have been ours before a backup was put back.
+        let known = lock.record.credential.is_some() || lock.record.thumbprint.is_some();
+        if !known || lock.standing.released.is_some() || now.mono < lock.next_hint {
             return Ok(());
         }
         lock.next_hint = now.mono.saturating_add(HINT_MS);

@@ -6,6 +6,7 @@
 
 pub(crate) mod grants;
 mod pins;
+mod site;
 mod sqlite;
 mod standing;
 
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 pub use grants::{GrantRow, GrantState, KnownListRow, ListRow, RevokedRow};
 pub use pins::{PinBook, PinRow, PinStop, PinStore, PinTerms, PinWish};
+pub use site::{AuthorityRow, NO_SITE, SiteRow, SiteStore, ToldRow};
 pub use sqlite::SqliteState;
 pub use standing::{LogGap, Standing, StandingStore};
 
@@ -196,7 +198,7 @@ pub enum Stored {
 /// Every method gives [`crate::Error::State`]; after one, the batch must be given up ([`State::rollback`]).
 #[allow(missing_docs)]
 #[allow(clippy::missing_errors_doc)] // one rule for all, above
-pub trait State: GrantState + PinStore + StandingStore + Send {
+pub trait State: GrantState + PinStore + SiteStore + StandingStore + Send {
     /// Opens a batch.
     fn begin(&mut self) -> Result<(), crate::Error>;
     /// Makes the batch durable. An error means that it is not.

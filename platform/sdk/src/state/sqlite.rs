@@ -6,6 +6,7 @@ mod grants;
 mod log;
 mod pins;
 mod schema;
+mod site;
 mod standing;
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@ use std::sync::{
 
 use cardea_framing::LockId;
 use cardea_sdk::{
-    Before, CommandRow, ContextRecord, Error, GrantRow, GrantState, KnownListRow, ListRow, LockRecord,
-    LogGap, LogRow, Noted, PinBook, PinRow, PinStore, RevokedRow, SeenRow, SqliteState, Standing,
-    StandingStore, State, Stored, Taken,
+    AuthorityRow, Before, CommandRow, ContextRecord, Error, GrantRow, GrantState, KnownListRow, ListRow,
+    LockRecord, LogGap, LogRow, Noted, PinBook, PinRow, PinStore, RevokedRow, SeenRow, SiteRow, SiteStore,
+    SqliteState, Standing, StandingStore, State, Stored, Taken,
 };
 
 /// What is to fail; shared with the test.
@@ -124,6 +124,15 @@ impl PinStore for Faulty {
         fn pin_book(&mut self, lock: LockId) -> PinBook;
         fn put_pin_book(&mut self, lock: LockId, book: &PinBook) -> ();
         fn pins_waiting(&mut self) -> Vec<LockId>;
+    }
+}
+
+impl SiteStore for Faulty {
+    pass! {
+        fn lock_sites(&mut self) -> Vec<SiteRow>;
+        fn put_lock_site(&mut self, row: &SiteRow) -> ();
+        fn authorities(&mut self) -> Vec<AuthorityRow>;
+        fn put_authority(&mut self, row: &AuthorityRow) -> ();
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// Raised when the tables change; an older program refuses a newer file.
-pub(super) const SCHEMA: i64 = 3;
+pub(super) const SCHEMA: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -86,6 +86,7 @@ pub(super) fn create(db: &mut Connection) -> Result<(), Error> {
     batch.execute_batch(TABLES)?;
     batch.execute_batch(ADDED_IN_2)?;
     batch.execute_batch(&ADDED_IN_3.concat())?;
+    batch.execute_batch(super::site::TABLES)?;
     batch.pragma_update(None, "user_version", SCHEMA)?;
     Ok(batch.commit()?)
 }
@@ -110,8 +111,11 @@ pub(super) fn upgrade(db: &mut Connection) -> Result<(), Error> {
         }
         batch.execute_batch(ADDED_IN_2)?;
     }
-    batch.execute_batch(&ADDED_IN_3.concat())?;
-    batch.execute_batch(super::standing::FROM_2_TO_3)?;
+    if version < 3 {
+        batch.execute_batch(&ADDED_IN_3.concat())?;
+        batch.execute_batch(super::standing::FROM_2_TO_3)?;
+    }
+    batch.execute_batch(super::site::TABLES)?;
     batch.pragma_update(None, "user_version", SCHEMA)?;
     Ok(batch.commit()?)
 }

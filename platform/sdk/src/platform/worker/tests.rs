@@ -1,14 +1,17 @@
 //! The thread that owns the core, with a state that fails when it is told to.
 
-#[path = "../../tests/common/faulty.rs"]
+#[path = "../../../tests/common/faulty.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs)]
 mod faulty;
 
+use cardea_credentials::OwnerCode;
 use cardea_envelope::{ClockState, Data, Encoding, Epoch, MessageId, Topic, Topics, Uplink, VERSION};
 use cardea_framing::{Class, Datagram, Kind, uplink_id};
 use faulty::{Faults, Faulty};
+use tokio::sync::oneshot;
 
 use super::*;
+use crate::{Ask, FileKeys, OsRandom, SqliteState, platform::exclusive, session::Config};
 
 const LOCK: LockId = LockId([7; 8]);
 
@@ -31,16 +34,8 @@ impl Bench {
         let core = Core::open(keys, state, Box::new(OsRandom), Config::default()).unwrap();
         let (to_broker, out) = mpsc::unbounded_channel();
         let (told, events) = broadcast::channel(64);
-        let worker = Worker {
-            core,
-            events: told,
-            waiting: BTreeMap::new(),
-            broker: Some(to_broker),
-            started: Instant::now(),
-            failed: false,
-            owed: Vec::new(),
-            _guard: exclusive(dir.path()).unwrap(),
-        };
+        let mut worker = Worker::new(core, told, exclusive(dir.path()).unwrap());
+        worker.broker = Some(to_broker);
         let mut bench = Self { worker, faults, out, events, seq: 0, _dir: dir };
         let (reply, mut answer) = oneshot::channel();
         bench.worker.turn(vec![Request::Enroll(LOCK.into(), OwnerCode::from_bytes([7; 16]), reply)]);
