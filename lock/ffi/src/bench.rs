@@ -33,6 +33,8 @@ pub(crate) struct Tables {
     pub(crate) random: cardea_random,
     pub(crate) actuator: cardea_actuator,
     pub(crate) config: cardea_config,
+    /// Something that looks like a vendor's key, and is none.
+    pub(crate) point: [u8; CARDEA_PUBLIC_KEY_LEN],
 }
 
 impl Tables {
@@ -61,6 +63,7 @@ impl Tables {
                 write: Some(write),
                 erase: Some(erase),
                 slots: CARDEA_SLOT_COUNT,
+                erase_all: None,
             },
             keys,
             clock: cardea_clock { size: size_of::<cardea_clock>(), ctx, millis: Some(millis), rtc: None },
@@ -73,6 +76,7 @@ impl Tables {
                 battery: Some(bolt),
             },
             config,
+            point: [4; CARDEA_PUBLIC_KEY_LEN],
         }
     }
 
