@@ -33,8 +33,6 @@ pub(crate) struct Tables {
     pub(crate) random: cardea_random,
     pub(crate) actuator: cardea_actuator,
     pub(crate) config: cardea_config,
-    /// Something that looks like a vendor's key, and is none.
-    pub(crate) point: [u8; CARDEA_PUBLIC_KEY_LEN],
 }
 
 impl Tables {
@@ -76,7 +74,6 @@ impl Tables {
                 battery: Some(bolt),
             },
             config,
-            point: [4; CARDEA_PUBLIC_KEY_LEN],
         }
     }
 

@@ -229,6 +229,8 @@ int main(void) {
     CHECK(config.battery_low == 20 && config.battery_good == 30 && config.vendor == NULL);
     for (uint32_t slot = 0; slot < CARDEA_SLOT_COUNT; slot++) CHECK(cardea_slot_is_secret(slot) <= 1);
     CHECK(cardea_slot_is_secret(0) == 1 && cardea_slot_is_secret(CARDEA_SLOT_COUNT) == 0);
+    // As cardea_provision writes it: without an owner code a lock has nobody to shake hands with.
+    CHECK(write_record(&world, 0, (const uint8_t *)"0123456789abcdef", CARDEA_OWNER_CODE_LEN) == 0);
     configurations_are_checked();
 
     cardea_agent *agent = NULL;
