@@ -474,9 +474,10 @@ impl<B: Board> Agent<B> {
     /// Gives a context up for good.
     pub(crate) fn retire(&mut self, place: usize) {
         let Some(slot) = self.sessions.get_mut(place) else { return };
-        if let Some(session) = slot.take() {
+        if let Some(session) = slot {
             self.tokens.forget(session.generation);
         }
+        *slot = None; // drops the keys where they are
         if self.parts.storage.erase(Slot::Context(place as u8)).is_err() {
             self.tell(AgentEvent::StorageFailed);
         }

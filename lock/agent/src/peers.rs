@@ -18,6 +18,7 @@ use cardea_oscore::coap::{Code, Message};
 use cardea_oscore::{Binding, Context, OscoreOption, ReplayGuard, Window, echo};
 use cardea_resources::{Command, CommandId, Op, Outcome};
 use heapless::{Deque, Vec};
+use zeroize::Zeroize;
 
 use crate::access::Role;
 use crate::agent::{Agent, AgentEvent, COPY_MAX, MESSAGE_MAX};
@@ -132,13 +133,21 @@ impl Peers {
                 None => return false,
             }
         }
+        self.scrub();
         true
+    }
+
+    /// Overwrites what handshakes left behind that were moved: a move copies, and the copy is what is dropped.
+    fn scrub(&mut self) {
+        self.handshakes.spare_capacity_mut().zeroize();
     }
 
     /// Ends sessions that have lived long enough.
     fn expire(&mut self, now: u64) {
         for slot in &mut self.sessions {
-            slot.take_if(|peer| now.saturating_sub(peer.since) >= SESSION_MS);
+            if slot.as_ref().is_some_and(|peer| now.saturating_sub(peer.since) >= SESSION_MS) {
+                *slot = None; // its keys are overwritten where they are; taken out, they would stay here
+            }
         }
     }
 
@@ -213,6 +222,7 @@ impl<B: Board> Agent<B> {
             .position(|waiting| waiting.address == address && waiting.responder.c_r().as_bytes() == id)?;
         // One try: whoever fails starts again, and pays for it at the admission.
         let Handshake { mut responder, begun, .. } = self.peers.handshakes.swap_remove(place);
+        self.peers.scrub();
         if now.saturating_sub(begun) >= PATIENCE_MS {
             return None;
         }

@@ -7,17 +7,26 @@
 // length 0 on stdout is a poll, and on stdin somebody's hand on the lock. What happens is told on stderr. When stdin
 // ends, so does the lock.
 //
+// DIRECTORY/panel is a named pipe for what people do at the door, a line for each:
+//
+//     door closed|open|ajar       the door's switch       button          the inside button, held for long
+//     door is closed|open|ajar    the same after a boot   pin 123456      the PIN pad, closed with its enter key
+//     bolt locked|unlocked|jammed by hand or key          battery 15      percent, measured now
+//     tamper                      the housing's switch    member 7        who has this site address?
+//
 // What is for copying: the tables and the loop. What is not: file_storage is too slow for flash and keeps the keys
 // beside it (a product has a secure element, or flash that no debugger reads).
 #define _GNU_SOURCE // CLOCK_BOOTTIME, which counts through sleep
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -119,6 +128,7 @@ static int32_t fill(void *ctx, uint8_t *out, size_t length) {
 
 typedef struct motor {
     int32_t bolt;
+    int32_t percent;
 } motor;
 
 static int32_t drive(void *ctx, uint8_t op) {
@@ -133,8 +143,7 @@ static int32_t bolt(void *ctx) {
 }
 
 static int32_t battery(void *ctx) {
-    (void)ctx;
-    return 83;
+    return ((motor *)ctx)->percent;
 }
 
 // ---- the factory ---------------------------------------------------------------------------------------------------
@@ -177,6 +186,98 @@ static void manufacture(file_storage *files, const cardea_storage *storage, cons
     explicit_bzero(scalars, sizeof scalars);
 }
 
+// ---- the door: what people do with their hands -----------------------------------------------------------------------
+
+typedef struct panel {
+    int pipe;
+    motor *door;
+    char line[64];
+    size_t length;
+} panel;
+
+static panel open_panel(const file_storage *files, motor *door) {
+    panel p = {.door = door};
+    char path[512];
+    path_of(files, "panel", path, sizeof path);
+    if (mkfifo(path, 0600) != 0 && errno != EEXIST) must("panel", CARDEA_ERR_STORAGE);
+    p.pipe = open(path, O_RDWR | O_NONBLOCK); // also for writing, so that it has no end
+    if (p.pipe < 0) must("panel", CARDEA_ERR_STORAGE);
+    return p;
+}
+
+// The number that stands for this word, -1 for none.
+static int32_t number_of(const char *word, const char *const words[], int32_t count) {
+    for (int32_t at = 0; at < count; at++)
+        if (strcmp(word, words[at]) == 0) return at;
+    return -1;
+}
+
+static void enter_pin(cardea_agent *agent, const char *digits) {
+    static const char *const RESULTS[] = {"wrong", "unlocked", "jammed", "refused"};
+    uint32_t result = 0;
+    uint64_t closed_ms = 0;
+    cardea_status status = cardea_agent_enter_pin(agent, (const uint8_t *)digits, strlen(digits), &result, &closed_ms);
+    if (status < 0) {
+        fprintf(stderr, "pin: %s\n", cardea_strerror(status));
+    } else if (result == CARDEA_PIN_REFUSED) {
+        fprintf(stderr, "pin: refused for %" PRIu64 " s\n", (closed_ms + 999) / 1000);
+    } else {
+        fprintf(stderr, "pin: %s\n", result < 4 ? RESULTS[result] : "?"); // later libraries may have more
+    }
+}
+
+static void hold_button(cardea_agent *agent) {
+    uint8_t nonce[CARDEA_RESET_NONCE_LEN];
+    cardea_status status = cardea_agent_inside_button_held(agent, nonce);
+    if (status == CARDEA_OK) print_hex("reset asked for, nonce", nonce, sizeof nonce);
+    else fprintf(stderr, "button: %s\n", cardea_strerror(status));
+}
+
+static void obey_panel(panel *p, cardea_agent *agent) {
+    static const char *const DOOR[] = {"closed", "open", "ajar"}; // CARDEA_DOOR_CLOSED ...
+    static const char *const BOLT[] = {"locked", "unlocked", "jammed"}; // CARDEA_BOLT_LOCKED ...
+    char what[16] = "", how[32] = "", more[16] = "";
+    cardea_status status = CARDEA_OK;
+    if (sscanf(p->line, "%15s %31s %15s", what, how, more) < 1) return;
+    if (strcmp(what, "door") == 0 && strcmp(how, "is") == 0) {
+        status = cardea_agent_door_is(agent, (uint32_t)number_of(more, DOOR, 3));
+    } else if (strcmp(what, "door") == 0) {
+        status = cardea_agent_door_moved(agent, (uint32_t)number_of(how, DOOR, 3));
+    } else if (strcmp(what, "bolt") == 0) {
+        p->door->bolt = number_of(how, BOLT, 3); // -1: a sensor that says nothing sensible
+        status = cardea_agent_bolt_moved(agent);
+    } else if (strcmp(what, "tamper") == 0) {
+        status = cardea_agent_tampered(agent);
+    } else if (strcmp(what, "battery") == 0) {
+        p->door->percent = (int32_t)strtol(how, NULL, 10);
+        status = cardea_agent_battery_measured(agent);
+    } else if (strcmp(what, "button") == 0) {
+        hold_button(agent);
+    } else if (strcmp(what, "pin") == 0) {
+        enter_pin(agent, how);
+    } else if (strcmp(what, "member") == 0) {
+        status = cardea_agent_ask_membership(agent, (uint32_t)strtoul(how, NULL, 10));
+    } else {
+        status = CARDEA_ERR_ARGUMENT;
+    }
+    if (status != CARDEA_OK) fprintf(stderr, "panel: %s: %s\n", what, cardea_strerror(status));
+    explicit_bzero(how, sizeof how); // it may have been a PIN
+}
+
+static void read_panel(panel *p, cardea_agent *agent) {
+    char next;
+    while (read(p->pipe, &next, 1) == 1) {
+        if (next != '\n') {
+            if (p->length < sizeof p->line - 1) p->line[p->length++] = next;
+            continue;
+        }
+        p->line[p->length] = 0;
+        obey_panel(p, agent);
+        explicit_bzero(p->line, sizeof p->line);
+        p->length = 0;
+    }
+}
+
 // ---- the radio -----------------------------------------------------------------------------------------------------
 
 static bool read_all(uint8_t *out, size_t length) {
@@ -198,18 +299,20 @@ static void send_frame(const uint8_t *frame, size_t length) {
     fflush(stdout);
 }
 
-// Waits for a frame until `at` at the latest. False when the radio is gone.
-static bool listen(cardea_agent *agent, bool timer, uint64_t at) {
-    struct pollfd radio = {.fd = STDIN_FILENO, .events = POLLIN};
+// Waits for a frame, or a line at the panel, until `at` at the latest. False when the radio is gone.
+static bool listen(cardea_agent *agent, panel *p, bool timer, uint64_t at) {
+    struct pollfd sources[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = p->pipe, .events = POLLIN}};
     int wait = -1;
     if (timer) {
         uint64_t now = millis(NULL);
         wait = at <= now ? 0 : at - now > 60000 ? 60000 : (int)(at - now);
     }
-    if (poll(&radio, 1, wait) <= 0) {
+    if (poll(sources, 2, wait) <= 0) {
         must("timeout", cardea_agent_handle_timeout(agent));
         return true;
     }
+    if (sources[1].revents & POLLIN) read_panel(p, agent);
+    if (sources[0].revents == 0) return true;
     uint8_t head[2], frame[CARDEA_FRAME_MAX];
     if (!read_all(head, sizeof head)) return false;
     size_t length = (size_t)head[0] << 8 | head[1];
@@ -229,6 +332,15 @@ static void tell(const cardea_event *event) {
     case CARDEA_EVENT_HANDSHAKE_FAILED: fprintf(stderr, "handshake failed: %u\n", event->code); break;
     case CARDEA_EVENT_COMMAND: fprintf(stderr, "command %u ended: %u\n", event->op, event->code); break;
     case CARDEA_EVENT_ALARM: fprintf(stderr, "alarm: %u\n", event->code); break;
+    case CARDEA_EVENT_RELEASED:
+        if (event->code == 1) print_hex("released to root", event->root, sizeof event->root);
+        else fprintf(stderr, "released to anybody\n");
+        break;
+    case CARDEA_EVENT_REVOCATIONS: fprintf(stderr, "revocation list of epoch %u\n", event->epoch); break;
+    case CARDEA_EVENT_MEMBER:
+        fprintf(stderr, "member %u until %u: ", event->address, event->expires);
+        print_hex("key", event->key, sizeof event->key);
+        break;
     default: fprintf(stderr, "event %u\n", event->kind); break; // later libraries have more
     }
 }
@@ -248,7 +360,8 @@ int main(int argc, char **argv) {
         return 1;
     }
     file_storage files = {argv[1]};
-    motor door = {CARDEA_BOLT_LOCKED};
+    motor door = {CARDEA_BOLT_LOCKED, 83};
+    panel hands = open_panel(&files, &door);
     cardea_storage storage = {.size = sizeof storage, .ctx = &files, .read = read_record,
                               .write = write_record, .erase = erase_record, .slots = CARDEA_SLOT_COUNT};
     cardea_clock clock = {.size = sizeof clock, .millis = millis}; // no RTC
@@ -288,7 +401,7 @@ int main(int argc, char **argv) {
         while (cardea_agent_poll_event(agent, &event) == CARDEA_OK) tell(&event);
         uint64_t at = 0;
         bool timer = cardea_agent_poll_timeout(agent, &at) == CARDEA_OK;
-        radio = listen(agent, timer, at);
+        radio = listen(agent, &hands, timer, at);
     }
     must("deinit", cardea_agent_deinit(agent));
     must("keys", cardea_soft_keys_wipe(&soft_keys));

@@ -50,6 +50,9 @@
 // Bytes of the largest record.
 #define CARDEA_RECORD_MAX 384
 
+// What `cardea_storage.read` returns for a record that is there and damaged.
+#define CARDEA_RECORD_DAMAGED -1000000
+
 // Longest frame that is taken from, or given to, a radio.
 #define CARDEA_FRAME_MAX 1024
 
@@ -64,6 +67,18 @@
 
 // Bytes of a public key: 0x04, then x and y, big-endian (SEC 1, uncompressed).
 #define CARDEA_PUBLIC_KEY_LEN 65
+
+// Most digits of a PIN, and least.
+#define CARDEA_PIN_MAX 10
+
+// See `CARDEA_PIN_MAX`.
+#define CARDEA_PIN_MIN 4
+
+// Bytes of the nonce that an owner reset draws.
+#define CARDEA_RESET_NONCE_LEN 8
+
+// The last site address that a lock or a phone can have; the first is 1.
+#define CARDEA_SITE_ADDRESS_MAX 65519
 
 // Bytes of the two private scalars of `cardea_soft_keys`.
 #define CARDEA_SOFT_KEYS_LEN 64
@@ -85,6 +100,21 @@
 
 // The sensor does not say.
 #define CARDEA_BOLT_UNKNOWN 3
+
+// The door is in its frame.
+#define CARDEA_DOOR_CLOSED 0
+
+// The door is not in its frame.
+#define CARDEA_DOOR_OPEN 1
+
+// The door is open for longer than it should be; an alarm. The firmware decides when.
+#define CARDEA_DOOR_AJAR 2
+
+// In `cardea_features()`: sessions with holders of grants. Without it their frames are dropped and counted.
+#define CARDEA_FEATURE_PEERS 1
+
+// In `cardea_features()`: PIN slots and the pad. Without it `cardea_agent_enter_pin` answers `CARDEA_ERR_UNSUPPORTED`.
+#define CARDEA_FEATURE_PINS 2
 
 // What a function answers: 0 or more is fine, less is an error and nothing was done. Newer libraries may have more.
 enum cardea_status
@@ -120,6 +150,12 @@ enum cardea_status
     CARDEA_ERR_RANDOM = -11,
     // A fault of this library. The agent answers nothing any more; shut it down, then reset the lock.
     CARDEA_ERR_PANIC = -12,
+    // This library was built without that part; see `cardea_features()`.
+    CARDEA_ERR_UNSUPPORTED = -13,
+    // The lock has no owner to be released from.
+    CARDEA_ERR_NO_OWNER = -14,
+    // The door is closed, or nobody has said since boot how it stands.
+    CARDEA_ERR_DOOR_NOT_OPEN = -15,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -129,7 +165,7 @@ typedef int32_t cardea_status;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// What happened, in `cardea_event`.
+// What happened, in `cardea_event`. Newer libraries may have more.
 enum cardea_event_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -152,6 +188,14 @@ enum cardea_event_kind
     CARDEA_EVENT_STORAGE_FAILED = 6,
     // The random source failed; what needed it was not done.
     CARDEA_EVENT_RANDOM_FAILED = 7,
+    // An owner reset: the lock has no owner any more, and what the owner put there is erased. `code` is 1 where one
+    // owner root alone may activate it next, `root` is its thumbprint then; else both are 0.
+    CARDEA_EVENT_RELEASED = 8,
+    // A revocation list of the platform is in force; `epoch` says which.
+    CARDEA_EVENT_REVOCATIONS = 9,
+    // The site's authority says that a key belongs to the site, as `cardea_agent_ask_membership` had asked: `address`,
+    // `key` and `expires`. No right follows from it.
+    CARDEA_EVENT_MEMBER = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -202,12 +246,37 @@ enum cardea_alarm
     CARDEA_ALARM_TOO_MANY_WRONG = 1,
     // A context was given up: too many failed tags, or its sequence numbers are used up.
     CARDEA_ALARM_CONTEXT_RETIRED = 2,
+    // Five wrong PINs in five minutes: the PIN pad is closed for 90 s. Everything else goes on.
+    CARDEA_ALARM_PIN_PAD_CLOSED = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum cardea_alarm cardea_alarm;
 #else
 typedef uint32_t cardea_alarm;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What came of a PIN. Says nothing about duress, so that no firmware can show it.
+enum cardea_pin_result
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // No slot has this PIN, or not at this time.
+    CARDEA_PIN_WRONG = 0,
+    // The bolt is withdrawn.
+    CARDEA_PIN_UNLOCKED = 1,
+    // The PIN was right, and the bolt did not arrive.
+    CARDEA_PIN_JAMMED = 2,
+    // The pad is closed; nothing was looked at.
+    CARDEA_PIN_REFUSED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum cardea_pin_result cardea_pin_result;
+#else
+typedef uint32_t cardea_pin_result;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -225,14 +294,21 @@ typedef struct cardea_storage {
     // Handed to the callbacks as it is.
     void *ctx;
     // Copies the record of `slot` to the front of `out`, which has room for `capacity` bytes, and returns its length;
-    // 0 where the slot is empty; less than 0 where the medium failed or the record does not fit.
+    // 0 where the slot is empty; `CARDEA_RECORD_DAMAGED` where its newest record fails its check (never an older one in
+    // its place): the lock then does without it, if it can; anything else below 0 where the medium failed or the record
+    // does not fit.
     int32_t (*read)(void *ctx, uint32_t slot, uint8_t *out, size_t capacity);
-    // Replaces the record; `length` is at least 1. Returns 0, or less where the medium failed.
+    // Replaces the record; `length` is at least 1. What the slot held before must not stay behind in the medium where
+    // `cardea_slot_is_secret` says so, as far as the medium allows. Returns 0, or less where the medium failed.
     int32_t (*write)(void *ctx, uint32_t slot, const uint8_t *record, size_t length);
     // Empties the slot and overwrites what it held, as far as the medium allows. Returns 0, or less where it failed.
     int32_t (*erase)(void *ctx, uint32_t slot);
     // How many slots there are: `CARDEA_SLOT_COUNT`. A library that needs more refuses to boot.
     uint32_t slots;
+    // Empties these `count` slots, as `erase` does, each or all at once: a power cut may leave some of them. For media
+    // that have something better than one after the other, such as a flash that moves what stays and erases the rest;
+    // an owner reset calls it. Returns 0, or less where the medium failed. NULL: `erase` is called for each.
+    int32_t (*erase_all)(void *ctx, const uint32_t *slots, size_t count);
 } cardea_storage;
 
 // The lock's two P-256 keys: in a secure element, or `cardea_soft_keys`.
@@ -348,6 +424,14 @@ typedef struct cardea_config {
     uint8_t firmware_minor;
     // See `firmware_major`.
     uint16_t firmware_patch;
+    // Below so many percent the battery is reported as low; 0 for the default, 20.
+    uint32_t battery_low;
+    // From so many percent on it may be reported as low again: more than `battery_low`, for a battery recovers when it
+    // rests, and at most 100; 0 for the default, 30.
+    uint32_t battery_good;
+    // The vendor's P-256 key, `CARDEA_PUBLIC_KEY_LEN` bytes, which may release a lock whose owner is gone; NULL: only
+    // the owner can. It is part of the firmware, and as safe as that is.
+    const uint8_t *vendor;
 } cardea_config;
 
 // What the firmware may want to show or count. Which members mean something, `kind` says.
@@ -356,14 +440,22 @@ typedef struct cardea_event {
     size_t size;
     // A `cardea_event_kind`.
     uint32_t kind;
-    // A `cardea_handshake_failure`, a `cardea_alarm`, or the outcome of a command.
+    // A `cardea_handshake_failure`, a `cardea_alarm`, the outcome of a command, or whether there is a `root`.
     uint32_t code;
     // `CARDEA_OP_LOCK` or `CARDEA_OP_UNLOCK`.
     uint8_t op;
     // The command's id.
     uint8_t command[4];
-    // Thumbprint of the owner root that was pinned.
+    // Thumbprint of the owner root that was pinned, or that alone may be next.
     uint8_t root[32];
+    // Epoch of the revocation list.
+    uint32_t epoch;
+    // The member's site address.
+    uint32_t address;
+    // The first second in which it is a member no more, Unix time.
+    uint32_t expires;
+    // Thumbprint of its static Diffie-Hellman key.
+    uint8_t key[32];
 } cardea_event;
 
 // Two P-256 keys in memory, for locks without a secure element. Its content is the library's business; wipe it with
@@ -382,6 +474,9 @@ extern "C" {
 // The version of the ABI that this library was built with, to be compared with `CARDEA_ABI_VERSION` of the header.
 uint32_t cardea_abi_version(void);
 
+// Which parts this library was built with: `CARDEA_FEATURE_PEERS`, `CARDEA_FEATURE_PINS`.
+uint32_t cardea_features(void);
+
 // Bytes that an agent of this library really takes; at most `CARDEA_AGENT_SIZE` of the header it was built with.
 size_t cardea_agent_size(void);
 
@@ -390,6 +485,10 @@ size_t cardea_agent_align(void);
 
 // The most bytes that a record in this slot has, 0 for no slot: for laying out flash.
 size_t cardea_slot_max(uint32_t slot);
+
+// 1 for a slot with keys, codes or what a PIN is compared with, else 0: what it held before must not stay behind when it
+// is written again, and where there is a choice of media, it deserves the one that nobody can read.
+uint32_t cardea_slot_is_secret(uint32_t slot);
 
 // Boots an agent in `memory` (`length` bytes, aligned, zero before the first boot) from what storage holds, and
 // writes the pointer to it to `agent`. A new lock makes its credential here. A command that a reset interrupted is
@@ -415,9 +514,6 @@ cardea_status cardea_agent_link_down(struct cardea_agent *agent);
 
 // Somebody touched the lock: a challenge goes out, so that a command can come back at once.
 cardea_status cardea_agent_touch(struct cardea_agent *agent);
-
-// The bolt was moved by hand or key; logged and reported.
-cardea_status cardea_agent_bolt_moved(struct cardea_agent *agent);
 
 // Takes one frame from the radio. What is not for this lock, or not authentic, is dropped and counted, and is no
 // error. The callbacks may drive the bolt before this returns.
@@ -479,6 +575,60 @@ cardea_status cardea_config_listening(struct cardea_config *config);
 
 // Fills `config`, whose `size` must be set, for a lock on LoRaWAN class A with an RX1 delay of 5 s.
 cardea_status cardea_config_class_a(struct cardea_config *config);
+
+// The bolt was moved by hand or key, or got stuck: `cardea_actuator.bolt` is asked, the answer logged and reported,
+// stuck as an alarm.
+//
+// A sensor that rattles fills no log: tamper is logged four times in a row, then every quarter of an hour with the
+// number of times in between; door and bolt sixteen times, then every 30 s as they stand then.
+cardea_status cardea_agent_bolt_moved(struct cardea_agent *agent);
+
+// The door moved, or was left open (`CARDEA_DOOR_CLOSED` …): logged and reported, ajar as an alarm.
+cardea_status cardea_agent_door_moved(struct cardea_agent *agent,
+                                      uint32_t door);
+
+// How the door stands, for the time after a boot: nothing is logged or reported. Without a word the lock takes it for
+// closed.
+cardea_status cardea_agent_door_is(struct cardea_agent *agent,
+                                   uint32_t door);
+
+// Somebody opened or forced the housing: logged and reported as an alarm.
+cardea_status cardea_agent_tampered(struct cardea_agent *agent);
+
+// The battery was measured: `cardea_actuator.battery` is asked. Below `cardea_config.battery_low` percent it is logged
+// and reported as an alarm, once until it has recovered to `battery_good` or the lock was reset. The agent measures by
+// itself after each run of the motor.
+cardea_status cardea_agent_battery_measured(struct cardea_agent *agent);
+
+// The inside button was held for as long as the product wants it for an owner reset, with the door open. The lock
+// draws a nonce, asks its site for a release, and writes the nonce (`CARDEA_RESET_NONCE_LEN` bytes) for whoever wants to
+// show it; 0 after an error. A release is taken for ten minutes, while the door is not closed; then comes
+// `CARDEA_EVENT_RELEASED`. The bolt does not move.
+//
+// `CARDEA_ERR_NO_OWNER`, `CARDEA_ERR_DOOR_NOT_OPEN` or `CARDEA_ERR_RANDOM`: no reset has begun.
+cardea_status cardea_agent_inside_button_held(struct cardea_agent *agent,
+                                              uint8_t *nonce);
+
+// A PIN was entered and closed with the pad's enter key: `length` ASCII digits. Right, and inside its time, it unlocks
+// before this returns.
+//
+// `CARDEA_OK`: `result` is a `cardea_pin_result`, and `closed_ms` how long the pad stays closed where that is
+// `CARDEA_PIN_REFUSED`, else 0. Anything that cannot be a PIN is a wrong one, whatever its length: of what is longer than
+// `CARDEA_PIN_MAX` nothing more is read. The attempt is counted in storage before the PIN is looked at. Erase your copy of
+// the digits.
+//
+// `CARDEA_ERR_UNSUPPORTED`: the library was built without PINs. `CARDEA_ERR_STORAGE`: the medium failed, and the bolt
+// did not move.
+cardea_status cardea_agent_enter_pin(struct cardea_agent *agent,
+                                     const uint8_t *digits,
+                                     size_t length,
+                                     uint32_t *result,
+                                     uint64_t *closed_ms);
+
+// Asks the site who has this address, 1 to `CARDEA_SITE_ADDRESS_MAX`. The answer, if it comes, is
+// `CARDEA_EVENT_MEMBER`; nothing in the lock rests on it. A later question takes the place of one that is still open.
+cardea_status cardea_agent_ask_membership(struct cardea_agent *agent,
+                                          uint32_t address);
 
 // Makes an owner code: `CARDEA_OWNER_CODE_LEN` bytes. Erase your copy once it is printed and provisioned.
 cardea_status cardea_owner_code_generate(const struct cardea_random *random,

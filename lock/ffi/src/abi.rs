@@ -15,6 +15,8 @@ pub const CARDEA_AGENT_ALIGN: usize = 8;
 pub const CARDEA_SLOT_COUNT: u32 = 130;
 /// Bytes of the largest record.
 pub const CARDEA_RECORD_MAX: usize = 384;
+/// What `cardea_storage.read` returns for a record that is there and damaged.
+pub const CARDEA_RECORD_DAMAGED: i32 = -1_000_000;
 /// Longest frame that is taken from, or given to, a radio.
 pub const CARDEA_FRAME_MAX: usize = 1024;
 /// Shortest `mtu`: a receipt for 64 fragments, and some air.
@@ -26,6 +28,14 @@ pub const CARDEA_OWNER_CODE_LEN: usize = 16;
 pub const CARDEA_OWNER_CODE_TEXT: usize = 35;
 /// Bytes of a public key: 0x04, then x and y, big-endian (SEC 1, uncompressed).
 pub const CARDEA_PUBLIC_KEY_LEN: usize = 65;
+/// Most digits of a PIN, and least.
+pub const CARDEA_PIN_MAX: usize = 10;
+/// See `CARDEA_PIN_MAX`.
+pub const CARDEA_PIN_MIN: usize = 4;
+/// Bytes of the nonce that an owner reset draws.
+pub const CARDEA_RESET_NONCE_LEN: usize = 8;
+/// The last site address that a lock or a phone can have; the first is 1.
+pub const CARDEA_SITE_ADDRESS_MAX: u32 = 0xFFEF;
 /// Bytes of the two private scalars of `cardea_soft_keys`.
 pub const CARDEA_SOFT_KEYS_LEN: usize = 64;
 
@@ -42,6 +52,18 @@ pub const CARDEA_BOLT_UNLOCKED: i32 = 1;
 pub const CARDEA_BOLT_JAMMED: i32 = 2;
 /// The sensor does not say.
 pub const CARDEA_BOLT_UNKNOWN: i32 = 3;
+
+/// The door is in its frame.
+pub const CARDEA_DOOR_CLOSED: u32 = 0;
+/// The door is not in its frame.
+pub const CARDEA_DOOR_OPEN: u32 = 1;
+/// The door is open for longer than it should be; an alarm. The firmware decides when.
+pub const CARDEA_DOOR_AJAR: u32 = 2;
+
+/// In `cardea_features()`: sessions with holders of grants. Without it their frames are dropped and counted.
+pub const CARDEA_FEATURE_PEERS: u32 = 1;
+/// In `cardea_features()`: PIN slots and the pad. Without it `cardea_agent_enter_pin` answers `CARDEA_ERR_UNSUPPORTED`.
+pub const CARDEA_FEATURE_PINS: u32 = 2;
 
 /// What a function answers: 0 or more is fine, less is an error and nothing was done. Newer libraries may have more.
 #[repr(i32)]
@@ -75,9 +97,15 @@ pub enum cardea_status {
     CARDEA_ERR_RANDOM = -11,
     /// A fault of this library. The agent answers nothing any more; shut it down, then reset the lock.
     CARDEA_ERR_PANIC = -12,
+    /// This library was built without that part; see `cardea_features()`.
+    CARDEA_ERR_UNSUPPORTED = -13,
+    /// The lock has no owner to be released from.
+    CARDEA_ERR_NO_OWNER = -14,
+    /// The door is closed, or nobody has said since boot how it stands.
+    CARDEA_ERR_DOOR_NOT_OPEN = -15,
 }
 
-/// What happened, in `cardea_event`.
+/// What happened, in `cardea_event`. Newer libraries may have more.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum cardea_event_kind {
@@ -98,6 +126,14 @@ pub enum cardea_event_kind {
     CARDEA_EVENT_STORAGE_FAILED = 6,
     /// The random source failed; what needed it was not done.
     CARDEA_EVENT_RANDOM_FAILED = 7,
+    /// An owner reset: the lock has no owner any more, and what the owner put there is erased. `code` is 1 where one
+    /// owner root alone may activate it next, `root` is its thumbprint then; else both are 0.
+    CARDEA_EVENT_RELEASED = 8,
+    /// A revocation list of the platform is in force; `epoch` says which.
+    CARDEA_EVENT_REVOCATIONS = 9,
+    /// The site's authority says that a key belongs to the site, as `cardea_agent_ask_membership` had asked: `address`,
+    /// `key` and `expires`. No right follows from it.
+    CARDEA_EVENT_MEMBER = 10,
 }
 
 /// Why a handshake ended without a context.
@@ -130,6 +166,22 @@ pub enum cardea_alarm {
     CARDEA_ALARM_TOO_MANY_WRONG = 1,
     /// A context was given up: too many failed tags, or its sequence numbers are used up.
     CARDEA_ALARM_CONTEXT_RETIRED = 2,
+    /// Five wrong PINs in five minutes: the PIN pad is closed for 90 s. Everything else goes on.
+    CARDEA_ALARM_PIN_PAD_CLOSED = 3,
+}
+
+/// What came of a PIN. Says nothing about duress, so that no firmware can show it.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum cardea_pin_result {
+    /// No slot has this PIN, or not at this time.
+    CARDEA_PIN_WRONG = 0,
+    /// The bolt is withdrawn.
+    CARDEA_PIN_UNLOCKED = 1,
+    /// The PIN was right, and the bolt did not arrive.
+    CARDEA_PIN_JAMMED = 2,
+    /// The pad is closed; nothing was looked at.
+    CARDEA_PIN_REFUSED = 3,
 }
 
 /// An agent: opaque, in memory of yours (`cardea_agent_memory`).
@@ -150,15 +202,22 @@ pub struct cardea_storage {
     /// Handed to the callbacks as it is.
     pub ctx: *mut c_void,
     /// Copies the record of `slot` to the front of `out`, which has room for `capacity` bytes, and returns its length;
-    /// 0 where the slot is empty; less than 0 where the medium failed or the record does not fit.
+    /// 0 where the slot is empty; `CARDEA_RECORD_DAMAGED` where its newest record fails its check (never an older one in
+    /// its place): the lock then does without it, if it can; anything else below 0 where the medium failed or the record
+    /// does not fit.
     pub read: Option<unsafe extern "C" fn(ctx: *mut c_void, slot: u32, out: *mut u8, capacity: usize) -> i32>,
-    /// Replaces the record; `length` is at least 1. Returns 0, or less where the medium failed.
+    /// Replaces the record; `length` is at least 1. What the slot held before must not stay behind in the medium where
+    /// `cardea_slot_is_secret` says so, as far as the medium allows. Returns 0, or less where the medium failed.
     pub write:
         Option<unsafe extern "C" fn(ctx: *mut c_void, slot: u32, record: *const u8, length: usize) -> i32>,
     /// Empties the slot and overwrites what it held, as far as the medium allows. Returns 0, or less where it failed.
     pub erase: Option<unsafe extern "C" fn(ctx: *mut c_void, slot: u32) -> i32>,
     /// How many slots there are: `CARDEA_SLOT_COUNT`. A library that needs more refuses to boot.
     pub slots: u32,
+    /// Empties these `count` slots, as `erase` does, each or all at once: a power cut may leave some of them. For media
+    /// that have something better than one after the other, such as a flash that moves what stays and erases the rest;
+    /// an owner reset calls it. Returns 0, or less where the medium failed. NULL: `erase` is called for each.
+    pub erase_all: Option<unsafe extern "C" fn(ctx: *mut c_void, slots: *const u32, count: usize) -> i32>,
 }
 
 /// The lock's two P-256 keys: in a secure element, or `cardea_soft_keys`.
@@ -287,6 +346,14 @@ pub struct cardea_config {
     pub firmware_minor: u8,
     /// See `firmware_major`.
     pub firmware_patch: u16,
+    /// Below so many percent the battery is reported as low; 0 for the default, 20.
+    pub battery_low: u32,
+    /// From so many percent on it may be reported as low again: more than `battery_low`, for a battery recovers when it
+    /// rests, and at most 100; 0 for the default, 30.
+    pub battery_good: u32,
+    /// The vendor's P-256 key, `CARDEA_PUBLIC_KEY_LEN` bytes, which may release a lock whose owner is gone; NULL: only
+    /// the owner can. It is part of the firmware, and as safe as that is.
+    pub vendor: *const u8,
 }
 
 /// What the firmware may want to show or count. Which members mean something, `kind` says.
@@ -297,14 +364,22 @@ pub struct cardea_event {
     pub size: usize,
     /// A `cardea_event_kind`.
     pub kind: u32,
-    /// A `cardea_handshake_failure`, a `cardea_alarm`, or the outcome of a command.
+    /// A `cardea_handshake_failure`, a `cardea_alarm`, the outcome of a command, or whether there is a `root`.
     pub code: u32,
     /// `CARDEA_OP_LOCK` or `CARDEA_OP_UNLOCK`.
     pub op: u8,
     /// The command's id.
     pub command: [u8; 4],
-    /// Thumbprint of the owner root that was pinned.
+    /// Thumbprint of the owner root that was pinned, or that alone may be next.
     pub root: [u8; 32],
+    /// Epoch of the revocation list.
+    pub epoch: u32,
+    /// The member's site address.
+    pub address: u32,
+    /// The first second in which it is a member no more, Unix time.
+    pub expires: u32,
+    /// Thumbprint of its static Diffie-Hellman key.
+    pub key: [u8; 32],
 }
 
 /// Two P-256 keys in memory, for locks without a secure element. Its content is the library's business; wipe it with

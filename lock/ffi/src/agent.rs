@@ -34,6 +34,14 @@ pub extern "C" fn cardea_slot_max(slot: u32) -> usize {
     board::slot(slot).map_or(0, Slot::max_len)
 }
 
+/// 1 for a slot with keys, codes or what a PIN is compared with, else 0: what it held before must not stay behind when it
+/// is written again, and where there is a choice of media, it deserves the one that nobody can read.
+// SAFETY: the prefix `cardea_` is ours.
+#[unsafe(no_mangle)]
+pub extern "C" fn cardea_slot_is_secret(slot: u32) -> u32 {
+    board::slot(slot).is_some_and(Slot::is_secret).into()
+}
+
 /// Boots an agent in `memory` (`length` bytes, aligned, zero before the first boot) from what storage holds, and
 /// writes the pointer to it to `agent`. A new lock makes its credential here. A command that a reset interrupted is
 /// judged by the bolt's sensor and logged.
@@ -110,19 +118,6 @@ pub unsafe extern "C" fn cardea_agent_touch(agent: *mut cardea_agent) -> cardea_
     unsafe {
         enter(agent, |agent| {
             agent.touch();
-            Ok(CARDEA_OK)
-        })
-    }
-}
-
-/// The bolt was moved by hand or key; logged and reported.
-// SAFETY: the prefix `cardea_` is ours; memory is as the header's rules say.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cardea_agent_bolt_moved(agent: *mut cardea_agent) -> cardea_status {
-    // SAFETY: passed on.
-    unsafe {
-        enter(agent, |agent| {
-            agent.bolt_moved();
             Ok(CARDEA_OK)
         })
     }

@@ -61,6 +61,7 @@ impl Tables {
                 write: Some(write),
                 erase: Some(erase),
                 slots: CARDEA_SLOT_COUNT,
+                erase_all: None,
             },
             keys,
             clock: cardea_clock { size: size_of::<cardea_clock>(), ctx, millis: Some(millis), rtc: None },

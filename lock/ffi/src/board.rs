@@ -16,8 +16,8 @@ use zeroize::Zeroize;
 use crate::abi::cardea_status::{self, *};
 use crate::abi::{
     CARDEA_BOLT_JAMMED, CARDEA_BOLT_LOCKED, CARDEA_BOLT_UNKNOWN, CARDEA_BOLT_UNLOCKED, CARDEA_OP_LOCK,
-    CARDEA_OP_UNLOCK, CARDEA_PUBLIC_KEY_LEN, CARDEA_RECORD_MAX, CARDEA_SLOT_COUNT, cardea_actuator,
-    cardea_board, cardea_clock, cardea_keys, cardea_random, cardea_storage,
+    CARDEA_OP_UNLOCK, CARDEA_PUBLIC_KEY_LEN, CARDEA_RECORD_DAMAGED, CARDEA_RECORD_MAX, CARDEA_SLOT_COUNT,
+    cardea_actuator, cardea_board, cardea_clock, cardea_keys, cardea_random, cardea_storage,
 };
 use crate::memory::take;
 
@@ -74,6 +74,7 @@ pub(crate) struct CStorage {
     read: unsafe extern "C" fn(*mut c_void, u32, *mut u8, usize) -> i32,
     write: unsafe extern "C" fn(*mut c_void, u32, *const u8, usize) -> i32,
     erase: unsafe extern "C" fn(*mut c_void, u32) -> i32,
+    erase_all: Option<unsafe extern "C" fn(*mut c_void, *const u32, usize) -> i32>,
 }
 
 impl CStorage {
@@ -90,6 +91,7 @@ impl CStorage {
             read: needed(table.read)?,
             write: needed(table.write)?,
             erase: needed(table.erase)?,
+            erase_all: table.erase_all,
         })
     }
 }
@@ -101,6 +103,7 @@ impl Storage for CStorage {
         match usize::try_from(length) {
             Ok(0) => Ok(None),
             Ok(length) if length <= out.len() => Ok(Some(length)),
+            _ if length == CARDEA_RECORD_DAMAGED => Ok(Some(0)), // to the agent, a record that makes no sense
             _ => Err(StorageFault),
         }
     }
@@ -114,6 +117,18 @@ impl Storage for CStorage {
     fn erase(&mut self, slot: Slot) -> Result<(), StorageFault> {
         // SAFETY: who made this table promised it.
         let done = unsafe { (self.erase)(self.ctx, slot.index() as u32) };
+        if done == 0 { Ok(()) } else { Err(StorageFault) }
+    }
+
+    fn erase_all(&mut self, which: fn(Slot) -> bool) -> Result<(), StorageFault> {
+        let Some(erase_all) = self.erase_all else {
+            return Slot::all().filter(|&slot| which(slot)).try_for_each(|slot| self.erase(slot));
+        };
+        let mut slots = [0; Slot::COUNT];
+        let chosen = Slot::all().filter(|&slot| which(slot));
+        let count = slots.iter_mut().zip(chosen).map(|(number, slot)| *number = slot.index() as u32).count();
+        // SAFETY: `slots` has at least `count` numbers. Who made this table promised the rest.
+        let done = unsafe { erase_all(self.ctx, slots.as_ptr(), count) };
         if done == 0 { Ok(()) } else { Err(StorageFault) }
     }
 }

@@ -2,11 +2,12 @@
 #![allow(unsafe_code)] // writes to memory of the caller
 
 use cardea_agent::Config;
+use cardea_credentials::PublicKey;
 use cardea_resources::Firmware;
 
-use crate::abi::cardea_config;
 use crate::abi::cardea_status::{self, *};
-use crate::memory::{give, take};
+use crate::abi::{CARDEA_PUBLIC_KEY_LEN, cardea_config};
+use crate::memory::{bytes, give, take};
 use crate::status::answer;
 
 /// Fills `config`, whose `size` must be set, for a lock whose radio always listens: LoRaWAN class C, mains-powered
@@ -38,6 +39,19 @@ pub(crate) unsafe fn read(config: *const cardea_config) -> Result<Config, cardea
     if never_zero.contains(&0) || c.sleepy > 1 {
         return Err(CARDEA_ERR_ARGUMENT);
     }
+    let standard = Config::listening(Firmware::default());
+    let percent = |given: u32, default: u8| match u8::try_from(given) {
+        Ok(0) => Ok(default),
+        Ok(percent) if percent <= 100 => Ok(percent),
+        _ => Err(CARDEA_ERR_ARGUMENT),
+    };
+    let battery_low = percent(c.battery_low, standard.battery_low)?;
+    let battery_good = percent(c.battery_good, standard.battery_good)?;
+    if battery_low >= battery_good {
+        return Err(CARDEA_ERR_ARGUMENT);
+    }
+    // SAFETY: the header asks for null or that many bytes.
+    let vendor = unsafe { vendor(c.vendor)? };
     let firmware = Firmware { major: c.firmware_major, minor: c.firmware_minor, patch: c.firmware_patch };
     Ok(Config {
         sleepy: c.sleepy == 1,
@@ -53,9 +67,24 @@ pub(crate) unsafe fn read(config: *const cardea_config) -> Result<Config, cardea
         link_attempts: attempts,
         reassembly_ms: c.reassembly_ms,
         drift_ppm: c.drift_ppm,
+        battery_low,
+        battery_good,
+        vendor,
         firmware,
-        ..Config::listening(firmware)
     })
+}
+
+/// The key that may release a lock, if there is one: on the curve, or no boot. The agent would only never be released.
+///
+/// # Safety
+/// `key` is null or points to `CARDEA_PUBLIC_KEY_LEN` bytes.
+unsafe fn vendor(key: *const u8) -> Result<Option<[u8; 33]>, cardea_status> {
+    if key.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: passed on.
+    let sec1 = unsafe { bytes::<CARDEA_PUBLIC_KEY_LEN>(key)? };
+    Ok(Some(PublicKey::from_sec1(&sec1)?.to_compressed()))
 }
 
 fn to_c(config: &Config) -> cardea_config {
@@ -77,5 +106,8 @@ fn to_c(config: &Config) -> cardea_config {
         firmware_major: config.firmware.major,
         firmware_minor: config.firmware.minor,
         firmware_patch: config.firmware.patch,
+        battery_low: config.battery_low.into(),
+        battery_good: config.battery_good.into(),
+        vendor: core::ptr::null(),
     }
 }

@@ -16,9 +16,20 @@ pub(crate) fn to_c(event: AgentEvent) -> cardea_event {
         op: 0,
         command: [0; 4],
         root: [0; 32],
+        epoch: 0,
+        address: 0,
+        expires: 0,
+        key: [0; 32],
     };
     match event {
         AgentEvent::Activated { root } => cardea_event { root, ..plain(CARDEA_EVENT_ACTIVATED, 0) },
+        AgentEvent::Released { to } => {
+            cardea_event { root: to.unwrap_or_default(), ..plain(CARDEA_EVENT_RELEASED, to.is_some().into()) }
+        }
+        AgentEvent::Revocations { epoch } => cardea_event { epoch, ..plain(CARDEA_EVENT_REVOCATIONS, 0) },
+        AgentEvent::Member { address, key, expires } => {
+            cardea_event { address: address.into(), key, expires, ..plain(CARDEA_EVENT_MEMBER, 0) }
+        }
         AgentEvent::Connected => plain(CARDEA_EVENT_CONNECTED, 0),
         AgentEvent::HandshakeFailed(why) => plain(CARDEA_EVENT_HANDSHAKE_FAILED, failure(why) as u32),
         AgentEvent::Command { id, op, outcome } => cardea_event {
@@ -48,6 +59,7 @@ fn failure(why: HandshakeFailure) -> cardea_handshake_failure {
 fn alarm_code(alarm: Alarm) -> cardea_alarm {
     match alarm {
         Alarm::TooManyWrong => CARDEA_ALARM_TOO_MANY_WRONG,
+        Alarm::PinPadClosed => CARDEA_ALARM_PIN_PAD_CLOSED,
         Alarm::ContextRetired => CARDEA_ALARM_CONTEXT_RETIRED,
         _ => CARDEA_ALARM_OTHER,
     }

@@ -13,6 +13,9 @@ use crate::*;
 #[repr(C, align(16))]
 struct Memory([u8; CARDEA_AGENT_SIZE + 64]);
 
+/// Something that looks like a vendor's key, and is no point of the curve.
+static NO_KEY: [u8; CARDEA_PUBLIC_KEY_LEN] = [4; CARDEA_PUBLIC_KEY_LEN];
+
 /// A script of calls (number, argument): any order, NULL where a bit says so, lengths from nothing to `SIZE_MAX`,
 /// callbacks that fail. Every answer must be one that fits the state the caller knows: nobody is told `OK` without
 /// an agent, and nothing panics.
@@ -41,7 +44,7 @@ pub fn ffi_calls(data: &[u8]) {
         // SAFETY: `base` is initialised memory of an agent's size, `buffer` is larger than any frame or out parameter,
         // and lengths beyond it are beyond the limits at which the library refuses to look.
         let status = unsafe {
-            match call % 18 {
+            match call % 26 {
                 0 => {
                     let offset = usize::from(arg & 3) * 4;
                     let size = if arg & 0x20 != 0 { usize::from(arg) } else { CARDEA_AGENT_SIZE };
@@ -98,14 +101,40 @@ pub fn ffi_calls(data: &[u8]) {
                     bench.fault.set((!null).then_some(i32::from(arg) - 32));
                     continue;
                 }
+                18 => cardea_agent_door_moved(agent, u32::from(arg & 3)),
+                19 => cardea_agent_door_is(agent, u32::from(arg & 3)),
+                20 => cardea_agent_tampered(agent),
+                21 => cardea_agent_battery_measured(agent),
+                22 => cardea_agent_inside_button_held(agent, out),
+                23 => {
+                    let typed = rest.len().min(CARDEA_PIN_MAX + 1);
+                    let digits = if arg & 0x20 != 0 { core::ptr::null() } else { rest.as_ptr() };
+                    let length = if arg & 0x10 != 0 && typed > CARDEA_PIN_MAX { usize::MAX } else { typed };
+                    cardea_agent_enter_pin(
+                        agent,
+                        digits,
+                        length,
+                        out.cast(),
+                        out.cast::<u64>().wrapping_add(1),
+                    )
+                }
+                24 => {
+                    cardea_agent_ask_membership(agent, u32::from(arg & 0x7f).wrapping_sub(1) << (arg & 0x0f))
+                }
+                25 => {
+                    // Events of every size that a header had, and of those that none had.
+                    let size = size_of::<cardea_event>().wrapping_sub(usize::from(arg & 0x3f));
+                    out.cast::<usize>().as_mut().into_iter().for_each(|place| *place = size);
+                    cardea_agent_poll_event(agent, out.cast())
+                }
                 _ => {
                     spoil(&mut tables, &bench, arg);
                     continue;
                 }
             }
         };
-        assert_ne!(status, CARDEA_ERR_PANIC, "call {}", call % 18);
-        assert!(live || (status as i32) < 0, "call {} without an agent: {status:?}", call % 18);
+        assert_ne!(status, CARDEA_ERR_PANIC, "call {}", call % 26);
+        assert!(live || (status as i32) < 0, "call {} without an agent: {status:?}", call % 26);
     }
     // SAFETY: as above.
     let status = unsafe { cardea_agent_deinit(base.cast()) };
@@ -118,7 +147,7 @@ pub fn ffi_calls(data: &[u8]) {
 
 /// Tables as a confused firmware fills them, or good ones again.
 fn spoil(tables: &mut Tables, bench: &Bench, arg: u8) {
-    match arg % 12 {
+    match arg % 16 {
         0 => tables.storage.size = usize::from(arg),
         1 => tables.storage.read = None,
         2 => tables.storage.slots = u32::from(arg),
@@ -130,6 +159,10 @@ fn spoil(tables: &mut Tables, bench: &Bench, arg: u8) {
         8 => tables.config.sleepy = u32::from(arg & 0x10 != 0),
         9 => tables.config.heartbeat_ms = u32::MAX,
         10 => tables.config.rx2_close_ms = u32::MAX,
+        12 => tables.config.battery_low = u32::from(arg),
+        13 => tables.config.battery_good = u32::from(arg) << 4,
+        14 => tables.config.vendor = NO_KEY.as_ptr(),
+        15 => tables.config.size = size_of::<cardea_config>() - usize::from(arg >> 4),
         _ => *tables = Tables::new(bench),
     }
 }

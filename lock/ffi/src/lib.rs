@@ -17,6 +17,7 @@ mod agent;
 mod bench;
 mod board;
 mod config;
+mod door;
 mod event;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -32,6 +33,7 @@ mod tests;
 pub use abi::*;
 pub use agent::*;
 pub use config::{cardea_config_class_a, cardea_config_listening};
+pub use door::*;
 pub use owner_code::{cardea_owner_code_generate, cardea_owner_code_text, cardea_provision};
 pub use soft_keys::*;
 pub use status::cardea_strerror;
@@ -42,6 +44,15 @@ pub use status::cardea_strerror;
 #[unsafe(no_mangle)]
 pub extern "C" fn cardea_abi_version() -> u32 {
     CARDEA_ABI_VERSION
+}
+
+/// Which parts this library was built with: `CARDEA_FEATURE_PEERS`, `CARDEA_FEATURE_PINS`.
+// SAFETY: the prefix `cardea_` is ours.
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+pub extern "C" fn cardea_features() -> u32 {
+    let part = |built: bool, bit: u32| if built { bit } else { 0 };
+    part(cfg!(feature = "peers"), CARDEA_FEATURE_PEERS) | part(cfg!(feature = "pins"), CARDEA_FEATURE_PINS)
 }
 
 #[cfg(feature = "firmware")]

@@ -18,19 +18,20 @@ const STRUCT_MAX: usize = 1024;
 /// # Safety
 /// `repr(C)`, `size: usize` first, and every bit pattern C can write is a value, all zeros among them.
 pub(crate) unsafe trait Versioned: Copy {
-    /// Bytes that the struct had in version 1: what the oldest firmware may set as `size`.
-    const FIRST: usize;
+    /// Where the last member of each version ends, oldest first. A `size` between two of them cuts a member in half: no
+    /// header ever had it.
+    const ENDS: &'static [usize];
 }
 
 macro_rules! versioned {
-    ($($name:ident up to $last:ident),* $(,)?) => { $(
+    ($($name:ident up to $($last:ident)then +;)*) => { $(
         // SAFETY: these structs are repr(C), begin with `size`, and hold integers, raw pointers and
         // `Option<extern "C" fn>` alone.
         unsafe impl Versioned for $name {
-            const FIRST: usize = crate::memory::end_of(
+            const ENDS: &'static [usize] = &[$(crate::memory::end_of(
                 core::mem::offset_of!($name, $last),
                 crate::memory::width(|it: &$name| &raw const it.$last),
-            );
+            )),+];
         }
     )* };
 }
@@ -45,16 +46,17 @@ const fn width<S, T>(_: fn(&S) -> *const T) -> usize {
     size_of::<T>()
 }
 
-// The member named here was the last one of version 1. Do not move it on when members are added.
+// The last member of each version. Members are added behind them, and named here: what stands here never changes. A new
+// member must not fit into the padding at the end of the version before, which that version's firmware leaves unset.
 versioned! {
-    cardea_storage up to slots,
-    cardea_keys up to dh_agree,
-    cardea_clock up to rtc,
-    cardea_random up to fill,
-    cardea_actuator up to battery,
-    cardea_board up to actuator,
-    cardea_config up to firmware_patch,
-    cardea_event up to root,
+    cardea_storage up to slots then erase_all;
+    cardea_keys up to dh_agree;
+    cardea_clock up to rtc;
+    cardea_random up to fill;
+    cardea_actuator up to battery;
+    cardea_board up to actuator;
+    cardea_config up to firmware_patch then vendor;
+    cardea_event up to root then key;
 }
 
 /// How long the caller says that its struct is.
@@ -67,7 +69,9 @@ unsafe fn declared_size<T: Versioned>(from: *const T) -> Result<usize, cardea_st
     }
     // SAFETY: not null, and each such struct begins with its size. Read as bytes, for nobody promised alignment.
     let size = unsafe { from.cast::<usize>().read_unaligned() };
-    if size < T::FIRST || size > STRUCT_MAX { Err(CARDEA_ERR_VERSION) } else { Ok(size) }
+    let known = |end: &usize| (*end..=end.next_multiple_of(align_of::<T>())).contains(&size);
+    let newer = (size_of::<T>()..=STRUCT_MAX).contains(&size);
+    if newer || T::ENDS.iter().any(known) { Ok(size) } else { Err(CARDEA_ERR_VERSION) }
 }
 
 /// Whether a struct to be written can be, before there is something to write.

@@ -3,7 +3,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use cardea_agent::{Error as BootError, StorageFault};
+use cardea_agent::{Error as BootError, ResetRefusal, StorageFault};
 use cardea_credentials::Error as CredentialError;
 
 use crate::abi::cardea_status::{self, *};
@@ -31,6 +31,17 @@ impl From<BootError> for cardea_status {
     }
 }
 
+impl From<ResetRefusal> for cardea_status {
+    fn from(refusal: ResetRefusal) -> Self {
+        match refusal {
+            ResetRefusal::NoOwner => CARDEA_ERR_NO_OWNER,
+            ResetRefusal::DoorNotOpen => CARDEA_ERR_DOOR_NOT_OPEN,
+            ResetRefusal::RandomFailed => CARDEA_ERR_RANDOM,
+            _ => CARDEA_ERR_ARGUMENT,
+        }
+    }
+}
+
 impl From<CredentialError> for cardea_status {
     fn from(error: CredentialError) -> Self {
         match error {
@@ -53,7 +64,7 @@ pub extern "C" fn cardea_strerror(status: i32) -> *const c_char {
 }
 
 fn text(status: i32) -> &'static CStr {
-    const WORDS: [(cardea_status, &CStr); 14] = [
+    const WORDS: [(cardea_status, &CStr); 17] = [
         (CARDEA_OK, c"done"),
         (CARDEA_NOTHING, c"done, and there is nothing"),
         (CARDEA_ERR_NULL, c"a pointer is NULL"),
@@ -68,6 +79,9 @@ fn text(status: i32) -> &'static CStr {
         (CARDEA_ERR_KEY, c"a key is unavailable or wrong"),
         (CARDEA_ERR_RANDOM, c"the random source failed"),
         (CARDEA_ERR_PANIC, c"the library has a fault; reset the lock"),
+        (CARDEA_ERR_UNSUPPORTED, c"this library was built without that part"),
+        (CARDEA_ERR_NO_OWNER, c"the lock has no owner"),
+        (CARDEA_ERR_DOOR_NOT_OPEN, c"the door is not open, or nobody has said so"),
     ];
     WORDS.iter().find(|(known, _)| *known as i32 == status).map_or(c"unknown status", |(_, words)| words)
 }

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use cardea_agent::{Slot, Storage};
 use cardea_flash::Flash;
 use common::board::TestNvm;
-use common::cuts::{Medium, SCENARIOS, Scenario, cut_everywhere};
+use common::cuts::{Medium, Scenario, cut_everywhere, scenarios};
 use sim::{Sim, TEARS};
 
 type Chip = Sim<8, 4096>;
@@ -52,7 +52,7 @@ fn flash(full: bool) -> Medium {
 
 fn everywhere(which: impl Fn(&Scenario) -> bool, full: bool, twice: Option<usize>) {
     let (mut first, mut second) = (0, 0);
-    for scenario in SCENARIOS.iter().filter(|scenario| which(scenario)) {
+    for scenario in scenarios().filter(|scenario| which(scenario)) {
         let (once, again) = cut_everywhere(scenario, || flash(full), twice);
         println!("{}: {once} cuts, {again} second cuts", scenario.name);
         assert!(once > 7, "{}", scenario.name);
@@ -74,6 +74,17 @@ fn activation_and_keys_survive_every_cut_of_the_flash() {
 #[test]
 fn commands_grants_and_pins_survive_every_cut_of_the_flash() {
     let names = ["command", "a grant for one use", "PINs, wrong and right", "PIN change", "log cursor"];
+    everywhere(|scenario| names.contains(&scenario.name), false, None);
+}
+
+#[test]
+fn revocation_lists_survive_every_cut_of_the_flash() {
+    everywhere(|scenario| scenario.name == "revocation list", false, None);
+}
+
+#[test]
+fn additions_and_authorities_of_a_site_survive_every_cut_of_the_flash() {
+    let names = ["additions of the site", "a site and its authorities", "the platform says what counts"];
     everywhere(|scenario| names.contains(&scenario.name), false, None);
 }
 

@@ -1,6 +1,10 @@
 //! Whole scenarios under power cuts at every operation of a medium, and again at every operation of the recovery.
 //!
-//! A new scenario is one entry in [`SCENARIOS`]; what must hold for all of them is in [`Case::judge`].
+//! A new scenario is one entry in [`LIFE`] or [`SITE`]; what must hold for all of them is in [`Case::judge`].
+
+mod lists;
+
+pub use lists::SITE;
 
 use std::collections::BTreeMap;
 
@@ -49,6 +53,7 @@ pub struct Case {
     pub pins: Vec<Vec<u8>>,
     /// The ownership may have ended.
     pub releasable: bool,
+    lists: lists::Lists,
     log: BTreeMap<u32, LogEntry>,
     owned: bool,
 }
@@ -59,7 +64,8 @@ pub struct Scenario {
     pub act: fn(&mut Case),
 }
 
-pub const SCENARIOS: &[Scenario] = &[
+/// From the factory to the next owner.
+pub const LIFE: &[Scenario] = &[
     Scenario { name: "activation", prepare: |_| {}, act: |case| case.activate() },
     Scenario {
         name: "command",
@@ -178,6 +184,11 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// Every scenario.
+pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
+    LIFE.iter().chain(SITE)
+}
+
 impl Case {
     fn new(medium: &Medium) -> Self {
         Self {
@@ -187,6 +198,7 @@ impl Case {
             moves: 0,
             pins: Vec::new(),
             releasable: false,
+            lists: lists::Lists::default(),
             log: BTreeMap::new(),
             owned: false,
         }
@@ -262,6 +274,7 @@ impl Case {
         assert!(self.world.agent().is_connected(), "{:?}", self.world.told);
         self.world.touch();
         self.read_log();
+        self.judge_lists();
         self.world.actuator.forget();
         for pin in self.pins.clone() {
             let result = self.world.agent().enter_pin(&pin);

@@ -5,7 +5,9 @@ use cardea_credentials::{
     issue_grant, verify_grant_chain, verify_lock_identity,
 };
 use cardea_edhoc::correlation::{Prefix, prepend, split};
-use cardea_edhoc::{AuthKey, ConnId, Ead, EphemeralKey, IdCred, Initiator, InitiatorConfig, Method, Suite};
+use cardea_edhoc::{
+    AuthKey, ConnId, Ead, EphemeralKey, IdCred, Initiator, InitiatorConfig, Method, OscoreKeys, Suite,
+};
 use cardea_framing::{Class, Datagram, Kind, elide, restore};
 use cardea_oscore::coap::{Builder, Code, Message, Type, option};
 use cardea_oscore::{Algorithm, Context, echo};
@@ -22,6 +24,8 @@ pub struct Phone {
     pub above: Vec<u8>,
     pub key: SoftAgreement,
     pub c_i: u8,
+    /// What the last session's keys come from.
+    pub keys: Option<OscoreKeys>,
     random: TestRandom,
     context: Option<Context>,
     next: u64,
@@ -60,6 +64,7 @@ impl Phone {
             above: Vec::new(),
             key,
             c_i: 0x31,
+            keys: None,
             random: TestRandom::new(address.into()),
             context: None,
             next: 0,
@@ -163,6 +168,7 @@ impl Phone {
         let algorithm = Algorithm::AesCcm16_64_128;
         let context = Context::derive(algorithm, keys.secret(), &keys.salt, None, sender, recipient);
         (self.context, self.next) = (Some(context.unwrap()), 0);
+        self.keys = Some(keys);
         true
     }
 

@@ -108,10 +108,15 @@ impl World {
     /// In the site, with its authority of version 1, and nothing left to ask.
     pub fn in_site() -> Self {
         let mut world = Self::activated();
-        let setting = SiteSetting { site: ID, version: 1, epoch: 0, counter: None };
-        assert_eq!(world.set_site(setting).0, Code::CHANGED);
-        assert!(world.hand(SiteKind::Authority, None, &authority_cwt(1)));
+        world.join_site();
         world
+    }
+
+    /// Into the site, with its authority of version 1.
+    pub fn join_site(&mut self) {
+        let setting = SiteSetting { site: ID, version: 1, epoch: 0, counter: None };
+        assert_eq!(self.set_site(setting).0, Code::CHANGED);
+        assert!(self.hand(SiteKind::Authority, None, &authority_cwt(1)));
     }
 
     pub fn site_state(&mut self) -> SiteState {

@@ -1,8 +1,4 @@
-//! The C lock of `lock/ffi/examples`, compiled by gcc, on a pipe to a gateway's link and the real platform core: once
-//! as it is, once under the address and undefined-behaviour sanitizers, once under valgrind. And the header.
-//!
-//! The sanitizers watch the C code and every byte it exchanges with the library; the library's own Rust is linked as
-//! it is shipped, without instrumentation. Valgrind watches both.
+//! One C lock on a pipe, a gateway's link to it, and the platform's session core behind that.
 
 use std::{
     io::{Read, Write},
@@ -13,17 +9,17 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use cardea_credentials::OwnerCode;
+use cardea_credentials::{OwnerCode, SiteKind, SiteMessage};
 use cardea_envelope::{
     ClockState, Data, Downlink, Encoding, Epoch, GatewayState, LinkState, MessageId, Presence, Topic, Topics,
     Uplink, VERSION,
 };
 use cardea_framing::{Datagram, Kind, LinkConfig, LockId, LockLink, uplink_id};
 use cardea_sdk::{
-    Ask, Bolt, FileKeys, KeyStore as _, LockName, OsRandom, Outcome, Platform, PlatformEvent, SqliteState,
+    Ask, FileKeys, KeyStore as _, LockName, OsRandom, Outcome, Platform, PlatformEvent, SqliteState,
     session::{Config, Core, Now},
 };
-use cardea_tests::{eventually, program};
+use cardea_tests::eventually;
 use tempfile::TempDir;
 
 /// Generous, because valgrind takes a hundred times as long for a point multiplication.
@@ -31,39 +27,18 @@ const PATIENCE: Duration = Duration::from_secs(200);
 const MTU: usize = 222;
 const GATEWAY: &str = "g1";
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Compiles the C lock with these further options.
-fn compile(dir: &Path, options: &[&str]) -> PathBuf {
-    let lock = dir.join("lock");
-    let done = Command::new("gcc")
-        .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"])
-        .args(options)
-        .arg("-I")
-        .arg(workspace().join("lock/ffi/include"))
-        .arg(workspace().join("lock/ffi/examples/lock.c"))
-        .arg(program("libcardea_ffi.a"))
-        .arg("-o")
-        .arg(&lock)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    lock
-}
-
 /// The lock's process, with its radio.
-struct Lock {
+pub struct Lock {
     child: Child,
     radio: Option<ChildStdin>,
     frames: Receiver<Vec<u8>>,
     log: PathBuf,
+    panel: PathBuf,
 }
 
 impl Lock {
     /// Starts `command` on the flash in `dir`.
-    fn start(command: &[&str], dir: &Path) -> Self {
+    pub fn start(command: &[&str], dir: &Path) -> Self {
         let log = dir.join("log");
         let flash = dir.join("flash");
         std::fs::create_dir_all(&flash).unwrap();
@@ -88,38 +63,45 @@ impl Lock {
             }
         });
         let radio = child.stdin.take();
-        Self { child, radio, frames, log }
+        Self { child, radio, frames, log, panel: flash.join("panel") }
     }
 
-    fn send(&mut self, frame: &[u8]) {
+    pub fn send(&mut self, frame: &[u8]) {
         let mut bytes = u16::try_from(frame.len()).unwrap().to_be_bytes().to_vec();
         bytes.extend(frame);
         self.radio.as_mut().unwrap().write_all(&bytes).unwrap();
     }
 
+    /// Somebody does this at the door.
+    pub fn hands(&self, line: &str) {
+        // The lock has it open, so this waits for nobody.
+        let mut panel = std::fs::File::options().write(true).open(&self.panel).unwrap();
+        writeln!(panel, "{line}").unwrap();
+    }
+
     /// SIGKILL: what a power cut leaves.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
 
-    fn count(&self, line: &str) -> usize {
+    pub fn count(&self, line: &str) -> usize {
         self.log().lines().filter(|l| l.starts_with(line)).count()
     }
 
     /// What stands on a label, in the last line of that name.
-    fn label(&self, name: &str) -> String {
+    pub fn label(&self, name: &str) -> String {
         eventually(name, PATIENCE, || {
             self.log().lines().rev().find_map(|l| l.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
         })
     }
 
     /// The radio goes, the lock ends by itself: nothing leaked, nothing wrong.
-    fn switch_off(mut self) {
+    pub fn switch_off(mut self) {
         self.radio = None;
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}\n{}", self.log());
@@ -137,24 +119,24 @@ impl Drop for Lock {
 }
 
 /// A gateway's link and the platform's session core around one lock.
-struct World {
-    lock: Lock,
-    name: LockId,
+pub struct World {
+    pub lock: Lock,
+    pub name: LockId,
     link: LockLink,
     core: Core<FileKeys, SqliteState>,
     topics: Topics,
     start: Instant,
     seq: u64,
-    waiting: Vec<Vec<u8>>,
+    pub waiting: Vec<Vec<u8>>,
     /// Every datagram that the platform sent.
-    downs: Vec<Vec<u8>>,
-    events: Vec<PlatformEvent>,
-    home: TempDir,
+    pub downs: Vec<Vec<u8>>,
+    pub events: Vec<PlatformEvent>,
+    pub home: TempDir,
 }
 
 impl World {
     /// A new lock, enrolled by what its labels say.
-    fn new(lock: Lock) -> Self {
+    pub fn new(lock: Lock) -> Self {
         let home = tempfile::tempdir().unwrap();
         Platform::init(home.path()).unwrap();
         let keys = FileKeys::open(home.path()).unwrap();
@@ -205,7 +187,7 @@ impl World {
         self.message(&Topic::Link(self.name), Encoding::Json.encode(&link));
     }
 
-    fn batch<T>(&mut self, act: impl FnOnce(&mut Core<FileKeys, SqliteState>, Now) -> T) -> T {
+    pub fn batch<T>(&mut self, act: impl FnOnce(&mut Core<FileKeys, SqliteState>, Now) -> T) -> T {
         let now = Now { mono: self.mono(), unix: unix_ms() };
         self.core.begin().unwrap();
         let result = act(&mut self.core, now);
@@ -217,7 +199,7 @@ impl World {
         while let Some(output) = self.core.poll_output() {
             if let Topic::Down(_) = self.topics.parse(&output.topic).unwrap() {
                 let down: Downlink = Encoding::Json.decode(&output.payload).unwrap();
-                if down.kind != Kind::Site {
+                if is_for_lock(&down) {
                     self.downs.push(down.data.0.clone());
                     self.waiting.push(down.data.0);
                 }
@@ -254,7 +236,7 @@ impl World {
     }
 
     /// Carries frames both ways for a moment.
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         let mut whole = Vec::new();
         while let Ok(frame) = self.lock.frames.recv_timeout(Duration::from_millis(5)) {
             assert!(frame.len() <= MTU);
@@ -284,7 +266,7 @@ impl World {
         }
     }
 
-    fn run_until<T>(&mut self, what: &str, mut done: impl FnMut(&Self) -> Option<T>) -> T {
+    pub fn run_until<T>(&mut self, what: &str, mut done: impl FnMut(&Self) -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(value) = done(self) {
@@ -295,14 +277,14 @@ impl World {
         }
     }
 
-    fn run_for(&mut self, time: Duration) {
+    pub fn run_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.step();
         }
     }
 
-    fn activate(&mut self) {
+    pub fn activate(&mut self) {
         self.run_until("activation", |world| {
             world.events.iter().any(|e| matches!(e, PlatformEvent::Activated { .. })).then_some(())
         });
@@ -315,7 +297,7 @@ impl World {
         assert_eq!(root, hex::encode(keys.root().thumbprint()));
     }
 
-    fn ask(&mut self, ask: Ask) -> Outcome {
+    pub fn ask(&mut self, ask: Ask) -> Outcome {
         let lock = self.name;
         let id = hex::encode(self.batch(|core, now| core.command(now, lock, ask, 100_000).unwrap()));
         self.run_until("an outcome", |world| {
@@ -327,11 +309,18 @@ impl World {
     }
 
     /// The lock gets power again, on the same flash.
-    fn power(&mut self, lock: Lock) {
+    pub fn power(&mut self, lock: Lock) {
         self.lock = lock;
         self.link = link();
         self.waiting.clear();
     }
+}
+
+/// What else is of kind site is the activation status, for the gateway's own page.
+fn is_for_lock(down: &Downlink) -> bool {
+    let datagram = Datagram::parse(&down.data.0).unwrap();
+    let message = || SiteMessage::decode(datagram.body).map(|message| message.kind);
+    down.kind != Kind::Site || matches!(message(), Ok(SiteKind::Release | SiteKind::Revocations))
 }
 
 fn link() -> LockLink {
@@ -340,132 +329,4 @@ fn link() -> LockLink {
 
 fn unix_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
-
-fn unlocked(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. })
-}
-
-/// Activation, status, one unlock, all of it replayed, a power cut, and again.
-fn whole_story(command: &[&str], dir: &Path) {
-    let mut world = World::new(Lock::start(command, dir));
-    world.activate();
-
-    let status = world.ask(Ask::Status);
-    let Outcome::Status { bolt: Bolt::Locked, battery: 83, firmware, .. } = &status else {
-        panic!("{status}")
-    };
-    assert_eq!(firmware, "1.0.0");
-    let outcome = world.ask(Ask::Unlock);
-    assert!(unlocked(&outcome), "{outcome}");
-    assert_eq!(world.lock.count("the motor runs"), 1);
-
-    // Everything that was ever said to this lock, again, past the link's memory of repeats.
-    let replays = world.downs.clone();
-    assert!(replays.len() >= 4, "{}", replays.len());
-    world.waiting.extend(replays);
-    world.run_until("the replays are out", |world| world.waiting.is_empty().then_some(()));
-    world.run_for(Duration::from_secs(1));
-    assert_eq!(world.lock.count("the motor runs"), 1, "a replay moved the bolt");
-
-    // A hand on the lock: its challenge opens the next command's way.
-    world.lock.send(&[]);
-    let touched = |e: &PlatformEvent| matches!(e, PlatformEvent::Lock { kind, .. } if kind == "touch");
-    world.run_until("a touch", |world| world.events.iter().any(touched).then_some(()));
-
-    // Power cuts: SIGKILL while it says hello, and at moments of the boot after.
-    let owner = world.lock.label("activated by root");
-    for moment in [0, 3, 10, 30, 100] {
-        world.lock.kill();
-        world.lock = Lock::start(command, dir);
-        thread::sleep(Duration::from_millis(moment));
-    }
-    world.lock.kill();
-    world.power(Lock::start(command, dir));
-    assert_eq!(world.lock.label("owner"), owner, "it remembers its owner");
-    let activations =
-        |world: &World| world.events.iter().filter(|e| matches!(e, PlatformEvent::Activated { .. })).count();
-    let before = activations(&world);
-    let outcome = world.ask(Ask::Unlock);
-    assert!(unlocked(&outcome), "{outcome}");
-    assert_eq!(world.lock.count("the motor runs"), 2);
-    assert_eq!(activations(&world), before, "nobody activated it anew");
-    world.lock.switch_off();
-}
-
-#[test]
-fn the_c_lock_is_activated_and_obeys_its_platform_and_keeps_its_owner_through_a_power_cut() {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = compile(dir.path(), &[]);
-    whole_story(&[lock.to_str().unwrap()], dir.path());
-}
-
-#[test]
-fn the_c_lock_lives_the_same_story_under_the_sanitizers() {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = compile(
-        dir.path(),
-        &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
-    );
-    whole_story(&[lock.to_str().unwrap()], dir.path());
-}
-
-#[test]
-fn activation_and_an_unlock_of_the_c_lock_are_clean_under_valgrind() {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = compile(dir.path(), &[]);
-    let valgrind = [
-        "valgrind",
-        "--quiet",
-        "--error-exitcode=99",
-        "--leak-check=full",
-        "--show-leak-kinds=all",
-        "--errors-for-leak-kinds=all",
-        lock.to_str().unwrap(),
-    ];
-    let mut world = World::new(Lock::start(&valgrind, dir.path()));
-    world.activate();
-    let outcome = world.ask(Ask::Unlock);
-    assert!(unlocked(&outcome), "{outcome}");
-    world.lock.switch_off();
-}
-
-/// What the compilers of firmware say about the header, at their strictest, included twice.
-#[test]
-fn the_header_is_c99_c11_and_cpp17_without_a_warning() {
-    let dir = tempfile::tempdir().unwrap();
-    let source = dir.path().join("twice.c");
-    let text = "#include \"cardea.h\"\n#include \"cardea.h\"\nstatic cardea_agent_memory memory;\n\
-                CARDEA_ASSERT_FITS(memory);\nint main(void) { return memory.bytes[0]; }\n";
-    std::fs::write(&source, text).unwrap();
-    for (compiler, language, standard) in
-        [("gcc", "c", "-std=c99"), ("gcc", "c", "-std=c11"), ("g++", "c++", "-std=c++17")]
-    {
-        let done = Command::new(compiler)
-            .args([standard, "-x", language, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
-            .arg("-I")
-            .arg(workspace().join("lock/ffi/include"))
-            .arg(&source)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{standard}: {}", String::from_utf8_lossy(&done.stderr));
-    }
-}
-
-#[test]
-fn the_checked_in_header_is_what_cbindgen_makes_of_the_source() {
-    let tool = workspace().join("target/tools/bin/cbindgen");
-    let tool = if tool.is_file() { tool } else { "cbindgen".into() };
-    let made = Command::new(&tool)
-        .args(["--quiet", "--config", "lock/ffi/cbindgen.toml", "lock/ffi"])
-        .current_dir(workspace())
-        .output()
-        .unwrap_or_else(|e| panic!("{}: {e}; scripts/test installs cbindgen", tool.display()));
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let header = std::fs::read(workspace().join("lock/ffi/include/cardea.h")).unwrap();
-    assert!(
-        made.stdout == header,
-        "lock/ffi/include/cardea.h is out of date: cbindgen --config lock/ffi/cbindgen.toml --output \
-         lock/ffi/include/cardea.h lock/ffi"
-    );
 }

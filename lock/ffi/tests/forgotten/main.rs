@@ -2,6 +2,10 @@
 //! it must be found, and after, where it must not.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
+mod agent;
+#[path = "../../../agent/tests/common/mod.rs"]
+mod common;
+
 use core::mem::MaybeUninit;
 use core::ptr;
 
