@@ -1,8 +1,10 @@
 //! Every scenario of a lock's life with the power cut at every write, lost or done, and again while it recovers.
 
 mod common;
+#[path = "common/cuts.rs"]
+mod cuts;
 
-use common::cuts::{SCENARIOS, abstract_medium, cut_everywhere};
+use cuts::{SCENARIOS, abstract_medium, cut_everywhere};
 
 #[test]
 fn whatever_write_is_cut_and_whatever_write_of_the_recovery_nothing_is_lost_repeated_or_reused() {
