@@ -21,14 +21,16 @@ use crate::peers::Peers;
 use crate::polls::Polls;
 use crate::reset::Reset;
 use crate::session::Session;
-use crate::site::{Refused, Site};
+use crate::site::Site;
 use crate::time::{Estimate, RECORD_LEN, TrustedTime};
 
 /// Longest datagram a lock takes from its platform: message_2 with a CWT by value is about 265 bytes.
 pub(crate) const DATAGRAM_MAX: usize = 512;
 /// Longest datagram that is copied out of the reassembly: a peer's message_3 with two grants above its own has at most
 /// 640 bytes. Site messages are longer, and read where they are.
-pub(crate) const COPY_MAX: usize = 656;
+pub(crate) const COPY_MAX: usize = if cfg!(feature = "peers") { 656 } else { MESSAGE_MAX };
+/// Longest datagram that the radio link puts together: a page of a revocation list, where those matter.
+pub(crate) const LINK_MAX: usize = if cfg!(feature = "peers") { LOCK_DATAGRAM } else { DATAGRAM_MAX };
 /// A restored CoAP message.
 pub(crate) const MESSAGE_MAX: usize = DATAGRAM_MAX + 16;
 /// Link handles; events have theirs from `FIRST_HANDLE` on.
@@ -41,8 +43,8 @@ const MAX_UNANSWERED: u8 = 3;
 const FAILURE_BLOCK: u32 = 64;
 const HAPPENED: usize = 8;
 
-/// Takes whole pages of revocation lists, and sends nothing longer than a handshake.
-pub(crate) type RadioLink = Link<Vec<u8, { LOCK_DATAGRAM + CRC_LEN }>, 1, Vec<u8, HANDSHAKE_MAX>>;
+/// Sends nothing longer than a handshake.
+pub(crate) type RadioLink = Link<Vec<u8, { LINK_MAX + CRC_LEN }>, 1, Vec<u8, HANDSHAKE_MAX>>;
 
 /// What the radio should do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -230,41 +232,22 @@ impl<B: Board> Agent<B> {
         match self.link.handle_frame(now, frame) {
             Ok(Some(incoming)) => {
                 let (receipt, bytes) = (incoming.receipt, incoming.datagram());
+                #[cfg(feature = "peers")]
+                if let Some(body) = crate::site::site_message(bytes) {
+                    let Parts { storage, identity, .. } = &mut self.parts;
+                    let taken = self.site.take(now, body, storage, self.owner.as_ref(), identity);
+                    return self.site_took(now, receipt, taken);
+                }
                 // A receipt says received, never executed; what follows is judged for itself.
-                let Some(body) = site_message(bytes) else {
-                    let taken = unwrap(bytes, &mut message);
-                    if let Some(receipt) = receipt {
-                        self.link.custody(now, receipt);
-                    }
-                    return match taken {
-                        Some((kind, peer, len)) => {
-                            self.message(now, kind, peer, message.get(..len).unwrap_or_default());
-                        }
-                        None => self.drop_frame(),
-                    };
-                };
-                let taken = match &self.owner {
-                    Some(owner) => {
-                        let Parts { storage, identity, .. } = &mut self.parts;
-                        self.site.take(now, body, storage, owner, identity)
-                    }
-                    None => Err(Refused::Dropped),
-                };
-                // A site message that could not be looked at or stored now was not received.
-                let kept = !matches!(taken, Err(Refused::Busy | Refused::Storage));
-                match receipt {
-                    Some(receipt) if kept => self.link.custody(now, receipt),
-                    Some(receipt) => self.link.release(receipt),
-                    None => {}
+                let taken = unwrap(bytes, &mut message);
+                if let Some(receipt) = receipt {
+                    self.link.custody(now, receipt);
                 }
                 match taken {
-                    Ok(taken) => self.site_took(now, taken),
-                    Err(refused) => {
-                        self.drop_frame();
-                        if refused == Refused::Storage {
-                            self.tell(AgentEvent::StorageFailed);
-                        }
+                    Some((kind, peer, len)) => {
+                        self.message(now, kind, peer, message.get(..len).unwrap_or_default());
                     }
+                    None => self.drop_frame(),
                 }
             }
             Ok(None) => {
@@ -429,10 +412,12 @@ impl<B: Board> Agent<B> {
             },
             (Kind::PeerEdhoc, Some(from)) => self.peer_edhoc(now, from, body),
             (Kind::PeerOscore, Some(from)) => self.peer_oscore(now, from, body),
-            // Of these a release alone comes here; the others were read where they were.
+            // The others were read where they were, where there are peers.
             (Kind::Site, _) => match SiteMessage::decode(body) {
-                Ok(SiteMessage { nonce, signed, .. }) => self.release(now, signed, nonce.as_ref()),
-                Err(_) => self.drop_frame(),
+                Ok(SiteMessage { kind: SiteKind::Release, nonce, signed }) => {
+                    self.release(now, signed, nonce.as_ref());
+                }
+                _ => self.drop_frame(),
             },
             (Kind::PeerEdhoc | Kind::PeerOscore, None) | (Kind::Receipt, _) => self.drop_frame(),
         }
@@ -528,13 +513,6 @@ impl<B: Board> Agent<B> {
             Err(StorageFault) => self.tell(AgentEvent::StorageFailed),
         }
     }
-}
-
-/// The body, if this is a site message that is read where it is. A release is short, and ends too much to be.
-fn site_message(datagram: &[u8]) -> Option<&[u8]> {
-    let Datagram { kind: Kind::Site, body, .. } = Datagram::parse(datagram).ok()? else { return None };
-    let release = matches!(SiteMessage::decode(body), Ok(SiteMessage { kind: SiteKind::Release, .. }));
-    (!release).then_some(body)
 }
 
 /// A datagram's kind, the peer that it names, and the length of its body, which is in `out` then: a copy, for the link

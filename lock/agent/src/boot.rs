@@ -1,11 +1,11 @@
 //! From what NVM holds to a running agent, whatever the last reset interrupted.
 
 use cardea_credentials::{Agreement, LOCK_CWT_LEN, Signer, issue_lock_identity, verify_lock_identity};
-use cardea_framing::{LOCK_DATAGRAM, LinkConfig, LockId};
+use cardea_framing::{LinkConfig, LockId};
 use cardea_resources::{Bolt, EventKind, Op, Outcome};
 use heapless::{Deque, Vec};
 
-use crate::agent::{Agent, AgentEvent, Alarm, RadioLink};
+use crate::agent::{Agent, AgentEvent, Alarm, LINK_MAX, RadioLink};
 use crate::alarms::Sensors;
 use crate::board::{Actuator, Board, CONTEXTS, Clock, Parts, Slot, Storage};
 use crate::config::Config;
@@ -53,7 +53,7 @@ impl<B: Board> Agent<B> {
             retry_ms: config.link_retry_ms,
             max_attempts: config.link_attempts,
             reassembly_ms: config.reassembly_ms,
-            max_datagram: LOCK_DATAGRAM,
+            max_datagram: LINK_MAX,
         });
         let mut agent = Self {
             parts,

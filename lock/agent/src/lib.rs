@@ -15,7 +15,8 @@
 //! The platform's revocation list comes page by page in public, signed site messages, and bars a grant from the next
 //! request on; no list is ever whole in memory.
 //!
-//! Two parts are features, both on by default: `peers`, the sessions with holders of grants, and `pins`, the PIN pad.
+//! Two parts are features, both on by default: `peers`, the sessions with holders of grants and with them all that the site
+//! says about grants, and `pins`, the PIN pad.
 //!
 //! What it does not do: it opens no radio and no thread, and reads no clock but the board's.
 #![no_std]
@@ -27,6 +28,7 @@ mod access;
 mod act;
 mod agent;
 mod alarms;
+#[cfg(feature = "peers")]
 mod asking;
 mod board;
 mod boot;
@@ -39,6 +41,7 @@ mod fresh;
 mod handshake;
 mod ledger;
 mod limits;
+#[cfg(feature = "peers")]
 mod lists;
 mod log;
 #[cfg(test)]
@@ -54,6 +57,7 @@ mod reset;
 mod serve;
 mod server;
 mod session;
+#[cfg_attr(not(feature = "peers"), path = "without/site.rs")]
 mod site;
 mod time;
 

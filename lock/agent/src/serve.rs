@@ -3,9 +3,11 @@
 use cardea_oscore::coap::{Code, Message};
 #[cfg(feature = "pins")]
 use cardea_resources::PinChange;
+#[cfg(feature = "peers")]
+use cardea_resources::SiteSetting;
 use cardea_resources::{
     Battery, ClockState, Command, CommandId, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome,
-    Path, Refusal, SiteSetting, Status, Time,
+    Path, Refusal, Status, Time,
 };
 
 use crate::access::{Role, permits, permits_op};
@@ -137,11 +139,15 @@ impl<B: Board> Agent<B> {
             },
             #[cfg(not(feature = "pins"))]
             (Path::Pins, _) => Some(Answer::empty(Code::NOT_FOUND)),
+            #[cfg(feature = "peers")]
             (Path::Site, Code::GET) => Some(self.site_state()),
+            #[cfg(feature = "peers")]
             (Path::Site, _) => match SiteSetting::decode(request.payload()) {
                 Ok(setting) => spend(self).map(|_| self.set_site(&setting)),
                 Err(_) => bad,
             },
+            #[cfg(not(feature = "peers"))]
+            (Path::Site, _) => Some(Answer::empty(Code::NOT_FOUND)),
             (Path::Events, _) => Some(Answer::empty(Code::NOT_FOUND)),
         }
     }
@@ -156,7 +162,7 @@ impl<B: Board> Agent<B> {
             battery: actuator.battery().min(100),
             clock,
             firmware: self.config.firmware,
-            revocations: Some(self.site.state().epoch),
+            revocations: self.site.epoch(),
         };
         Answer::with(Code::CONTENT, |out| status.encode(out))
     }

@@ -6,7 +6,7 @@ use cardea_credentials::{
     Accepted, Error, Gate, Intake, LISTS_LEN, Lists, Membership, Progress, Question, Signer, SiteKind,
     SiteMessage, TRUST_LEN, Thumbprint, Trust, verify_membership, verify_time_token,
 };
-use cardea_framing::{Class, Header, Kind};
+use cardea_framing::{Class, Datagram, Header, Kind, ReceiptToken};
 use cardea_oscore::coap::Code;
 use cardea_resources::{SiteSetting, SiteState};
 use heapless::Vec;
@@ -133,7 +133,6 @@ impl Site {
 
     /// Whether a grant of the key `issuer` that rests on `keys` is void. The platform's list may name any of them; the
     /// site may name all but the issuer, which is the platform.
-    #[cfg(feature = "peers")]
     pub(crate) fn bars(
         &self,
         storage: &mut impl Storage,
@@ -166,9 +165,10 @@ impl Site {
         now: u64,
         body: &[u8],
         storage: &mut impl Storage,
-        owner: &Owner,
+        owner: Option<&Owner>,
         identity: &impl Signer,
     ) -> Result<Taken, Refused> {
+        let owner = owner.ok_or(Refused::Dropped)?;
         let message = SiteMessage::decode(body)?;
         if !self.sound {
             return Err(Refused::Dropped);
@@ -381,6 +381,11 @@ impl Site {
         Ok(done)
     }
 
+    /// The epoch of the platform's list in force.
+    pub(crate) fn epoch(&self) -> Option<u32> {
+        Some(self.intake.lists().epoch)
+    }
+
     pub(crate) fn state(&self) -> SiteState {
         let authority = self.trust.authority();
         SiteState {
@@ -444,6 +449,13 @@ fn decode(record: &[u8]) -> Option<(Trust, Lists, Places)> {
     reader.end().then_some((trust, lists, places))
 }
 
+/// The body, if this is a site message that is read where it is. A release is short, and ends too much to be.
+pub(crate) fn site_message(datagram: &[u8]) -> Option<&[u8]> {
+    let Datagram { kind: Kind::Site, body, .. } = Datagram::parse(datagram).ok()? else { return None };
+    let release = matches!(SiteMessage::decode(body), Ok(SiteMessage { kind: SiteKind::Release, .. }));
+    (!release).then_some(body)
+}
+
 impl<B: Board> Agent<B> {
     /// Asks the site for the membership of whoever has this address (1 to 0xFFEF). It comes, if it comes, as
     /// [`AgentEvent::Member`]. Nothing in the agent rests on it.
@@ -453,17 +465,35 @@ impl<B: Board> Agent<B> {
         self.pump();
     }
 
-    /// What a site message brought, outside the lists.
-    pub(crate) fn site_took(&mut self, now: u64, taken: Taken) {
+    /// What a site message brought, outside the lists; and its receipt, if it wants one.
+    pub(crate) fn site_took(
+        &mut self,
+        now: u64,
+        receipt: Option<ReceiptToken>,
+        taken: Result<Taken, Refused>,
+    ) {
+        // What could not be looked at or stored now was not received.
+        let kept = !matches!(taken, Err(Refused::Busy | Refused::Storage));
+        match receipt {
+            Some(receipt) if kept => self.link.custody(now, receipt),
+            Some(receipt) => self.link.release(receipt),
+            None => {}
+        }
         match taken {
-            Taken::Noted => {}
-            Taken::List => self.tell(AgentEvent::Revocations { epoch: self.site.intake.lists().epoch }),
-            Taken::Time { unix_s, round_trip_ms } => self.time.site_says(unix_s, round_trip_ms, now),
-            Taken::Member(member) => self.tell(AgentEvent::Member {
+            Ok(Taken::Noted) => {}
+            Ok(Taken::List) => self.tell(AgentEvent::Revocations { epoch: self.site.intake.lists().epoch }),
+            Ok(Taken::Time { unix_s, round_trip_ms }) => self.time.site_says(unix_s, round_trip_ms, now),
+            Ok(Taken::Member(member)) => self.tell(AgentEvent::Member {
                 address: member.address(),
                 key: member.member().thumbprint(),
                 expires: member.expires(),
             }),
+            Err(refused) => {
+                self.drop_frame();
+                if refused == Refused::Storage {
+                    self.tell(AgentEvent::StorageFailed);
+                }
+            }
         }
     }
 

@@ -32,6 +32,7 @@ impl Estimate {
 pub(crate) struct TrustedTime {
     sample: Option<Sample>,
     /// What the site's authority said. It decides nothing: see [`TrustedTime::stamp`].
+    #[cfg(feature = "peers")]
     site: Option<Sample>,
     drift_ppm: u32,
     /// No platform time below this is believed: the last one written to NVM, in Unix ms.
@@ -48,7 +49,14 @@ struct Sample {
 
 impl TrustedTime {
     pub(crate) fn new(drift_ppm: u32) -> Self {
-        Self { sample: None, site: None, drift_ppm, floor_ms: 0, persisted_at: None }
+        Self {
+            sample: None,
+            #[cfg(feature = "peers")]
+            site: None,
+            drift_ppm,
+            floor_ms: 0,
+            persisted_at: None,
+        }
     }
 
     /// Takes up the record of an earlier boot. Without an RTC that ran on, only the floor survives.
@@ -85,7 +93,13 @@ impl TrustedTime {
         best.and_then(|estimate| u32::try_from(estimate.unix_ms / 1000).ok())
     }
 
+    #[cfg(not(feature = "peers"))]
+    fn by_site(&self, _: u64) -> Option<Estimate> {
+        None
+    }
+
     /// The present by the site, as long as it lies where the true time must be by the platform's word.
+    #[cfg(feature = "peers")]
     fn by_site(&self, now: u64) -> Option<Estimate> {
         let (bound, site) = (self.estimate(now)?, self.estimate_by(self.site?, now));
         let inside = bound.unix_ms.abs_diff(site.unix_ms) <= bound.uncertainty_ms;
@@ -94,12 +108,14 @@ impl TrustedTime {
 
     /// Whether the site's time would help: the platform's is known, but no longer well enough. Where no time is known
     /// there is no bound inside which the site could be believed.
+    #[cfg(feature = "peers")]
     pub(crate) fn wants_site(&self, now: u64) -> bool {
         self.sample.is_some() && self.trusted(now).is_none() && self.by_site(now).is_none()
     }
 
     /// Takes the word of the site's authority, spoken at some moment of the `round_trip_ms` that end `now`. Nothing is
     /// persisted, and the floor stays.
+    #[cfg(feature = "peers")]
     pub(crate) fn site_says(&mut self, unix_s: u32, round_trip_ms: u64, now: u64) {
         let width = round_trip_ms.saturating_add(RESOLUTION_MS);
         let unix_ms = (u64::from(unix_s) * 1000).saturating_add(width / 2);
@@ -128,7 +144,10 @@ impl TrustedTime {
             }
         }
         self.sample = Some(Sample { unix_ms, taken: now, spread_ms });
-        self.site = None;
+        #[cfg(feature = "peers")]
+        {
+            self.site = None;
+        }
         self.persisted_at.is_none_or(|at| now.saturating_sub(at) >= PERSIST_EVERY_MS)
     }
 
@@ -203,6 +222,7 @@ mod tests {
         assert_eq!(time.estimate(8_000).unwrap().unix_ms, 2_000_004_500);
     }
 
+    #[cfg(feature = "peers")]
     #[test]
     fn the_site_moves_the_clock_inside_its_bound_and_decides_nothing() {
         let mut time = TrustedTime::new(50);

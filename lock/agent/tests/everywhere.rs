@@ -1,8 +1,10 @@
 //! Every scenario of a lock's life with the power cut at every write, lost or done, and again while it recovers.
 
 mod common;
+#[path = "common/cuts.rs"]
+mod cuts;
 
-use common::cuts::{LIFE, SITE, Scenario, abstract_medium, cut_everywhere};
+use cuts::{LIFE, SITE, Scenario, abstract_medium, cut_everywhere};
 
 /// How many cuts were played, and how many second ones.
 fn everywhere(scenarios: &[Scenario]) -> (usize, usize) {

@@ -11,6 +11,8 @@
 
 #[path = "../../agent/tests/common/mod.rs"]
 mod common;
+#[path = "../../agent/tests/common/cuts.rs"]
+mod cuts;
 #[path = "common/sim.rs"]
 mod sim;
 
@@ -19,7 +21,7 @@ use std::rc::Rc;
 use cardea_agent::{Slot, Storage};
 use cardea_flash::Flash;
 use common::board::TestNvm;
-use common::cuts::{Medium, Scenario, cut_everywhere, scenarios};
+use cuts::{Medium, Scenario, cut_everywhere, scenarios};
 use sim::{Sim, TEARS};
 
 type Chip = Sim<8, 4096>;

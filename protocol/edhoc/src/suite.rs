@@ -1,19 +1,17 @@
 //! Cipher suites (RFC 9528 §3.6) and methods (§3.2): everything that differs from one suite to the next stands here.
 //! All of them hash with SHA-256.
 
-use aes::Aes128;
-use ccm::aead::{AeadInOut, KeyInit};
-use ccm::consts::{U8, U13};
+use cardea_aead::AesCcm16_64_128;
+#[cfg(feature = "vector-suites")]
+use cardea_aead::AesCcm16_128_128;
+#[cfg(feature = "chacha")]
+use cardea_aead::ChaCha20Poly1305;
 use hkdf::Hkdf;
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::Error;
-
-type AesCcm16_64_128 = ccm::Ccm<Aes128, U8, U13>;
-#[cfg(feature = "vector-suites")]
-type AesCcm16_128_128 = ccm::Ccm<Aes128, ccm::consts::U16, U13>;
 
 /// Output of the suite's hash, and of HKDF-Extract with it.
 pub(crate) type Hash = [u8; 32];
@@ -161,51 +159,27 @@ impl Suite {
 
     /// Encrypts `buffer`, whose last [`Self::tag_len`] bytes are room for the tag.
     pub(crate) fn seal(self, key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-        match self.cipher() {
-            Cipher::Ccm8 => seal::<AesCcm16_64_128>(key, iv, aad, buffer),
+        let sealed = match self.cipher() {
+            Cipher::Ccm8 => cardea_aead::seal::<AesCcm16_64_128>(key, iv, aad, buffer),
             #[cfg(feature = "vector-suites")]
-            Cipher::Ccm16 => seal::<AesCcm16_128_128>(key, iv, aad, buffer),
+            Cipher::Ccm16 => cardea_aead::seal::<AesCcm16_128_128>(key, iv, aad, buffer),
             #[cfg(feature = "chacha")]
-            Cipher::ChaCha20Poly1305 => seal::<chacha20poly1305::ChaCha20Poly1305>(key, iv, aad, buffer),
-        }
+            Cipher::ChaCha20Poly1305 => cardea_aead::seal::<ChaCha20Poly1305>(key, iv, aad, buffer),
+        };
+        sealed.map_err(|_| Error::BufferTooSmall)
     }
 
     /// Decrypts `buffer`, ciphertext and tag, in place; the first `buffer.len() - tag_len` bytes are the plaintext.
     pub(crate) fn open(self, key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-        match self.cipher() {
-            Cipher::Ccm8 => open::<AesCcm16_64_128>(key, iv, aad, buffer),
+        let opened = match self.cipher() {
+            Cipher::Ccm8 => cardea_aead::open::<AesCcm16_64_128>(key, iv, aad, buffer),
             #[cfg(feature = "vector-suites")]
-            Cipher::Ccm16 => open::<AesCcm16_128_128>(key, iv, aad, buffer),
+            Cipher::Ccm16 => cardea_aead::open::<AesCcm16_128_128>(key, iv, aad, buffer),
             #[cfg(feature = "chacha")]
-            Cipher::ChaCha20Poly1305 => open::<chacha20poly1305::ChaCha20Poly1305>(key, iv, aad, buffer),
-        }
+            Cipher::ChaCha20Poly1305 => cardea_aead::open::<ChaCha20Poly1305>(key, iv, aad, buffer),
+        };
+        opened.map_err(|_| Error::Decryption) // what did not authenticate is nobody's to see
     }
-}
-
-fn seal<C: AeadInOut + KeyInit>(key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-    let cipher = C::new_from_slice(key).map_err(|_| Error::TooLong)?;
-    let split = buffer.len().checked_sub(tag_len::<C>()).ok_or(Error::BufferTooSmall)?;
-    let (text, room) = buffer.split_at_mut_checked(split).ok_or(Error::BufferTooSmall)?;
-    let iv = iv.try_into().map_err(|_| Error::TooLong)?;
-    let tag = cipher.encrypt_inout_detached(iv, aad, text.into()).map_err(|_| Error::TooLong)?;
-    room.copy_from_slice(&tag);
-    Ok(())
-}
-
-fn open<C: AeadInOut + KeyInit>(key: &[u8], iv: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-    let cipher = C::new_from_slice(key).map_err(|_| Error::Decryption)?;
-    let split = buffer.len().checked_sub(tag_len::<C>()).ok_or(Error::Decryption)?;
-    let (text, tag) = buffer.split_at_mut_checked(split).ok_or(Error::Decryption)?;
-    let iv = iv.try_into().map_err(|_| Error::Decryption)?;
-    let tag = (&*tag).try_into().map_err(|_| Error::Decryption)?;
-    cipher.decrypt_inout_detached(iv, aad, (&mut *text).into(), tag).map_err(|_| {
-        text.zeroize(); // what did not authenticate is nobody's to see
-        Error::Decryption
-    })
-}
-
-const fn tag_len<C: AeadInOut>() -> usize {
-    <C::TagSize as ccm::aead::array::typenum::Unsigned>::USIZE
 }
 
 /// EDHOC_Extract (RFC 9528 §4.1.1.1).

@@ -1,16 +1,10 @@
-//! The AEAD algorithms, on slices, in place.
+//! The AEAD algorithms by their numbers.
 
-use aes::Aes128;
-use ccm::Ccm;
-use ccm::aead::inout::InOutBuf;
-use ccm::aead::{AeadInOut, KeyInit};
-use ccm::consts::{U8, U13};
+use cardea_aead::AesCcm16_64_128;
 #[cfg(feature = "chacha")]
-use chacha20poly1305::ChaCha20Poly1305;
+use cardea_aead::ChaCha20Poly1305;
 
 use crate::Error;
-
-type AesCcm16_64_128 = Ccm<Aes128, U8, U13>;
 
 /// AEAD algorithm of a context, numbered as in COSE (RFC 9053 section 4). ChaCha20/Poly1305 by the feature `chacha`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,59 +71,25 @@ impl Algorithm {
 
     /// Encrypts all but the last [`Self::tag_len`] bytes of `buffer` and writes the tag there.
     pub(crate) fn seal(self, key: &[u8], nonce: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-        match self {
-            Self::AesCcm16_64_128 => seal::<AesCcm16_64_128>(key, nonce, aad, buffer, self.tag_len()),
+        let sealed = match self {
+            Self::AesCcm16_64_128 => cardea_aead::seal::<AesCcm16_64_128>(key, nonce, aad, buffer),
             #[cfg(feature = "chacha")]
-            Self::ChaCha20Poly1305 => seal::<ChaCha20Poly1305>(key, nonce, aad, buffer, self.tag_len()),
-        }
+            Self::ChaCha20Poly1305 => cardea_aead::seal::<ChaCha20Poly1305>(key, nonce, aad, buffer),
+        };
+        sealed.map_err(|_| Error::NotProtectable) // only a message above 64 KiB
     }
 
     /// Decrypts all but the last [`Self::tag_len`] bytes of `buffer`, which hold the tag. Leaves no plaintext behind
     /// when the tag is wrong.
     pub(crate) fn open(self, key: &[u8], nonce: &[u8], aad: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
-        match self {
-            Self::AesCcm16_64_128 => open::<AesCcm16_64_128>(key, nonce, aad, buffer, self.tag_len()),
+        let opened = match self {
+            Self::AesCcm16_64_128 => cardea_aead::open::<AesCcm16_64_128>(key, nonce, aad, buffer),
             #[cfg(feature = "chacha")]
-            Self::ChaCha20Poly1305 => open::<ChaCha20Poly1305>(key, nonce, aad, buffer, self.tag_len()),
-        }
+            Self::ChaCha20Poly1305 => cardea_aead::open::<ChaCha20Poly1305>(key, nonce, aad, buffer),
+        };
+        opened.map_err(|error| match error {
+            cardea_aead::Error::Tag => Error::Decrypt,
+            cardea_aead::Error::Length => Error::Ciphertext,
+        })
     }
-}
-
-fn seal<A: AeadInOut + KeyInit>(
-    key: &[u8],
-    nonce: &[u8],
-    aad: &[u8],
-    buffer: &mut [u8],
-    tag_len: usize,
-) -> Result<(), Error> {
-    let (text, tag_out) = split_tag(buffer, tag_len)?;
-    let cipher = A::new_from_slice(key).map_err(|_| Error::InvalidState)?;
-    let nonce = nonce.try_into().map_err(|_| Error::InvalidState)?;
-    // Only fails for messages above 64 KiB.
-    let tag =
-        cipher.encrypt_inout_detached(nonce, aad, InOutBuf::from(text)).map_err(|_| Error::NotProtectable)?;
-    tag_out.copy_from_slice(&tag);
-    Ok(())
-}
-
-fn open<A: AeadInOut + KeyInit>(
-    key: &[u8],
-    nonce: &[u8],
-    aad: &[u8],
-    buffer: &mut [u8],
-    tag_len: usize,
-) -> Result<(), Error> {
-    let (text, tag) = split_tag(buffer, tag_len)?;
-    let cipher = A::new_from_slice(key).map_err(|_| Error::InvalidState)?;
-    let nonce = nonce.try_into().map_err(|_| Error::InvalidState)?;
-    let tag = (&*tag).try_into().map_err(|_| Error::InvalidState)?;
-    cipher.decrypt_inout_detached(nonce, aad, InOutBuf::from(&mut *text), tag).map_err(|_| {
-        text.fill(0); // AES-CCM decrypts before it verifies; do not depend on what the library leaves behind
-        Error::Decrypt
-    })
-}
-
-fn split_tag(buffer: &mut [u8], tag_len: usize) -> Result<(&mut [u8], &mut [u8]), Error> {
-    let text_len = buffer.len().checked_sub(tag_len).ok_or(Error::Ciphertext)?;
-    Ok(buffer.split_at_mut(text_len))
 }

@@ -2,6 +2,7 @@
 //!
 //! A new scenario is one entry in [`LIFE`] or [`SITE`]; what must hold for all of them is in [`Case::judge`].
 
+#[path = "cuts/lists.rs"]
 mod lists;
 
 pub use lists::SITE;
@@ -14,10 +15,10 @@ use cardea_framing::Kind;
 use cardea_oscore::coap::Code;
 use cardea_resources::{LogEntry, LogRequest, Op};
 
-use super::board::{TestNvm, key};
-use super::phone::Phone;
-use super::platform::datagram;
-use super::{World, command, config, pin_change};
+use crate::common::board::{TestNvm, key};
+use crate::common::phone::Phone;
+use crate::common::platform::datagram;
+use crate::common::{World, command, config, pin_change};
 
 /// A medium under test and how to cut its power.
 pub struct Medium {
@@ -325,7 +326,7 @@ fn one_case(
     (scenario.prepare)(&mut case);
     case.read_log();
     (medium.cut)(at, way);
-    let cut = super::until_cut(|| (scenario.act)(&mut case));
+    let cut = crate::common::until_cut(|| (scenario.act)(&mut case));
     if !cut {
         return None;
     }
@@ -335,7 +336,7 @@ fn one_case(
     let mut again = false;
     if let Some((at, way)) = second {
         (medium.cut)(at, way);
-        again = super::until_cut(|| case.world.reset());
+        again = crate::common::until_cut(|| case.world.reset());
         (medium.on)(at as u64 + 1);
     }
     if second.is_none() || again {

@@ -11,7 +11,6 @@
 )]
 
 pub mod board;
-pub mod cuts;
 pub mod phone;
 pub mod platform;
 pub mod site;
