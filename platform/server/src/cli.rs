@@ -127,7 +127,8 @@ enum Cmd {
         /// What the lock drew, 16 hexadecimal digits; `watch` shows it.
         #[arg(long)]
         nonce: String,
-        /// Thumbprint of the owner root that alone may activate the lock next.
+        /// Thumbprint of the owner root that alone may activate the lock next. Give it whenever the lock changes hands: a
+        /// former owner who kept a copy of the label can work out the next code.
         #[arg(long)]
         next_root: Option<String>,
         #[command(flatten)]

@@ -142,7 +142,7 @@ fn line(report: &SiteReport) -> String {
         "{}  {:<10}  {site}{}",
         report.lock,
         standing(report),
-        if report.told { "" } else { "  NOT TOLD YET" }
+        if report.told || report.refused { "" } else { "  NOT TOLD YET" }
     )
 }
 
