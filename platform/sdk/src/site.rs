@@ -12,7 +12,7 @@ pub struct SiteReport {
     pub site: [u8; 8],
     /// No authority of a lower version is to count there.
     pub version: u32,
-    /// The lock has confirmed that, and that there is a list of the newest epoch.
+    /// The lock has confirmed that, and that there is a list of the newest epoch, or there is nothing of this to say.
     pub told: bool,
     /// The lock knows nothing of sites and lists, or not enough to be told.
     pub refused: bool,

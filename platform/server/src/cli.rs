@@ -15,6 +15,7 @@ use crate::{
     owner_code, pins,
     root::{self, RootArgs},
     service::{Answer, Request, Verb, check_lock, serve_one},
+    site::{self, SiteCmd},
     socket,
 };
 
@@ -105,6 +106,9 @@ enum Cmd {
     /// The revocation list and who has it.
     #[command(subcommand)]
     Revocation(RevocationCmd),
+    /// Sites of locks, who speaks for them, and whether grants hold.
+    #[command(subcommand)]
+    Site(SiteCmd),
     /// Keys of holders, for trials.
     #[command(subcommand)]
     Key(KeyCmd),
@@ -123,7 +127,8 @@ enum Cmd {
         /// What the lock drew, 16 hexadecimal digits; `watch` shows it.
         #[arg(long)]
         nonce: String,
-        /// Thumbprint of the owner root that alone may activate the lock next.
+        /// Thumbprint of the owner root that alone may activate the lock next. Give it whenever the lock changes hands: a
+        /// former owner who kept a copy of the label can work out the next code.
         #[arg(long)]
         next_root: Option<String>,
         #[command(flatten)]
@@ -256,12 +261,18 @@ impl TokenArgs {
 }
 
 #[derive(Args)]
-struct Target {
+pub(crate) struct Target {
     /// Lock id or thumbprint.
     lock: String,
     /// Seconds; nothing is sent afterwards. A lock that sleeps must be touched within them.
     #[arg(long, default_value_t = 20.0, value_parser = seconds)]
     timeout: f64,
+}
+
+impl Target {
+    pub(crate) fn request(&self, ask: Verb) -> Result<Request> {
+        command(self, ask)
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -297,12 +308,17 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli) -> Result<bool> {
     let common = &cli.common;
     let config = Config::load(common.config.as_deref(), common.dir.clone(), common.broker.clone())?;
-    let mut bundle = None;
+    let (mut bundle, mut certificate) = (None, None);
     let request = match &cli.verb {
         Cmd::Key(verb) => return grants::key(verb, common.json),
         Cmd::Grant(verb) => {
             let (request, path) = verb.request()?;
             bundle = path;
+            request
+        }
+        Cmd::Site(verb) => {
+            let (request, path) = verb.request()?;
+            certificate = path;
             request
         }
         Cmd::Holder(HolderCmd::Revoke { holder }) => Request::HolderRevoke { holder: holder.clone() },
@@ -357,6 +373,9 @@ async fn run(cli: &Cli) -> Result<bool> {
     let print = |mut answer: Answer| {
         if let Some(path) = bundle.filter(|_| answer.done) {
             unwritten = grants::write_bundle(&mut answer, path);
+        }
+        if let Some(path) = certificate.filter(|_| answer.done) {
+            unwritten = site::write_certificate(&answer, path);
         }
         done = answer.done;
         show(&answer, common.json);

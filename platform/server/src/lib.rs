@@ -13,6 +13,7 @@ mod owner_code;
 mod pins;
 mod root;
 mod service;
+mod site;
 mod socket;
 
 pub use cli::main;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroize as _;
 
-use crate::{grants, pins};
+use crate::{grants, pins, site};
 
 /// Longest text of an error about a line that is no request: it need not be repeated whole.
 const MAX_WORDS: usize = 160;
@@ -61,6 +61,16 @@ pub(crate) enum Request {
         holder: String,
     },
     Revocations {},
+    SitePut {
+        lock: String,
+        site: Option<String>,
+        version: Option<u32>,
+    },
+    SiteAuthority {
+        site: String,
+        key: String,
+    },
+    Sites {},
     PinSet {
         lock: String,
         slot: u8,
@@ -135,6 +145,7 @@ pub(crate) enum Verb {
     Status,
     Battery,
     Pins,
+    Site,
 }
 
 impl From<Verb> for Ask {
@@ -145,6 +156,7 @@ impl From<Verb> for Ask {
             Verb::Status => Self::Status,
             Verb::Battery => Self::Battery,
             Verb::Pins => Self::Pins,
+            Verb::Site => Self::Site,
         }
     }
 }
@@ -187,6 +199,9 @@ pub(crate) async fn serve_one(platform: &Platform, request: Request) -> Answer {
     );
     if about_grants {
         return grants::answer(platform, request).await.unwrap_or_else(|error| Answer::error(&error));
+    }
+    if matches!(request, Request::SitePut { .. } | Request::SiteAuthority { .. } | Request::Sites {}) {
+        return site::answer(platform, request).await.unwrap_or_else(|error| Answer::error(&error));
     }
     match answer(platform, request).await {
         Ok(answer) => answer,
@@ -259,7 +274,9 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
             )
         }
         _ => {
-            let locks = platform.locks().await?;
+            let (locks, sites) = (platform.locks().await?, platform.sites().await?);
+            let grants =
+                |id| sites.iter().find(|site| site.lock == id).and_then(|site| Some(site.state?.grants));
             let lines: Vec<String> = locks
                 .iter()
                 .map(|l| {
@@ -268,6 +285,7 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
                     let standing = match (l.released, l.fenced) {
                         (true, _) => "  RELEASED",
                         (_, true) => "  FENCED",
+                        _ if grants(l.lock) == Some(false) => "  GRANTS WAIT",
                         _ => "",
                     };
                     format!(
@@ -289,6 +307,7 @@ async fn answer(platform: &Platform, request: Request) -> Result<Answer, cardea_
                         "fenced": l.fenced,
                         "released": l.released,
                         "certificate": l.certificate,
+                        "grants": grants(l.lock),
                         "gateway": l.gateway,
                     })
                 })

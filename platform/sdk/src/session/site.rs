@@ -193,7 +193,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             lock: lock.record.lock,
             site: lock.told.row.site,
             version: lock.told.row.version,
-            told: lock.tells_site() && lock.untold(epoch).is_none(),
+            told: !lock.told.refused && lock.untold(epoch).is_none(),
             refused: lock.told.refused,
             state: lock.told.row.state.filter(|_| lock.tells_site()).map(|(state, _)| state),
         })
