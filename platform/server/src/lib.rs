@@ -9,11 +9,13 @@ mod cli;
 mod config;
 mod factory;
 mod grants;
+mod init;
 mod owner_code;
 mod pins;
 mod root;
 mod service;
 mod socket;
+mod terms;
 
 pub use cli::main;
 
