@@ -151,6 +151,7 @@ impl Site {
             expires: now + 3600,
             single_use: false,
             window: None,
+            delegate: None,
         };
         // As the phone gets it.
         Bundle::decode(&self.platform.grant(new).await.unwrap().bundle.encode()).unwrap()

@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     config::Config,
     factory::{self, Factory},
-    grants::{self, GrantCmd, HolderCmd, KeyCmd, RevocationCmd},
+    grants::{self, GrantCmd, KeyCmd, RevocationCmd},
+    holder::{self, HolderCmd},
     init::{self, TokenArgs},
     owner_code,
     pins::PinCmd,
@@ -101,7 +102,7 @@ enum Cmd {
     /// What phones may do while nobody is online: issue, list, revoke.
     #[command(subcommand)]
     Grant(GrantCmd),
-    /// Holders of grants: revoke a lost phone.
+    /// Holders of grants: revoke a lost phone; and the phone's own side.
     #[command(subcommand)]
     Holder(HolderCmd),
     /// The revocation list and who has it.
@@ -149,7 +150,7 @@ pub(crate) struct Target {
     timeout: f64,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
         .filter(|s| (0.1..=3600.0).contains(s))
@@ -191,6 +192,8 @@ async fn run(cli: &Cli) -> Result<bool> {
             request
         }
         Cmd::Holder(HolderCmd::Revoke { holder }) => Request::HolderRevoke { holder: holder.clone() },
+        Cmd::Holder(HolderCmd::Delegate(args)) => return holder::pass_on(args, common.json),
+        Cmd::Holder(HolderCmd::Ask(args)) => return holder::ask(args, common.json),
         Cmd::Revocation(RevocationCmd::Show) => Request::Revocations {},
         Cmd::Init { state_only: true, .. } => return init::state(&config),
         Cmd::Init { token, .. } => return init::all(&config, token, common.json),

@@ -47,15 +47,6 @@ pub(crate) enum GrantCmd {
 }
 
 #[derive(Subcommand)]
-pub(crate) enum HolderCmd {
-    /// Revoke the key of a holder (a lost phone), and with it all its grants at all locks.
-    Revoke {
-        /// The holder's name, the key (66 or 130 hexadecimal digits), or its thumbprint (64).
-        holder: String,
-    },
-}
-
-#[derive(Subcommand)]
 pub(crate) enum RevocationCmd {
     /// Show the list, and which locks have it.
     Show,
@@ -104,6 +95,9 @@ pub(crate) struct IssueArgs {
     /// In these hours only: `08:00-18:00`, in quarters of an hour and in UTC; may run past midnight.
     #[arg(long)]
     hours: Option<String>,
+    /// The holder's public key for passing the grant on (`holder delegate`), given as --key is; another key than that.
+    #[arg(long, value_name = "KEY", conflicts_with = "single_use")]
+    delegate_key: Option<String>,
     /// Where the file for the phone goes; one that is there is not replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -125,6 +119,11 @@ impl IssueArgs {
             until: moment(&self.until, now)?,
             single_use: self.single_use,
             window: window(self.days.as_deref(), self.hours.as_deref())?.map(Weekly::to_bytes),
+            delegate: self
+                .delegate_key
+                .as_deref()
+                .map(|key| public_key(key).map(|key| hex::encode(key.to_compressed())))
+                .transpose()?,
         })
     }
 }
@@ -174,21 +173,22 @@ pub(crate) fn write_bundle(answer: &mut Answer, path: &Path) -> Result<()> {
         return Ok(()); // an error
     };
     let bytes = hex::decode(bundle.as_str().unwrap_or_default()).context("the answer cannot be read")?;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-        .with_context(|| {
-            format!("{} cannot be written; the grant is issued, `grant export` writes it", path.display())
-        })?;
+    write_new(path, &bytes).with_context(|| {
+        format!("{} cannot be written; the grant is issued, `grant export` writes it", path.display())
+    })?;
     answer.text =
         format!("{}\nwritten to {}; the phone needs it, and it holds no secret", answer.text, path.display());
     Ok(())
 }
 
-fn free(path: &Path) -> Result<()> {
+/// Writes a file that was not there.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all())
+}
+
+/// Before anything is signed: nothing is where the file goes.
+pub(crate) fn free(path: &Path) -> Result<()> {
     if path.exists() {
         bail!("{} exists, and is not replaced", path.display());
     }
@@ -205,7 +205,7 @@ pub(crate) fn grant_id(text: &str) -> Result<[u8; 8]> {
 }
 
 /// Hexadecimal, a file with hexadecimal, or a private key's file.
-fn public_key(text: &str) -> Result<PublicKey> {
+pub(crate) fn public_key(text: &str) -> Result<PublicKey> {
     if let Some(key) = holder_key::parse_public(text) {
         return Ok(key);
     }
@@ -219,17 +219,20 @@ fn public_key(text: &str) -> Result<PublicKey> {
 /// Answers a request that is about grants.
 pub(crate) async fn answer(platform: &Platform, request: Request) -> Result<Answer> {
     Ok(match request {
-        Request::GrantIssue { lock, key, name, rights, from, until, single_use, window } => {
+        Request::GrantIssue { lock, key, name, rights, from, until, single_use, window, delegate } => {
+            let public =
+                |key: &str| holder_key::parse_public(key).ok_or_else(|| anyhow!("that is no public key"));
             let window = window.map(|[days, from, quarters]| Weekly::new(days, from, quarters)).transpose();
             let new = NewGrant {
                 lock: check_lock(&lock)?,
-                holder: holder_key::parse_public(&key).ok_or_else(|| anyhow!("that is no public key"))?,
+                holder: public(&key)?,
                 name,
                 scope: Scope::from_bits(rights),
                 not_before: from,
                 expires: until,
                 single_use,
                 window: window.map_err(|_| anyhow!("those are no hours of the week"))?,
+                delegate: delegate.as_deref().map(public).transpose()?,
             };
             let issued = platform.grant(new).await?;
             let mut data = grant_json(&issued.grant);

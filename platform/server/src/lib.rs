@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod factory;
 mod grants;
+mod holder;
 mod init;
 mod owner_code;
 mod pins;
