@@ -14,22 +14,15 @@ use std::{
 };
 
 use cardea_credentials::OwnerCode;
-use cardea_envelope::{
-    ClockState, Data, Downlink, Encoding, Epoch, GatewayState, LinkState, MessageId, Presence, Topic, Topics,
-    Uplink, VERSION,
-};
-use cardea_framing::{Datagram, Kind, LinkConfig, LockId, LockLink, uplink_id};
-use cardea_sdk::{
-    Ask, Bolt, FileKeys, KeyStore as _, LockName, OsRandom, Outcome, Platform, PlatformEvent, SqliteState,
-    session::{Config, Core, Now},
-};
-use cardea_tests::{eventually, program};
-use tempfile::TempDir;
+use cardea_framing::{LinkConfig, LockId};
+use cardea_sdk::{Ask, Bolt, LockName, Outcome, PlatformEvent, session::Now};
+use cardea_tests::{counterpart::Counterpart, eventually, program};
 
 /// Generous, because valgrind takes a hundred times as long for a point multiplication.
 const PATIENCE: Duration = Duration::from_secs(200);
 const MTU: usize = 222;
-const GATEWAY: &str = "g1";
+const LINK: LinkConfig =
+    LinkConfig { retry_ms: 1_000, max_attempts: 5, reassembly_ms: 60_000, max_datagram: 1024 };
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -136,151 +129,42 @@ impl Drop for Lock {
     }
 }
 
-/// A gateway's link and the platform's session core around one lock.
+/// One lock and what it talks to.
 struct World {
     lock: Lock,
-    name: LockId,
-    link: LockLink,
-    core: Core<FileKeys, SqliteState>,
-    topics: Topics,
+    other: Counterpart,
     start: Instant,
-    seq: u64,
-    waiting: Vec<Vec<u8>>,
-    /// Every datagram that the platform sent.
-    downs: Vec<Vec<u8>>,
-    events: Vec<PlatformEvent>,
-    home: TempDir,
 }
 
 impl World {
     /// A new lock, enrolled by what its labels say.
     fn new(lock: Lock) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        Platform::init(home.path()).unwrap();
-        let keys = FileKeys::open(home.path()).unwrap();
-        let state = SqliteState::open(&home.path().join("state.db"), false).unwrap();
-        let core = Core::open(keys, state, Box::new(OsRandom), Config::default()).unwrap();
         let name: LockId = lock.label("lock id").parse().unwrap();
         let code = OwnerCode::parse(&lock.label("owner code")).unwrap();
         let thumbprint: LockName = lock.label("thumbprint").parse().unwrap();
-        let mut world = Self {
-            lock,
-            name,
-            link: link(),
-            core,
-            topics: Topics::new("cardea/v1", GATEWAY).unwrap(),
-            start: Instant::now(),
-            seq: 0,
-            waiting: Vec::new(),
-            downs: Vec::new(),
-            events: Vec::new(),
-            home,
-        };
-        world.batch(|core, _| core.enroll(thumbprint, &code).unwrap());
-        world.reachable();
+        let mut world = Self { lock, other: Counterpart::new(name, LINK), start: Instant::now() };
+        let now = world.now();
+        world.other.enroll(now, thumbprint, &code);
         world
     }
 
-    fn mono(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap()
-    }
-
-    /// What the gateway retains at the broker.
-    fn reachable(&mut self) {
-        let at = unix_ms();
-        self.message(&Topic::State, Encoding::Json.encode(&GatewayState { state: Presence::Online, at }));
-        let link = LinkState {
-            v: VERSION,
-            joined: true,
-            radio: "pipe".into(),
-            sleepy: false,
-            life_ms: 0,
-            seen: Some(at),
-            rssi: None,
-            snr: None,
-            lqi: None,
-            pending: 0,
-            at,
-        };
-        self.message(&Topic::Link(self.name), Encoding::Json.encode(&link));
-    }
-
-    fn batch<T>(&mut self, act: impl FnOnce(&mut Core<FileKeys, SqliteState>, Now) -> T) -> T {
-        let now = Now { mono: self.mono(), unix: unix_ms() };
-        self.core.begin().unwrap();
-        let result = act(&mut self.core, now);
-        self.core.handle_timeout(now).unwrap();
-        self.core.commit().unwrap();
-        while let Some(event) = self.core.poll_event() {
-            self.events.push(event);
-        }
-        while let Some(output) = self.core.poll_output() {
-            if let Topic::Down(_) = self.topics.parse(&output.topic).unwrap() {
-                let down: Downlink = Encoding::Json.decode(&output.payload).unwrap();
-                if down.kind != Kind::Site {
-                    self.downs.push(down.data.0.clone());
-                    self.waiting.push(down.data.0);
-                }
-            }
-        }
-        result
-    }
-
-    fn message(&mut self, topic: &Topic, payload: Vec<u8>) {
-        let name = self.topics.name(topic);
-        self.batch(|core, now| core.handle_message(now, &name, &payload, false).unwrap());
-    }
-
-    fn publish(&mut self, datagram: &[u8]) {
-        self.seq += 1;
-        let parsed = Datagram::parse(datagram).unwrap();
-        let uplink = Uplink {
-            v: VERSION,
-            id: MessageId(uplink_id(self.name, datagram)),
-            lock: self.name,
-            kind: parsed.kind,
-            class: parsed.class,
-            data: Data(datagram.to_vec()),
-            radio: "pipe".into(),
-            rssi: None,
-            snr: None,
-            lqi: None,
-            at: unix_ms(),
-            clock: ClockState::Synced,
-            epoch: Epoch([1; 8]),
-            seq: self.seq,
-        };
-        self.message(&Topic::Up(self.name), Encoding::Json.encode(&uplink));
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap();
+        Now { mono: millis(self.start.elapsed()), unix: millis(unix) }
     }
 
     /// Carries frames both ways for a moment.
     fn step(&mut self) {
-        let mut whole = Vec::new();
         while let Ok(frame) = self.lock.frames.recv_timeout(Duration::from_millis(5)) {
             assert!(frame.len() <= MTU);
-            let now = self.mono();
-            let taken = self.link.handle_frame(now, &frame);
-            let taken = taken.ok().flatten().map(|it| (it.datagram().to_vec(), it.receipt));
-            if let Some((datagram, receipt)) = taken {
-                if let Some(receipt) = receipt {
-                    self.link.custody(now, receipt);
-                }
-                whole.push(datagram);
-            }
+            let now = self.now();
+            self.other.frame_up(now, &frame);
         }
-        for datagram in whole {
-            self.publish(&datagram);
-        }
-        self.batch(|_, _| ());
-        let now = self.mono();
-        while self.link.poll_event().is_some() {}
-        if self.link.can_send() && !self.waiting.is_empty() {
-            let datagram = self.waiting.remove(0);
-            self.link.send(now, &datagram, 1).unwrap();
-        }
-        let mut frame = [0; MTU];
-        while let Some(len) = self.link.poll_transmit(now, MTU, &mut frame) {
-            self.lock.send(&frame[..len]);
+        let now = self.now();
+        self.other.handle_timeout(now);
+        while let Some(frame) = self.other.frame_down(now, MTU) {
+            self.lock.send(&frame);
         }
     }
 
@@ -290,7 +174,7 @@ impl World {
             if let Some(value) = done(self) {
                 return value;
             }
-            assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}: {:?}", self.events);
+            assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}: {:?}", self.other.events);
             self.step();
         }
     }
@@ -304,42 +188,27 @@ impl World {
 
     fn activate(&mut self) {
         self.run_until("activation", |world| {
-            world.events.iter().any(|e| matches!(e, PlatformEvent::Activated { .. })).then_some(())
+            (world.other.count(|e| matches!(e, PlatformEvent::Activated { .. })) > 0).then_some(())
         });
         // Both sides: the lock says whom it pinned.
         let root = self.run_until("the lock says so", |world| {
             let log = world.lock.log();
             log.lines().find_map(|l| l.strip_prefix("activated by root: ").map(str::to_owned))
         });
-        let keys = FileKeys::open(self.home.path()).unwrap();
-        assert_eq!(root, hex::encode(keys.root().thumbprint()));
+        assert_eq!(root, self.other.root());
     }
 
     fn ask(&mut self, ask: Ask) -> Outcome {
-        let lock = self.name;
-        let id = hex::encode(self.batch(|core, now| core.command(now, lock, ask, 100_000).unwrap()));
-        self.run_until("an outcome", |world| {
-            world.events.iter().find_map(|event| match event {
-                PlatformEvent::Ended { command, outcome, .. } if *command == id => Some(outcome.clone()),
-                _ => None,
-            })
-        })
+        let now = self.now();
+        let id = self.other.ask(now, ask, 100_000);
+        self.run_until("an outcome", |world| world.other.outcome(&id))
     }
 
     /// The lock gets power again, on the same flash.
     fn power(&mut self, lock: Lock) {
         self.lock = lock;
-        self.link = link();
-        self.waiting.clear();
+        self.other.link_anew();
     }
-}
-
-fn link() -> LockLink {
-    LockLink::new(LinkConfig { retry_ms: 1_000, max_attempts: 5, reassembly_ms: 60_000, max_datagram: 1024 })
-}
-
-fn unix_ms() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 fn unlocked(outcome: &Outcome) -> bool {
@@ -361,17 +230,17 @@ fn whole_story(command: &[&str], dir: &Path) {
     assert_eq!(world.lock.count("the motor runs"), 1);
 
     // Everything that was ever said to this lock, again, past the link's memory of repeats.
-    let replays = world.downs.clone();
+    let replays = world.other.downs.clone();
     assert!(replays.len() >= 4, "{}", replays.len());
-    world.waiting.extend(replays);
-    world.run_until("the replays are out", |world| world.waiting.is_empty().then_some(()));
+    replays.into_iter().for_each(|datagram| world.other.down(datagram));
+    world.run_until("the replays are out", |world| world.other.nothing_waits().then_some(()));
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.lock.count("the motor runs"), 1, "a replay moved the bolt");
 
     // A hand on the lock: its challenge opens the next command's way.
     world.lock.send(&[]);
     let touched = |e: &PlatformEvent| matches!(e, PlatformEvent::Lock { kind, .. } if kind == "touch");
-    world.run_until("a touch", |world| world.events.iter().any(touched).then_some(()));
+    world.run_until("a touch", |world| (world.other.count(touched) > 0).then_some(()));
 
     // Power cuts: SIGKILL while it says hello, and at moments of the boot after.
     let owner = world.lock.label("activated by root");
@@ -383,8 +252,7 @@ fn whole_story(command: &[&str], dir: &Path) {
     world.lock.kill();
     world.power(Lock::start(command, dir));
     assert_eq!(world.lock.label("owner"), owner, "it remembers its owner");
-    let activations =
-        |world: &World| world.events.iter().filter(|e| matches!(e, PlatformEvent::Activated { .. })).count();
+    let activations = |world: &World| world.other.count(|e| matches!(e, PlatformEvent::Activated { .. }));
     let before = activations(&world);
     let outcome = world.ask(Ask::Unlock);
     assert!(unlocked(&outcome), "{outcome}");

@@ -208,7 +208,9 @@ pub(crate) fn ask(args: &AskArgs, json: bool) -> Result<bool> {
 
 fn line(entry: &LogLine) -> String {
     let when = entry.at.map_or_else(|| "at a time unknown".into(), |at| utc(at.into()));
-    let value = entry.value.as_ref().map_or_else(String::new, |value| format!(" {value}"));
+    // "unlocked by grant 1f2e3d4c"
+    let value = entry.value.as_deref().map(|value| value.strip_prefix("grant ").unwrap_or(value));
+    let value = value.map_or_else(String::new, |value| format!(" {value}"));
     format!("{:>6}  {when}  {}{value}", entry.index, entry.kind)
 }
 
