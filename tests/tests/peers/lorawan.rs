@@ -23,16 +23,17 @@ async fn a_phone_opens_a_class_c_lorawan_lock_by_its_grant_while_the_broker_is_d
         let mut phone = Phone::new(&socket, &bundle, key);
         phone.patience_ms = 40_000;
         let begin = Instant::now();
-        // What is lost on this radio is said again after seconds; a phone tries twice.
+        // What is lost on this radio is said again after many seconds; a phone tries more than once.
         let connected = (0..2).any(|_| phone.connect(Duration::from_secs(60)));
         assert!(connected, "no session");
         println!("session after {:?}", begin.elapsed());
         let begin = Instant::now();
-        let unlocked = phone.ask(Ask::Unlock);
-        assert!(matches!(unlocked, Outcome::Done { bolt: Bolt::Unlocked, .. }), "{unlocked:?}");
+        let unlocked = |outcome: &Outcome| matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. });
+        assert!((0..3).any(|_| unlocked(&phone.ask(Ask::Unlock))), "three times no answer");
         println!("unlocked after {:?}", begin.elapsed());
         let begin = Instant::now();
-        assert_eq!(phone.ask(Ask::Lock), Outcome::Rejected { code: "4.03".into() });
+        let refused = Outcome::Rejected { code: "4.03".into() };
+        assert!((0..3).any(|_| phone.ask(Ask::Lock) == refused), "three times no answer");
         println!("refused after {:?}", begin.elapsed());
     });
     work.await.unwrap();
