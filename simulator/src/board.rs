@@ -24,11 +24,17 @@ impl Board for VirtualBoard {
     type Actuator = Motor;
 }
 
-/// Memory that survives a simulated reset, and dies with the process.
+/// A lock's memory, for whoever holds a clone: it survives a simulated reset, and dies with the process.
 #[derive(Clone, Default)]
-pub(crate) struct Nvm(Arc<Mutex<BTreeMap<Slot, Vec<u8>>>>);
+pub struct Nvm(Arc<Mutex<BTreeMap<Slot, Vec<u8>>>>);
 
 impl Nvm {
+    /// The record in this slot.
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> Option<Vec<u8>> {
+        self.with(|records| records.get(&slot).cloned())
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<Slot, Vec<u8>>) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -17,6 +17,7 @@ mod radio;
 mod random;
 
 pub use air::{Air, Modulation, Transmission, Weather};
+pub use board::Nvm;
 pub use broker::{Broker, Message};
 pub use forwarder::{Counters, Forwarder, ForwarderConfig, ForwarderError};
 pub use lock::{FIRMWARE, Happened, Happening, LockConfig, Region, VirtualLock};

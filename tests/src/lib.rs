@@ -6,11 +6,13 @@
 
 pub mod authority;
 pub mod broker;
+pub mod counterpart;
 pub mod daemon;
 pub mod fake_broker;
 pub mod lines;
 pub mod loopback;
 pub mod observer;
+pub mod phone;
 pub mod process;
 pub mod proxy;
 pub mod spy;

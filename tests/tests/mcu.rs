@@ -13,19 +13,13 @@ use std::{
 };
 
 use cardea_credentials::{OwnerCode, Signer as _, SoftSigner};
-use cardea_envelope::{
-    ClockState, Data, Downlink, Encoding, Epoch, GatewayState, LinkState, MessageId, Presence, Topic, Topics,
-    Uplink, VERSION,
-};
-use cardea_framing::{Datagram, Kind, LinkConfig, LockId, LockLink, uplink_id};
-use cardea_sdk::{
-    Ask, Bolt, FileKeys, KeyStore as _, OsRandom, Outcome, PlatformEvent, SqliteState,
-    session::{Config, Core, Now},
-};
-use tempfile::TempDir;
+use cardea_framing::{Datagram, Kind, LinkConfig, LockId};
+use cardea_sdk::{Ask, Bolt, Outcome, PlatformEvent, session::Now};
+use cardea_tests::counterpart::Counterpart;
 
 const MTU: usize = 222;
-const GATEWAY: &str = "g1";
+const LINK: LinkConfig =
+    LinkConfig { retry_ms: 2_000, max_attempts: 3, reassembly_ms: 60_000, max_datagram: 512 };
 const EPOCH_MS: u64 = 1_800_000_000_000;
 /// The same as in `lock/mcu/src/board.rs`.
 const CODE: OwnerCode = OwnerCode::from_bytes([7; 16]);
@@ -143,155 +137,50 @@ impl Mcu {
     }
 }
 
-/// A lock in QEMU, a gateway's link, and the platform.
+/// A lock in QEMU and what it talks to.
 struct World {
     mcu: Mcu,
-    link: LockLink,
-    lock: LockId,
-    core: Core<FileKeys, SqliteState>,
-    keys: TempDir,
+    other: Counterpart,
     millis: u64,
-    seq: u64,
-    waiting: VecDeque<Vec<u8>>,
     /// OSCORE datagrams that went down whole in one frame.
     sealed: Vec<Vec<u8>>,
-    events: Vec<PlatformEvent>,
-    /// The platform hears nothing.
-    cut_off: bool,
 }
 
 impl World {
     fn new(elf: &str) -> Self {
-        let keys = tempfile::tempdir().unwrap();
-        cardea_sdk::Platform::init(keys.path()).unwrap();
-        let state = SqliteState::open(&keys.path().join("state.db"), false).unwrap();
-        let core =
-            Core::open(FileKeys::open(keys.path()).unwrap(), state, Box::new(OsRandom), Config::default());
-        let public = SoftSigner::from_bytes(&IDENTITY).unwrap().public();
+        let lock = LockId::from_thumbprint(&SoftSigner::from_bytes(&IDENTITY).unwrap().public().thumbprint());
         let mut world = Self {
             mcu: Mcu::start(elf),
-            link: LockLink::new(LinkConfig {
-                retry_ms: 2_000,
-                max_attempts: 3,
-                reassembly_ms: 60_000,
-                max_datagram: 512,
-            }),
-            lock: LockId::from_thumbprint(&public.thumbprint()),
-            core: core.unwrap(),
-            keys,
+            other: Counterpart::new(lock, LINK),
             millis: 1_000,
-            seq: 0,
-            waiting: VecDeque::new(),
             sealed: Vec::new(),
-            events: Vec::new(),
-            cut_off: false,
         };
-        let lock = world.lock;
-        world.platform(|core, _| core.enroll(lock.into(), &CODE).unwrap());
-        world.gateway_is_online();
+        let now = world.now();
+        world.other.enroll(now, lock, &CODE);
         world
     }
 
-    fn gateway_is_online(&mut self) {
-        let topics = Topics::new("cardea/v1", GATEWAY).unwrap();
-        let at = EPOCH_MS + self.millis;
-        let link = LinkState {
-            v: VERSION,
-            joined: true,
-            radio: "r".into(),
-            sleepy: false,
-            life_ms: 0,
-            seen: Some(at),
-            rssi: None,
-            snr: None,
-            lqi: None,
-            pending: 0,
-            at,
-        };
-        for (topic, payload) in [
-            (Topic::State, Encoding::Json.encode(&GatewayState { state: Presence::Online, at })),
-            (Topic::Link(self.lock), Encoding::Json.encode(&link)),
-        ] {
-            let name = topics.name(&topic);
-            self.platform(|core, now| core.handle_message(now, &name, &payload, false).unwrap());
-        }
-    }
-
-    /// One batch of the platform; what it sends down waits for the gateway's link.
-    fn platform<T>(&mut self, act: impl FnOnce(&mut Core<FileKeys, SqliteState>, Now) -> T) -> T {
-        let now = Now { mono: self.millis, unix: EPOCH_MS + self.millis };
-        self.core.begin().unwrap();
-        let result = act(&mut self.core, now);
-        self.core.handle_timeout(now).unwrap();
-        self.core.commit().unwrap();
-        while let Some(event) = self.core.poll_event() {
-            self.events.push(event);
-        }
-        while let Some(output) = self.core.poll_output() {
-            if output.topic.ends_with("/down") {
-                let down: Downlink = Encoding::Json.decode(&output.payload).unwrap();
-                if down.kind != Kind::Site {
-                    self.waiting.push_back(down.data.0);
-                }
-            }
-        }
-        result
+    fn now(&self) -> Now {
+        Now { mono: self.millis, unix: EPOCH_MS + self.millis }
     }
 
     /// Carries frames until nobody has anything to say. Returns what that and the step before it took the lock.
     fn run(&mut self) -> Cost {
+        let now = self.now();
         for _ in 0..400 {
-            let mut frame = [0; 256];
             if let Some(sent) = self.mcu.sent.pop_front() {
-                self.uplink_frame(&sent);
+                self.other.frame_up(now, &sent);
                 continue;
             }
-            while self.link.poll_event().is_some() {}
-            if self.link.can_send()
-                && let Some(datagram) = self.waiting.pop_front()
-            {
-                self.link.send(self.millis, &datagram, 1).unwrap();
-            }
-            let Some(len) = self.link.poll_transmit(self.millis, MTU, &mut frame) else {
+            let Some(frame) = self.other.frame_down(now, MTU) else {
                 return std::mem::take(&mut self.mcu.cost);
             };
-            let frame = &frame[..len];
-            if Datagram::parse(frame).is_ok_and(|whole| whole.kind == Kind::PlatformOscore) {
-                self.sealed.push(frame.to_vec());
+            if Datagram::parse(&frame).is_ok_and(|whole| whole.kind == Kind::PlatformOscore) {
+                self.sealed.push(frame.clone());
             }
-            self.mcu.happen(b'F', frame);
+            self.mcu.happen(b'F', &frame);
         }
         panic!("the lock and the gateway never come to rest");
-    }
-
-    fn uplink_frame(&mut self, frame: &[u8]) {
-        let Ok(Some(incoming)) = self.link.handle_frame(self.millis, frame) else { return };
-        let (datagram, receipt) = (incoming.datagram().to_vec(), incoming.receipt);
-        if let Some(receipt) = receipt {
-            self.link.custody(self.millis, receipt);
-        }
-        if self.cut_off {
-            return;
-        }
-        self.seq += 1;
-        let header = Datagram::parse(&datagram).unwrap();
-        let uplink = Uplink {
-            v: VERSION,
-            id: MessageId(uplink_id(self.lock, &datagram)),
-            lock: self.lock,
-            kind: header.kind,
-            class: header.class,
-            data: Data(datagram.clone()),
-            radio: "r".into(),
-            rssi: Some(-80),
-            snr: None,
-            lqi: None,
-            at: EPOCH_MS + self.millis,
-            clock: ClockState::Synced,
-            epoch: Epoch([1; 8]),
-            seq: self.seq,
-        };
-        self.platform(|core, now| core.handle_uplink(now, GATEWAY, &uplink).unwrap());
     }
 
     fn join(&mut self) -> Cost {
@@ -307,21 +196,17 @@ impl World {
     fn wait(&mut self, ms: u32) -> Cost {
         self.millis += u64::from(ms);
         self.mcu.happen(b'A', &ms.to_le_bytes());
-        self.platform(|_, _| ());
+        let now = self.now();
+        self.other.batch(now, |_, _| ());
         self.run()
     }
 
     fn command(&mut self, ask: Ask) -> (Cost, Outcome) {
-        let lock = self.lock;
-        let id = self.platform(|core, now| core.command(now, lock, ask, 10_000).unwrap());
+        let now = self.now();
+        let id = self.other.ask(now, ask, 10_000);
         let cost = self.run();
-        let ended = self.events.iter().find_map(|event| match event {
-            PlatformEvent::Ended { command, outcome, .. } if *command == hex::encode(id) => {
-                Some(outcome.clone())
-            }
-            _ => None,
-        });
-        (cost, ended.unwrap_or_else(|| panic!("{ask} has not ended: {:?}", self.events)))
+        let ended = self.other.outcome(&id);
+        (cost, ended.unwrap_or_else(|| panic!("{ask} has not ended: {:?}", self.other.events)))
     }
 }
 
@@ -348,9 +233,10 @@ fn a_lock_on_a_cortex_m4_is_activated_obeys_once_and_refuses_the_replay() {
     assert_eq!(world.mcu.owner, None);
 
     print("activation: EDHOC method 3, credentials by value, owner code", &world.join());
-    let root = FileKeys::open(world.keys.path()).unwrap().root().thumbprint();
-    assert_eq!(world.mcu.owner.as_deref(), Some(&root[..]), "the lock pinned this platform's root");
-    assert!(world.events.iter().any(|e| matches!(e, PlatformEvent::Activated { .. })), "{:?}", world.events);
+    let owner = world.mcu.owner.as_deref().map(hex::encode);
+    assert_eq!(owner, Some(world.other.root()), "the lock pinned this platform's root");
+    let activated = world.other.count(|e| matches!(e, PlatformEvent::Activated { .. }));
+    assert_eq!(activated, 1, "{:?}", world.other.events);
     assert_eq!((world.mcu.state.drives, world.mcu.state.bolt), (0, Bolt::Locked));
 
     world.sealed.clear();
@@ -391,7 +277,7 @@ fn a_lock_on_a_cortex_m4_that_hears_nothing_makes_a_new_context() {
     let mut world = World::new(&elf);
     world.join();
     assert_eq!(world.mcu.connected, 1);
-    world.cut_off = true;
+    world.other.platform_hears = false;
     world.wait(16 * 60 * 1000);
     for _ in 0..2 {
         world.touch();
@@ -399,8 +285,9 @@ fn a_lock_on_a_cortex_m4_that_hears_nothing_makes_a_new_context() {
     }
     world.touch();
     assert_eq!(world.mcu.connected, 1, "two unanswered events are not three");
-    world.cut_off = false;
-    world.gateway_is_online();
+    world.other.platform_hears = true;
+    let now = world.now();
+    world.other.reachable(now);
     print("handshake: EDHOC method 3, credentials by kid", &world.wait(21_000));
     assert_eq!(world.mcu.connected, 2);
     let (_, outcome) = world.command(Ask::Unlock);

@@ -162,9 +162,9 @@ impl Peers {
     }
 }
 
-/// Names a grant in ledger and log.
+/// Names a grant in ledger and log: by the platform's own, because holders choose the ids of those they pass on.
 fn grant_tag(grant: &Grant) -> CommandId {
-    let [a, b, c, d, ..] = grant.id();
+    let [a, b, c, d, ..] = grant.origin();
     [a, b, c, d]
 }
 

@@ -1,9 +1,10 @@
-//! What the holder of a grant gets from the platform, in one file: everything that is needed to speak to the lock while
+//! What the holder of a grant gets from whoever issued it, in one file: everything that is needed to speak to the lock while
 //! nobody else is online. `docs/protocol.md` has the layout. It holds no secret: without the holder's key it opens nothing.
 
 use cardea_credentials::cbor::{Reader, Writer};
 use cardea_credentials::{
-    Grant, LOCK_CWT_LEN, LockIdentity, MAX_DELEGABLE_GRANT_LEN, PublicKey, verify_grant, verify_lock_identity,
+    Grant, LOCK_CWT_LEN, LockIdentity, MAX_DELEGABLE_GRANT_LEN, MAX_GRANTS_ABOVE_LEN, PublicKey,
+    verify_grant_chain, verify_lock_identity,
 };
 use cardea_framing::LockId;
 
@@ -11,8 +12,11 @@ use crate::Error;
 
 /// The first item: what this is, and its version.
 const MAGIC: &str = "cardea/bundle/1";
+/// The same where the grant was passed on: the grants above it are the last item.
+const MAGIC_WITH_CHAIN: &str = "cardea/bundle/2";
 /// The greatest length of a bundle, bytes.
-pub const MAX_BUNDLE_LEN: usize = 512;
+pub const MAX_BUNDLE_LEN: usize =
+    (1 + 1 + 15) + (2 + LOCK_CWT_LEN) + (2 + 33) + (2 + MAX_DELEGABLE_GRANT_LEN) + (3 + MAX_GRANTS_ABOVE_LEN);
 
 /// A grant with what belongs to it, all of which fits together.
 #[derive(Clone, Debug)]
@@ -21,6 +25,7 @@ pub struct Bundle {
     identity: LockIdentity,
     platform: PublicKey,
     cwt: Vec<u8>,
+    above: Vec<u8>,
     grant: Grant,
 }
 
@@ -30,11 +35,22 @@ impl Bundle {
     /// # Errors
     /// [`Error::Bundle`] where they do not belong together.
     pub fn new(lock: &[u8], platform: &PublicKey, cwt: &[u8]) -> Result<Self, Error> {
+        Self::with_chain(lock, platform, cwt, &[])
+    }
+
+    /// The same with the grants above this one, a CBOR sequence with the platform's first; an empty one where the grant
+    /// is the platform's own.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] where they do not belong together, or one of them widens the one above it.
+    pub fn with_chain(lock: &[u8], platform: &PublicKey, cwt: &[u8], above: &[u8]) -> Result<Self, Error> {
         let identity =
             verify_lock_identity(lock).map_err(|e| Error::Bundle(format!("the lock's CWT: {e}")))?;
-        let grant = verify_grant(cwt, &identity.identity.thumbprint(), platform)
+        let thumbprint = identity.identity.thumbprint();
+        let grant = verify_grant_chain(cwt, above, &thumbprint, platform, || Ok(()))
             .map_err(|e| Error::Bundle(format!("the grant: {e}")))?;
-        Ok(Self { lock: lock.into(), identity, platform: *platform, cwt: cwt.into(), grant })
+        let (lock, cwt, above) = (lock.into(), cwt.into(), above.into());
+        Ok(Self { lock, identity, platform: *platform, cwt, above, grant })
     }
 
     /// Reads a file. What it says is checked, but not whose platform it is from: that is known to whoever brought it.
@@ -42,19 +58,23 @@ impl Bundle {
     /// # Errors
     /// [`Error::Bundle`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let (lock, platform, cwt) = split(bytes).map_err(|e| Error::Bundle(format!("not a bundle: {e}")))?;
-        Self::new(lock, &platform, cwt)
+        let (lock, platform, cwt, above) =
+            split(bytes).map_err(|e| Error::Bundle(format!("not a bundle: {e}")))?;
+        Self::with_chain(lock, &platform, cwt, above)
     }
 
     /// The file: a CBOR array of the text `cardea/bundle/1`, the lock's CWT, the platform's signing key (33 bytes, SEC1
-    /// compressed) and the grant, the last three as byte strings.
+    /// compressed) and the grant, the last three as byte strings; with a chain `cardea/bundle/2`, and the grants above
+    /// as one byte string more.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; MAX_BUNDLE_LEN];
         let mut writer = Writer::new(&mut out);
         // All parts were verified, and so are not longer than they may be.
-        let _ = writer.array(4).and_then(|w| {
-            w.text(MAGIC)?.bytes(&self.lock)?.bytes(&self.platform.to_compressed())?.bytes(&self.cwt)
+        let (items, magic) = if self.above.is_empty() { (4, MAGIC) } else { (5, MAGIC_WITH_CHAIN) };
+        let _ = writer.array(items).and_then(|w| {
+            w.text(magic)?.bytes(&self.lock)?.bytes(&self.platform.to_compressed())?.bytes(&self.cwt)?;
+            if self.above.is_empty() { Ok(w) } else { w.bytes(&self.above) }
         });
         let length = writer.len();
         out.truncate(length);
@@ -90,23 +110,45 @@ impl Bundle {
     pub fn cwt(&self) -> &[u8] {
         &self.cwt
     }
+
+    /// The grants above it as they go over the air, the platform's first; empty where it is the platform's own.
+    #[must_use]
+    pub fn above(&self) -> &[u8] {
+        &self.above
+    }
+
+    /// The platform's signing key, on which all of it rests.
+    #[must_use]
+    pub const fn platform(&self) -> &PublicKey {
+        &self.platform
+    }
 }
 
-fn split(bytes: &[u8]) -> Result<(&[u8], PublicKey, &[u8]), cardea_credentials::Error> {
+/// Lock, platform, grant, grants above.
+type Parts<'a> = (&'a [u8], PublicKey, &'a [u8], &'a [u8]);
+
+fn split(bytes: &[u8]) -> Result<Parts<'_>, cardea_credentials::Error> {
     use cardea_credentials::Error as Wrong;
     if bytes.len() > MAX_BUNDLE_LEN {
         return Err(Wrong::TooLong);
     }
     let mut reader = Reader::new(bytes);
-    if reader.array()? != 4 || reader.text()? != MAGIC {
-        return Err(Wrong::WrongCredential);
-    }
+    let chain = match (reader.array()?, reader.text()?) {
+        (4, MAGIC) => false,
+        (5, MAGIC_WITH_CHAIN) => true,
+        _ => return Err(Wrong::WrongCredential),
+    };
     let (lock, platform, cwt) = (reader.bytes()?, reader.bytes_exact::<33>()?, reader.bytes()?);
+    let above = if chain { reader.bytes()? } else { &[] };
     reader.finish()?;
-    if lock.len() != LOCK_CWT_LEN || cwt.len() > MAX_DELEGABLE_GRANT_LEN {
+    if lock.len() != LOCK_CWT_LEN || cwt.len() > MAX_DELEGABLE_GRANT_LEN || above.len() > MAX_GRANTS_ABOVE_LEN
+    {
         return Err(Wrong::TooLong);
     }
-    Ok((lock, PublicKey::from_sec1(&platform)?, cwt))
+    if chain && above.is_empty() {
+        return Err(Wrong::WrongCredential); // a grant has one form of bundle
+    }
+    Ok((lock, PublicKey::from_sec1(&platform)?, cwt, above))
 }
 
 #[cfg(test)]

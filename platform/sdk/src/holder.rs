@@ -6,14 +6,20 @@
 //! ([`Holder::poll_transmit`], [`Holder::poll_event`]). Who carries them is not its business: the gateway at the door,
 //! or a radio of its own.
 //!
+//! A holder whose grant names a key for it passes part of it on: [`delegate`].
+//!
 //! A session lives for minutes and in memory only. A lock that does not believe the grant is silent, so a refusal looks
 //! like a lock that is not there.
 
+mod delegate;
+mod log;
+
 use std::collections::VecDeque;
 
-use cardea_credentials::{Agreement, Random};
+use cardea_credentials::{Agreement, EAD_GRANTS_ABOVE, Random};
 use cardea_edhoc::{
-    AuthKey, ConnId, EphemeralKey, Error as EdhocError, IdCred, Initiator, InitiatorConfig, Method, Suite,
+    AuthKey, ConnId, Ead, EphemeralKey, Error as EdhocError, IdCred, Initiator, InitiatorConfig, Method,
+    Suite,
     correlation::{Prefix, prepend, split},
 };
 use cardea_framing::{Class, Datagram, Kind, restore};
@@ -29,8 +35,11 @@ use crate::{
     session::{build, elide},
 };
 
-/// EDHOC messages to and from a lock are shorter.
-const MESSAGE: usize = 512;
+pub use delegate::delegate;
+pub use log::LogLine;
+
+/// EDHOC messages to and from a lock are shorter: message_3 with the longest chain has 630 bytes.
+const MESSAGE: usize = 704;
 /// How long a lock may take for each message of the handshake; it waits no longer for ours.
 const HANDSHAKE_MS: u64 = 30_000;
 /// Silence after which a request is sent again, under the same command id.
@@ -67,6 +76,13 @@ pub enum HolderEvent {
     Failed {
         /// For people.
         why: &'static str,
+    },
+    /// The oldest entries that the lock still holds, as many as one answer takes: before the end of [`Ask::Log`].
+    Log {
+        /// The index that the lock's next entry will get.
+        end: u32,
+        /// Ascending by index.
+        entries: Vec<LogLine>,
     },
     /// A question ended.
     Ended {
@@ -170,7 +186,7 @@ impl<A: Agreement> Holder<A> {
     /// # Errors
     /// [`HolderError`]: nothing was asked.
     pub fn ask(&mut self, now: u64, ask: Ask, life: u64) -> Result<(), HolderError> {
-        if !matches!(ask, Ask::Lock | Ask::Unlock | Ask::Status | Ask::Battery) {
+        if !matches!(ask, Ask::Lock | Ask::Unlock | Ask::Status | Ask::Battery | Ask::Log) {
             return Err(HolderError::Unsupported);
         }
         if !self.is_connected() {
@@ -276,7 +292,10 @@ impl<A: Agreement> Holder<A> {
         let id_cred = IdCred::Kcwt(self.bundle.cwt());
         let key = AuthKey::Agreement(&self.key);
         let rest = body.get_mut(at..).unwrap_or_default();
-        let length = initiator.message_3(&id_cred, self.bundle.cwt(), &key, &[], rest)?;
+        // A grant that was passed on comes with those above it.
+        let above = [Ead::new(EAD_GRANTS_ABOVE, self.bundle.above())];
+        let eads = if self.bundle.above().is_empty() { &[][..] } else { &above };
+        let length = initiator.message_3(&id_cred, self.bundle.cwt(), &key, eads, rest)?;
         self.push(Kind::PeerEdhoc, body.get(..at.saturating_add(length)).unwrap_or_default());
         Ok(())
     }
@@ -356,6 +375,11 @@ impl<A: Agreement> Holder<A> {
         }
         let (ask, ms) = (question.ask, now.saturating_sub(question.asked));
         let outcome = outcome(ask, question.id, answer.code(), answer.payload(), ms);
+        if matches!(outcome, Outcome::Log { .. })
+            && let Some((end, entries)) = log::read(answer.payload())
+        {
+            self.events.push_back(HolderEvent::Log { end, entries });
+        }
         self.end(ask, outcome);
     }
 }
@@ -373,7 +397,8 @@ impl Question {
             }
             Ask::Battery => (Code::GET, Path::Battery, 0),
             Ask::Status => (Code::GET, Path::Status, 0),
-            Ask::Log | Ask::Pins | Ask::PinChange | Ask::Time => return None, // `ask` refuses them
+            Ask::Log => (Code::GET, Path::Log, 0),
+            Ask::Pins | Ask::PinChange | Ask::Time => return None, // `ask` refuses them
         };
         session.next = number.saturating_add(1);
         let mut options = vec![(option::URI_PATH, path.segment().as_bytes())];
@@ -423,7 +448,11 @@ fn outcome(ask: Ask, id: [u8; 4], code: Code, payload: &[u8], ms: u64) -> Outcom
             millivolts: battery.millivolts,
             ms,
         }),
-        Ask::Log | Ask::Pins | Ask::PinChange | Ask::Time => None,
+        Ask::Log => log::read(payload).map(|(_, lines)| {
+            let entries = u32::try_from(lines.len()).unwrap_or(u32::MAX);
+            Outcome::Log { entries, ms }
+        }),
+        Ask::Pins | Ask::PinChange | Ask::Time => None,
     };
     answer.unwrap_or_else(rejected)
 }

@@ -3,7 +3,9 @@
 
 use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
 
-use cardea_credentials::{Agreement as _, PublicKey, SoftAgreement};
+use cardea_credentials::{Agreement as _, PublicKey, SoftSigner};
+
+pub use cardea_credentials::SoftAgreement;
 use zeroize::Zeroizing;
 
 use crate::{Error, OsRandom, key_dir};
@@ -50,6 +52,15 @@ impl HolderKey {
     #[must_use]
     pub fn into_agreement(self) -> SoftAgreement {
         self.0
+    }
+
+    /// The key, to sign grants with that are passed on. A key serves one of the two purposes: a grant that names the
+    /// same key for both is not issued.
+    ///
+    /// # Errors
+    /// [`Error::KeyUnavailable`], which no key of the curve gives.
+    pub fn into_signer(self) -> Result<SoftSigner, Error> {
+        SoftSigner::from_bytes(&self.0.to_bytes()).map_err(|_| Error::KeyUnavailable)
     }
 }
 

@@ -24,7 +24,7 @@
 //! keys (files here, a PKCS#11 token in `cardea-pkcs11`).
 //!
 //! [`Platform::grant`] signs what a phone may do at a lock while nobody is online, as a [`Bundle`]; [`Platform::revoke`]
-//! ends it. [`holder`] is the phone's side.
+//! ends it. [`holder`] is the phone's side; a phone whose grant names a key for it passes part of it on ([`holder::delegate`]).
 //!
 //! What it does not do: it is no HTTP API, keeps no users, and trusts no gateway and no broker
 //! with anything but delivery.
@@ -50,7 +50,7 @@ mod state;
 
 pub use broker::{Broker, BrokerAddress, PayloadEncoding};
 pub use bundle::{Bundle, MAX_BUNDLE_LEN};
-pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Successor, Weekly};
+pub use cardea_credentials::{OwnerCode, PublicKey, Scope, Signer, Successor, Terms, Weekly};
 pub use cardea_framing::LockId;
 pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, SiteState, Status};
 pub use cardea_x509::Makers;

@@ -30,6 +30,7 @@ fn everything(world: &World, name: &str, key: u8) -> NewGrant {
         expires: now + HOUR,
         single_use: false,
         window: None,
+        delegate: None,
     }
 }
 

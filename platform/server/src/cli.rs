@@ -3,16 +3,19 @@
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use cardea_pkcs11::{TokenKeys, TokenSettings};
-use cardea_sdk::{Broker, Error, FileKeys, Platform, session};
+use cardea_pkcs11::TokenKeys;
+use cardea_sdk::{Broker, Error, Platform, session};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::Config,
     factory::{self, Factory},
-    grants::{self, GrantCmd, HolderCmd, KeyCmd, RevocationCmd},
-    owner_code, pins,
+    grants::{self, GrantCmd, KeyCmd, RevocationCmd},
+    holder::{self, HolderCmd},
+    init::{self, TokenArgs},
+    owner_code,
+    pins::PinCmd,
     root::{self, RootArgs},
     service::{Answer, Request, Verb, check_lock, serve_one},
     site::{self, SiteCmd},
@@ -100,7 +103,7 @@ enum Cmd {
     /// What phones may do while nobody is online: issue, list, revoke.
     #[command(subcommand)]
     Grant(GrantCmd),
-    /// Holders of grants: revoke a lost phone.
+    /// Holders of grants: revoke a lost phone; and the phone's own side.
     #[command(subcommand)]
     Holder(HolderCmd),
     /// The revocation list and who has it.
@@ -143,123 +146,6 @@ enum Cmd {
     Restored,
 }
 
-#[derive(Subcommand)]
-enum PinCmd {
-    /// Want a PIN in a slot. The lock is told when it can hear, however late; `pin list` shows how far that is.
-    Set {
-        /// Lock id or thumbprint.
-        lock: String,
-        /// Which slot, from 0.
-        slot: u8,
-        /// File with the PIN, 4 to 10 digits; without it the PIN is read from standard input.
-        #[arg(long)]
-        pin_file: Option<PathBuf>,
-        /// Whoever enters it does so under duress: the door opens, and the platform tells `duress`.
-        #[arg(long)]
-        duress: bool,
-        /// Not before this time: 2026-12-24T08:00Z (UTC), or Unix seconds.
-        #[arg(long, value_parser = pins::time)]
-        from: Option<u32>,
-        /// Not after this time.
-        #[arg(long, value_parser = pins::time)]
-        until: Option<u32>,
-    },
-    /// Want a slot empty.
-    Clear {
-        /// Lock id or thumbprint.
-        lock: String,
-        /// Which slot, from 0.
-        slot: u8,
-    },
-    /// Show wanted and reported PINs, and what is pending and why. Never which PIN.
-    List {
-        /// Lock id or thumbprint.
-        lock: String,
-    },
-    /// Ask the lock which slots are in use; `pin list` shows them afterwards.
-    Ask(Target),
-}
-
-impl PinCmd {
-    fn request(&self) -> Result<Request> {
-        match self {
-            Self::Set { lock, slot, pin_file, duress, from, until } => {
-                check_lock(lock)?;
-                Ok(Request::PinSet {
-                    lock: lock.clone(),
-                    slot: *slot,
-                    pin: pins::read(pin_file.as_deref())?,
-                    duress: *duress,
-                    from: *from,
-                    until: *until,
-                })
-            }
-            Self::Clear { lock, slot } => {
-                check_lock(lock)?;
-                Ok(Request::PinClear { lock: lock.clone(), slot: *slot })
-            }
-            Self::List { lock } => {
-                check_lock(lock)?;
-                Ok(Request::PinList { lock: lock.clone() })
-            }
-            Self::Ask(target) => command(target, Verb::Pins),
-        }
-    }
-}
-
-/// Keys in a PKCS#11 token instead of files. PINs are in files of mode 0600 or in the environment
-/// (CARDEA_PLATFORM_PIN, CARDEA_ROOT_PIN), never on the command line.
-#[derive(Args)]
-struct TokenArgs {
-    /// Make the keys in a PKCS#11 token: absolute path of its module [default: as in the configuration file].
-    #[arg(long, requires = "token_label")]
-    pkcs11_module: Option<PathBuf>,
-    /// Label of the token for the platform's keys.
-    #[arg(long, requires = "pkcs11_module")]
-    token_label: Option<String>,
-    /// Its serial number, where labels do not tell tokens apart.
-    #[arg(long, requires = "pkcs11_module")]
-    token_serial: Option<String>,
-    /// File with its PIN.
-    #[arg(long, requires = "pkcs11_module")]
-    pin_file: Option<PathBuf>,
-    /// What the labels of the keys begin with [default: cardea].
-    #[arg(long, requires = "pkcs11_module")]
-    key_prefix: Option<String>,
-    /// Label of another token for the owner root, which belongs in a safe afterwards.
-    #[arg(long)]
-    root_token_label: Option<String>,
-    /// Module of that token, where it is another one.
-    #[arg(long, requires = "root_token_label")]
-    root_pkcs11_module: Option<PathBuf>,
-    /// File with its PIN.
-    #[arg(long, requires = "root_token_label")]
-    root_pin_file: Option<PathBuf>,
-}
-
-impl TokenArgs {
-    /// The token of the platform's keys, if they are to be in one: by these arguments, or by the configuration.
-    fn platform(&self, config: &Config) -> Option<TokenSettings> {
-        let (Some(module), Some(label)) = (&self.pkcs11_module, &self.token_label) else {
-            return config.pkcs11.clone();
-        };
-        let token = TokenSettings::new(module, label);
-        Some(TokenSettings {
-            token_serial: self.token_serial.clone(),
-            pin_file: self.pin_file.clone(),
-            key_prefix: self.key_prefix.clone().unwrap_or(token.key_prefix),
-            ..token
-        })
-    }
-
-    /// The token of the owner root, where it is another one.
-    fn root(&self, platform: &TokenSettings) -> Option<TokenSettings> {
-        let label = self.root_token_label.as_ref()?;
-        let module = self.root_pkcs11_module.as_ref().unwrap_or(&platform.module);
-        Some(TokenSettings { pin_file: self.root_pin_file.clone(), ..TokenSettings::new(module, label) })
-    }
-}
-
 #[derive(Args)]
 pub(crate) struct Target {
     /// Lock id or thumbprint.
@@ -275,7 +161,7 @@ impl Target {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
         .filter(|s| (0.1..=3600.0).contains(s))
@@ -322,9 +208,11 @@ async fn run(cli: &Cli) -> Result<bool> {
             request
         }
         Cmd::Holder(HolderCmd::Revoke { holder }) => Request::HolderRevoke { holder: holder.clone() },
+        Cmd::Holder(HolderCmd::Delegate(args)) => return holder::pass_on(args, common.json),
+        Cmd::Holder(HolderCmd::Ask(args)) => return holder::ask(args, common.json),
         Cmd::Revocation(RevocationCmd::Show) => Request::Revocations {},
-        Cmd::Init { state_only: true, .. } => return init_state(&config),
-        Cmd::Init { token, .. } => return init(&config, token, common.json),
+        Cmd::Init { state_only: true, .. } => return init::state(&config),
+        Cmd::Init { token, .. } => return init::all(&config, token, common.json),
         Cmd::Restored => {
             Platform::mark_restored(&config.dir)?;
             println!(
@@ -396,75 +284,10 @@ fn show(answer: &Answer, json: bool) {
     }
 }
 
-fn command(target: &Target, ask: Verb) -> Result<Request> {
+pub(crate) fn command(target: &Target, ask: Verb) -> Result<Request> {
     check_lock(&target.lock)?;
     let timeout_ms = u64::try_from(Duration::from_secs_f64(target.timeout).as_millis())?;
     Ok(Request::Command { lock: target.lock.clone(), ask, timeout_ms })
-}
-
-fn init(config: &Config, args: &TokenArgs, json: bool) -> Result<bool> {
-    let token = args.platform(config);
-    let other = token.as_ref().and_then(|token| args.root(token));
-    if token.is_none() && args.root_token_label.is_some() {
-        bail!(
-            "the owner root can be in a token only where the platform's keys are: give --pkcs11-module too"
-        );
-    }
-    let root = match &token {
-        Some(token) => {
-            let root = TokenKeys::init(&config.dir, token, other.as_ref())?;
-            Platform::init_state(&config.dir)?;
-            root
-        }
-        None => Platform::init(&config.dir)?,
-    };
-    let root = hex::encode(root);
-    if json {
-        let token = token.map(|token| token.token_label);
-        println!("{}", serde_json::json!({ "dir": config.dir, "root": root, "token": token }));
-        return Ok(true);
-    }
-    println!("owner root   {root}");
-    println!("state        {}", config.dir.display());
-    match (&token, &other) {
-        (None, _) => {
-            println!(
-                "Every lock you activate pins this root. Move owner-root.key to a safe, offline place; the"
-            );
-            println!("platform runs without it, and whoever has it can command all your locks.");
-        }
-        (Some(token), Some(root)) => {
-            println!(
-                "keys         in token `{}`, the owner root in token `{}`",
-                token.token_label, root.token_label
-            );
-            println!(
-                "Every lock you activate pins this root. Put its token in a safe place; the platform runs"
-            );
-            println!("without it, and whoever has it and its PIN can command all your locks.");
-        }
-        (Some(token), None) => {
-            println!("keys         in token `{}`, the owner root among them", token.token_label);
-            println!(
-                "Every lock you activate pins this root. It is in the token that the platform uses every day:"
-            );
-            println!("fine for a trial; for real doors make it in a token of its own (--root-token-label).");
-        }
-    }
-    Ok(true)
-}
-
-/// Keys without a state: the state is lost, and its owner says so.
-fn init_state(config: &Config) -> Result<bool> {
-    if !TokenKeys::are_in(&config.dir) {
-        FileKeys::open(&config.dir)?;
-    }
-    if config.dir.join(Platform::STATE_FILE).metadata().is_ok_and(|found| found.len() > 0) {
-        bail!("{} already holds a state; it is not replaced", config.dir.display());
-    }
-    Platform::init_state(&config.dir)?;
-    println!("an empty state is made; every lock must be enrolled and activated again");
-    Ok(true)
 }
 
 pub(crate) fn open(config: &Config) -> Result<Platform> {

@@ -9,12 +9,15 @@ mod cli;
 mod config;
 mod factory;
 mod grants;
+mod holder;
+mod init;
 mod owner_code;
 mod pins;
 mod root;
 mod service;
 mod site;
 mod socket;
+mod terms;
 
 pub use cli::main;
 

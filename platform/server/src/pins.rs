@@ -3,20 +3,89 @@
 use std::{
     fs,
     io::{IsTerminal as _, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use cardea_sdk::{LockId, PinReport, PinSlot, PinState};
+use clap::Subcommand;
 use zeroize::Zeroizing;
 
-use crate::service::{Answer, Secret, utc};
+use crate::{
+    cli::{Target, command},
+    service::{Answer, Request, Secret, Verb, check_lock, utc},
+};
 
 /// Longer than any PIN and the end of its line.
 const MAX_PIN: u64 = 64;
 
+#[derive(Subcommand)]
+pub(crate) enum PinCmd {
+    /// Want a PIN in a slot. The lock is told when it can hear, however late; `pin list` shows how far that is.
+    Set {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// Which slot, from 0.
+        slot: u8,
+        /// File with the PIN, 4 to 10 digits; without it the PIN is read from standard input.
+        #[arg(long)]
+        pin_file: Option<PathBuf>,
+        /// Whoever enters it does so under duress: the door opens, and the platform tells `duress`.
+        #[arg(long)]
+        duress: bool,
+        /// Not before this time: 2026-12-24T08:00Z (UTC), or Unix seconds.
+        #[arg(long, value_parser = time)]
+        from: Option<u32>,
+        /// Not after this time.
+        #[arg(long, value_parser = time)]
+        until: Option<u32>,
+    },
+    /// Want a slot empty.
+    Clear {
+        /// Lock id or thumbprint.
+        lock: String,
+        /// Which slot, from 0.
+        slot: u8,
+    },
+    /// Show wanted and reported PINs, and what is pending and why. Never which PIN.
+    List {
+        /// Lock id or thumbprint.
+        lock: String,
+    },
+    /// Ask the lock which slots are in use; `pin list` shows them afterwards.
+    Ask(Target),
+}
+
+impl PinCmd {
+    /// What is asked.
+    pub(crate) fn request(&self) -> Result<Request> {
+        match self {
+            Self::Set { lock, slot, pin_file, duress, from, until } => {
+                check_lock(lock)?;
+                Ok(Request::PinSet {
+                    lock: lock.clone(),
+                    slot: *slot,
+                    pin: read(pin_file.as_deref())?,
+                    duress: *duress,
+                    from: *from,
+                    until: *until,
+                })
+            }
+            Self::Clear { lock, slot } => {
+                check_lock(lock)?;
+                Ok(Request::PinClear { lock: lock.clone(), slot: *slot })
+            }
+            Self::List { lock } => {
+                check_lock(lock)?;
+                Ok(Request::PinList { lock: lock.clone() })
+            }
+            Self::Ask(target) => command(target, Verb::Pins),
+        }
+    }
+}
+
 /// A PIN is a secret: never an argument, which `ps` and the shell's history would show.
-pub(crate) fn read(file: Option<&Path>) -> Result<Secret> {
+fn read(file: Option<&Path>) -> Result<Secret> {
     let mut text = Zeroizing::new(String::with_capacity(128));
     match file {
         Some(path) => {
@@ -44,7 +113,7 @@ pub(crate) fn read(file: Option<&Path>) -> Result<Secret> {
 }
 
 /// Unix seconds, or `2026-12-24T08:00Z` with or without seconds, in UTC.
-pub(crate) fn time(text: &str) -> Result<u32, String> {
+fn time(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is no time: give 2026-12-24T08:00Z (UTC) or Unix seconds");
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(seconds);

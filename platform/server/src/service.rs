@@ -47,6 +47,7 @@ pub(crate) enum Request {
         until: u32,
         single_use: bool,
         window: Option<[u8; 3]>,
+        delegate: Option<String>,
     },
     Grants {
         lock: Option<String>,

@@ -105,6 +105,7 @@ pub fn narrow(parent: &Terms, child: &Terms) -> Result<Terms, Error> {
 pub struct Grant {
     terms: Terms,
     id: [u8; 8],
+    origin: [u8; 8],
     use_id: [u8; 8],
     claims_digest: [u8; 32],
     /// Thumbprints of all keys that this rests on, the holder's first.
@@ -136,10 +137,17 @@ impl Grant {
         &self.terms
     }
 
-    /// The `cti`: names the grant in logs.
+    /// The `cti`. Whoever issued the grant chose it, a holder that of one he passes on too.
     #[must_use]
     pub const fn id(&self) -> [u8; 8] {
         self.id
+    }
+
+    /// The `cti` of the platform's grant that this is, or that this was passed on from: names it in logs. A holder who
+    /// passes on cannot choose it, and so cannot have a log name somebody else.
+    #[must_use]
+    pub const fn origin(&self) -> [u8; 8] {
+        self.origin
     }
 
     /// How many grants the chain has, this one included: 1 to [`MAX_GRANT_CHAIN`].
@@ -272,7 +280,7 @@ pub fn delegate_grant(
 #[inline(never)]
 pub fn verify_grant(cwt: &[u8], lock: &Thumbprint, platform: &PublicKey) -> Result<Grant, Error> {
     let claims = Claims::verified(cwt, lock, platform, &Bound::to(AAD_GRANT, &[lock])?)?;
-    Ok(claims.into_grant(platform, &[], 1))
+    Ok(claims.into_grant(platform, None))
 }
 
 /// Verifies a grant that the holder of `parent` has signed.
@@ -287,8 +295,7 @@ pub fn verify_delegated_grant(cwt: &[u8], parent: &Grant) -> Result<Grant, Error
     let delegate = parent.terms.delegate.ok_or(Error::Widens)?;
     let mut claims = Claims::verified(cwt, &parent.terms.lock, &delegate, &delegation(parent)?)?;
     claims.terms = narrow(&parent.terms, &claims.terms)?;
-    let above = parent.keys.get(..parent.keys_len).unwrap_or(&parent.keys);
-    Ok(claims.into_grant(&delegate, above, parent.links + 1))
+    Ok(claims.into_grant(&delegate, Some(parent)))
 }
 
 /// Verifies a grant and the grants `above` it, a CBOR sequence with the platform's first; an empty one where the grant
@@ -401,19 +408,22 @@ impl Claims {
         Ok(Self { terms, id, digest: Sha256::digest(payload).into() })
     }
 
-    fn into_grant(self, issuer: &PublicKey, above: &[Thumbprint], links: usize) -> Grant {
+    fn into_grant(self, issuer: &PublicKey, parent: Option<&Grant>) -> Grant {
         let own = [Some(self.terms.holder), self.terms.delegate];
         let own = own.iter().flatten().map(PublicKey::thumbprint);
         let mut keys = [[0; 32]; 2 * MAX_GRANT_CHAIN];
         let mut keys_len = 0;
-        for (slot, key) in keys.iter_mut().zip(own.chain(above.iter().copied())) {
+        for (slot, key) in keys.iter_mut().zip(own.chain(parent.into_iter().flat_map(Grant::keys).copied())) {
             *slot = key;
             keys_len += 1;
         }
         // Others choose their ids too; with the issuer's key in it, nobody uses up a grant that he did not issue.
         let use_id = Sha256::new().chain_update(issuer.thumbprint()).chain_update(self.id).finalize();
         let use_id = signed::short(&use_id.into());
-        Grant { terms: self.terms, id: self.id, use_id, claims_digest: self.digest, keys, keys_len, links }
+        let origin = parent.map_or(self.id, |parent| parent.origin);
+        let links = parent.map_or(1, |parent| parent.links + 1);
+        let claims_digest = self.digest;
+        Grant { terms: self.terms, id: self.id, origin, use_id, claims_digest, keys, keys_len, links }
     }
 }
 

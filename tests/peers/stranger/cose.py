@@ -74,6 +74,16 @@ def to_be_signed(protected, body, external_aad=b""):
     return cbor.encode(["Signature1", protected, external_aad, body])
 
 
+def verify(sec1, message, signature):
+    if len(signature) != 64:
+        raise Refused("signature")
+    der = utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    try:
+        point(sec1).verify(der, message, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        raise Refused("signature") from error
+
+
 def lock_cwt(identity, dh):
     protected = cbor.encode({1: -7, 4: identity.public})
     claims = cbor.encode({8: {1: cose_key(dh.public)}})
@@ -105,11 +115,7 @@ class PlatformCwt:
         if not isinstance(self.root, bytes) or not isinstance(self.signing, bytes):
             raise Refused("claims")
         point(self.signing)
-        der = utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
-        try:
-            point(self.root).verify(der, to_be_signed(protected, body), ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature as error:
-            raise Refused("signature") from error
+        verify(self.root, to_be_signed(protected, body), signature)
 
     def keys(self):
         return self.dh, self.signing

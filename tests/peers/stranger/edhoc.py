@@ -1,4 +1,4 @@
-"""EDHOC (RFC 9528) as initiator: method 3, cipher suite 2, message_4 always."""
+"""EDHOC (RFC 9528), both roles: method 3, cipher suite 2, message_4 always."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from . import cbor
 from .cbor import Refused
-from .cose import Key
+from .cose import Key, point
 
 METHOD, SUITE = 3, 2
 PADDING = 0
@@ -76,7 +76,19 @@ def encrypt0(th):
     return cbor.encode(["Encrypt0", b"", th])
 
 
-class Initiator:
+class Session:
+    """What both roles derive at the end."""
+
+    def exporter(self, label, length):
+        prk_exporter = kdf(kdf(self.prk_4e3m, 7, self.th_4, 32), 10, b"", 32)
+        return kdf(prk_exporter, label, b"", length)
+
+    def oscore(self):
+        """Master Secret and Master Salt (appendix A.1)."""
+        return self.exporter(0, 16), self.exporter(1, 8)
+
+
+class Initiator(Session):
     """One session. Each step takes the message before and gives the next one; an exception ends it."""
 
     def __init__(self, static, c_i, ephemeral):
@@ -151,10 +163,71 @@ class Initiator:
             raise Refused("message_4") from error
         return take_ead(plaintext, 0, {PADDING, *known})
 
-    def exporter(self, label, length):
-        prk_exporter = kdf(kdf(self.prk_4e3m, 7, self.th_4, 32), 10, b"", 32)
-        return kdf(prk_exporter, label, b"", length)
 
-    def oscore(self):
-        """Master Secret and Master Salt (appendix A.1)."""
-        return self.exporter(0, 16), self.exporter(1, 8)
+class Responder(Session):
+    """Answers one message_1. An exception ends the session."""
+
+    def __init__(self, static, c_r, c_i, ephemeral, g_x, message_1):
+        self.static, self.c_r, self.c_i, self.ephemeral, self.g_x = static, c_r, c_i, ephemeral, g_x
+        self.message_1 = message_1
+
+    @classmethod
+    def read_1(cls, message_1, static, random, taken):
+        """`taken`: identifiers that C_R must not be."""
+        method, at = cbor.item(message_1, 0)
+        suite, at = cbor.item(message_1, at)
+        g_x, at = cbor.item(message_1, at)
+        c_i, at = take_identifier(message_1, at)
+        if method != METHOD or suite != SUITE or not isinstance(g_x, bytes) or len(g_x) != 32 or len(c_i) > 7:
+            raise Refused("message_1")
+        point(b"\x02" + g_x)
+        take_ead(message_1, at, {PADDING})
+        c_r = next(value for value in iter(lambda: bytes([random(1)[0] % 24]), None)
+                   if value not in taken and value != c_i)
+        return cls(static, c_r, c_i, Key.draw(random), g_x, message_1)
+
+    def write_2(self, kid, cred_r):
+        g_y = self.ephemeral.public[1:]
+        self.th_2 = sha256(cbor.sequence(g_y, sha256(self.message_1)))
+        prk_2e = hmac.digest(self.th_2, self.ephemeral.agree(self.g_x), "sha256")
+        salt = kdf(prk_2e, 1, self.th_2, 32)
+        self.prk_3e2m = hmac.digest(salt, self.static.agree(self.g_x), "sha256")
+        context_2 = identifier(self.c_r) + cbor.encode({4: kid}) + cbor.encode(self.th_2) + cred_r
+        mac_2 = kdf(self.prk_3e2m, 2, context_2, 8)
+        plaintext = identifier(self.c_r) + identifier(kid) + cbor.encode(mac_2)
+        keystream = kdf(prk_2e, 0, self.th_2, len(plaintext))
+        self.th_3 = sha256(cbor.encode(self.th_2) + plaintext + cred_r)
+        return cbor.encode(g_y + bytes(a ^ b for a, b in zip(plaintext, keystream)))
+
+    def read_3(self, message_3, resolve, known=frozenset()):
+        """`resolve(kid or None, CWT bytes or None, EAD items)` gives (CRED_I, the initiator's static key, SEC1)."""
+        body = cbor.decode(message_3)
+        if not isinstance(body, bytes):
+            raise Refused("message_3")
+        key, iv = kdf(self.prk_3e2m, 3, self.th_3, 16), kdf(self.prk_3e2m, 4, self.th_3, 13)
+        try:
+            plaintext = AESCCM(key, tag_length=8).decrypt(iv, body, encrypt0(self.th_3))
+        except (InvalidTag, ValueError) as error:
+            raise Refused("message_3") from error
+        value, end = cbor.item(plaintext, 0, depth=6)
+        kid = cwt = None
+        if isinstance(value, dict):
+            if set(value) != {13}:
+                raise Refused("ID_CRED_I")
+            named, cwt = plaintext[:end], plaintext[2:end]
+        else:
+            kid, end = take_identifier(plaintext, 0)
+            named = cbor.encode({4: kid})
+        mac_3, at = cbor.item(plaintext, end)
+        items = take_ead(plaintext, at, {PADDING, *known})
+        cred_i, static = resolve(kid, cwt, items)
+        salt = kdf(self.prk_3e2m, 5, self.th_3, 32)
+        self.prk_4e3m = hmac.digest(salt, self.ephemeral.agree(static[1:]), "sha256")
+        context_3 = named + cbor.encode(self.th_3) + cred_i + plaintext[at:]
+        if not isinstance(mac_3, bytes) or not hmac.compare_digest(mac_3, kdf(self.prk_4e3m, 6, context_3, 8)):
+            raise Refused("MAC_3")
+        self.th_4 = sha256(cbor.encode(self.th_3) + plaintext + cred_i)
+
+    def write_4(self):
+        key, iv = kdf(self.prk_4e3m, 8, self.th_4, 16), kdf(self.prk_4e3m, 9, self.th_4, 13)
+        return cbor.encode(AESCCM(key, tag_length=8).encrypt(iv, b"", encrypt0(self.th_4)))

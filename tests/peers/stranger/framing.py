@@ -173,6 +173,16 @@ class Endpoint:
         self.delivered = [*self.delivered, (now, datagram)][-REMEMBERED:]
         return datagram
 
+    def release(self, datagram):
+        """It could not be kept: no receipt, and no repeat when it comes again."""
+        self.delivered = [(at, seen) for at, seen in self.delivered if seen != datagram]
+        short, into = bytes([header(RECEIPT, datagram[0] & 3)]) + digest(datagram)[:2], self.incoming
+        own = [short]
+        if into and into.complete:
+            own.append(bytes([header(RECEIPT, into.byte & 3) | MORE, into.tag]) + into.bitmap())
+            self.incoming = None
+        self.receipts = [waiting for waiting in self.receipts if waiting not in own]
+
     def _answer(self, receipt):
         if receipt not in self.receipts:
             self.receipts.append(receipt)

@@ -2,15 +2,17 @@
 
 import math
 
-from . import cbor, cose, framing, oscore
+from . import cbor, cose, framing, grants, oscore
 from .cbor import Refused
 from .oscore import CHANGED, CONTENT, ECHO, GET, POST, URI_PATH, Message
+from .peers import COMMANDS, Peers
 from .session import REKEY_AFTER, Asked, Sessions
 
 LOCK, UNLOCK = 0, 1
 DONE, FAILED, EXPIRED, NOT_FRESH, TOO_FAR, DENIED, BUSY, WEAK, UNSUPPORTED = range(9)
 LOCKED, UNLOCKED, JAMMED, UNKNOWN_BOLT = range(4)
-(BOOT, TOUCH, BOLT, BATTERY_LOW, HEARTBEAT, DOOR, TAMPER, REFUSED, CARRIED_OUT, PIN, PAD_CLOSED) = range(11)
+(BOOT, TOUCH, BOLT, BATTERY_LOW, HEARTBEAT, DOOR, TAMPER, REFUSED, CARRIED_OUT, PIN, PAD_CLOSED, GRANT_UNLOCK,
+ GRANT_LOCK) = range(13)
 INTERACTIVE_KINDS = {BOOT, TOUCH, BATTERY_LOW, TAMPER, PIN, PAD_CLOSED}
 AJAR = 2
 HORIZON_S = 120
@@ -19,6 +21,8 @@ TRUSTED_MS = 5_000
 DRIFT_PPM = 50
 ANSWER_MS, AGAIN_MS, ANNOUNCE_MS = 20_000, 30_000, 5_000
 PAGE_BYTES = 180
+RIGHTS = {(b"s", GET): grants.STATUS, (b"b", GET): grants.STATUS, (b"l", POST): grants.UNLOCK | grants.LOCK,
+          (b"g", GET): grants.LOG, (b"p", GET): grants.PINS, (b"p", POST): grants.PINS}
 
 
 def make(random):
@@ -26,7 +30,7 @@ def make(random):
     identity, dh = cose.Key.draw(random), cose.Key.draw(random)
     return {"identity": identity.scalar, "dh": dh.scalar, "cwt": cose.lock_cwt(identity, dh), "code": random(16),
             "owner": b"", "contexts": [], "commands": [], "log": [], "end": 0, "cursor": 0, "pins": {}, "revision": 0,
-            "bolt": LOCKED, "floor": 0}
+            "bolt": LOCKED, "floor": 0, "epoch": 0, "revoked": b"", "uses": []}
 
 
 class Lock:
@@ -35,6 +39,9 @@ class Lock:
         self.endpoint = framing.Endpoint(**timers)
         self.endpoint.taken, self.endpoint.failed = self._taken, self._undelivered
         self.sessions = Sessions(self, store, random, save)
+        self.thumbprint = cose.thumbprint(self.sessions.identity.public)
+        self.revocations = grants.Revocations(store, save, random)
+        self.peers = Peers(self, store, random, save, self.revocations)
         self.events, self.in_flight, self.mtu = [], {}, 222
         self.time, self.battery, self.dropped, self.wrong_pins, self.pad_until = None, 87, 0, [], -math.inf
         self.told = []
@@ -63,12 +70,30 @@ class Lock:
                 self.sessions.edhoc(datagram[1:], now)
             elif kind == framing.PLATFORM_OSCORE:
                 self.sessions.oscore(datagram[1:], now)
+            elif kind in (framing.PEER_EDHOC, framing.PEER_OSCORE) and len(datagram) > 3:
+                serve = self.peers.edhoc if kind == framing.PEER_EDHOC else self.peers.oscore
+                serve(int.from_bytes(datagram[1:3], "big"), datagram[3:], now)
+            elif kind == framing.SITE:
+                self._site(datagram[1:], now)
             else:
                 raise Refused("kind")
+        except grants.Busy:
+            self.endpoint.release(datagram)
         except Refused as reason:
             self.dropped += 1
             self.told.append(f"dropped {reason}")
         self._report(now)
+
+    def _site(self, body, now):
+        """Of what the site says, this lock takes the platform's list."""
+        kind, at = cbor.item(body, 0)
+        nonce, at = cbor.item(body, at)
+        if kind != 2 or not isinstance(nonce, bytes) or len(nonce) not in (0, 8) or not self.store["owner"]:
+            raise Refused("site message")
+        wanted = self.revocations.take(nonce, body[at:], self.sessions.owner(), now)
+        if wanted is not None:
+            question = self.revocations.question(wanted, now)
+            self.endpoint.send(framing.SITE, framing.TELEMETRY, question, order=2)
 
     def timeout(self, now):
         self.endpoint.timeout(now)
@@ -219,12 +244,14 @@ class Lock:
         allowed = {b"s": {GET: self._status}, b"b": {GET: self._battery}, b"l": {POST: self._command},
                    b"g": {GET: self._log_page, POST: self._log_page}, b"t": {POST: self._time_set},
                    b"p": {GET: self._pin_list, POST: self._pin_change}}
-        ask = Ask(request, late, fresh_at, now)
+        ask, peer = Ask(request, late, fresh_at, now, session.peer), session.peer
         if any(not 1 <= len(value) <= 40 for number, value in request.pairs if number == ECHO) or any(
                 number & 1 and number not in (URI_PATH, 3, 7, 9) for number, _ in request.pairs):
             answer = Message(oscore.BAD_OPTION)
         elif len(path) != 1 or path[0] not in allowed:
             answer = Message(oscore.NOT_FOUND)
+        elif peer and not self.peers.permits(peer, RIGHTS.get((path[0], request.code), 0), self._interval(now)):
+            answer = Message(oscore.FORBIDDEN)
         elif request.code not in allowed[path[0]]:
             answer = Message(oscore.NOT_ALLOWED)
         else:
@@ -240,19 +267,27 @@ class Lock:
     def respond(self, session, piv, token, answer, own_number=False):
         number = session.number() if own_number else None
         around = 13 + len(oscore.options(answer.pairs)) + (0 if number is None else len(oscore.minimal(number)))
-        answer.payload = self._pad(answer.payload, around)
-        datagram = session.context.response(piv, token, answer, number)
-        self.endpoint.send(framing.PLATFORM_OSCORE, framing.INTERACTIVE, oscore.elide(datagram))
+        peer = session.peer
+        answer.payload = self._pad(answer.payload, around + (2 if peer else 0))
+        body = oscore.elide(session.context.response(piv, token, answer, number))
+        if peer:
+            self.endpoint.send(framing.PEER_OSCORE, framing.INTERACTIVE, peer.address.to_bytes(2, "big") + body)
+        else:
+            self.endpoint.send(framing.PLATFORM_OSCORE, framing.INTERACTIVE, body)
 
     def _status(self, ask):
-        return content({0: self.store["bolt"], 1: self.battery, 2: int(self._trusted(ask.now)), 3: self.firmware})
+        return content({0: self.store["bolt"], 1: self.battery, 2: int(self._trusted(ask.now)), 3: self.firmware,
+                        24: self.revocations.epoch})
 
     def _battery(self, ask):
         return content({0: self.battery})
 
     def _command(self, ask):
         body = ask.body({0: four, 1: op, 2: u32}, {0, 1})
-        for entry in self.store["commands"]:
+        peer, right = ask.peer, grants.UNLOCK if body[1] == UNLOCK else grants.LOCK
+        if peer and not self.peers.permits(peer, right, self._interval(ask.now)):
+            return Message(oscore.FORBIDDEN)
+        for entry in peer.commands if peer else self.store["commands"]:
             if entry["id"] == body[0]:
                 if entry["op"] != body[1]:
                     raise Refused("another command under this id")
@@ -269,6 +304,8 @@ class Lock:
                 return self._reply(body[0], EXPIRED)
             if not_after < known[1]:
                 return None
+        if peer:
+            return self._command_by_grant(peer, body[0], body[1], ask.now)
         entry = {"id": body[0], "op": body[1], "outcome": None}
         self.store["commands"] = [*self.store["commands"], entry][-CACHE:]
         self.save()
@@ -278,6 +315,15 @@ class Lock:
         entry["outcome"] = DONE
         self.save()
         return self._reply(body[0], DONE)
+
+    def _command_by_grant(self, peer, command, what, now):
+        if not self.peers.use(peer, self._interval(now)):
+            return Message(oscore.FORBIDDEN)
+        self._move(what)
+        peer.commands = [*peer.commands, {"id": command, "op": what, "outcome": DONE}][-COMMANDS:]
+        kind = GRANT_UNLOCK if what == UNLOCK else GRANT_LOCK
+        self._event(kind, int.from_bytes(peer.grant.origin[:4], "big"), True, now)
+        return self._reply(command, DONE)
 
     def _reply(self, command, outcome):
         return Message(CHANGED, payload=cbor.encode({0: command, 1: outcome, 2: self.store["bolt"]}))
@@ -351,16 +397,20 @@ class Lock:
         self.store["floor"] = seconds * 1000
         self.save()
 
-    def _known_time(self, now):
-        """The interval, in seconds, that the true time lies in; None where it is too wide to decide anything."""
+    def _interval(self, now, widest=math.inf):
+        """The interval, in seconds, that the true time lies in."""
         if self.time is None:
             return None
         middle, at, uncertainty = self.time
         uncertainty += (now - at) * DRIFT_PPM // 1_000_000
-        if uncertainty > TRUSTED_MS:
+        if uncertainty > widest:
             return None
         middle += now - at
         return (middle - uncertainty) // 1000, -(-(middle + uncertainty) // 1000)
+
+    def _known_time(self, now):
+        """The same; None where it is too wide to decide by itself."""
+        return self._interval(now, TRUSTED_MS)
 
     def _trusted(self, now):
         return self._known_time(now) is not None
@@ -388,8 +438,8 @@ class Event:
 class Ask:
     """A request with what is known about its freshness: when its challenge or Echo was given out, or None."""
 
-    def __init__(self, request, late, fresh_at, now):
-        self.request, self.late, self.fresh_at, self.now = request, late, fresh_at, now
+    def __init__(self, request, late, fresh_at, now, peer=None):
+        self.request, self.late, self.fresh_at, self.now, self.peer = request, late, fresh_at, now, peer
 
     def body(self, types, needed):
         body = cbor.payload(self.request.payload)

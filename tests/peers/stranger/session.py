@@ -26,7 +26,7 @@ class Session:
         self.window = Window(record["highest"], record["seen"])
         self.next = record["limit"]
         self.challenges, self.outstanding = {}, {}
-
+        self.peer = None  # of the platform's sessions
     @classmethod
     def fresh(cls, secret, salt, sender, recipient, save):
         record = {"secret": secret, "salt": salt, "sender": sender, "recipient": recipient,

@@ -23,20 +23,20 @@ impl World {
             let heard = |event: &PlatformEvent| {
                 matches!(event, PlatformEvent::Lock { kind: k, value: v, .. } if k == kind && v.as_deref() == value)
             };
-            world.events.iter().any(heard).then_some(())
+            world.other.events.iter().any(heard).then_some(())
         });
     }
 
     fn set_pin(&mut self, slot: u8, digits: &[u8]) {
         let pin = Pin::new(digits).unwrap();
         let setting = PinSetting { pin, duress: false, not_before: None, not_after: None };
-        let lock = self.name;
+        let lock = self.other.name;
         self.batch(|core, now| core.set_pin(now, lock, slot, &setting).unwrap());
         self.run_until("the lock has the PIN", |world| {
             let set = |event: &PlatformEvent| {
                 matches!(event, PlatformEvent::Pin { slot: s, state: PinState::InForce, .. } if *s == slot)
             };
-            world.events.iter().any(set).then_some(())
+            world.other.events.iter().any(set).then_some(())
         });
     }
 
@@ -45,7 +45,7 @@ impl World {
             PlatformEvent::Alarm { alarm, .. } => Some(*alarm),
             _ => None,
         };
-        self.events.iter().filter_map(alarm).collect()
+        self.other.events.iter().filter_map(alarm).collect()
     }
 }
 
@@ -72,7 +72,7 @@ fn the_pad_unlocks_and_closes(world: &mut World) {
     world.do_and_see("pin 0135790", "pin: unlocked");
     assert_eq!(world.lock.count("the motor runs"), before + 1);
     let used = |e: &PlatformEvent| matches!(e, PlatformEvent::PinUsed { slot: 3, failed: false, .. });
-    world.run_until("the platform hears of it", |world| world.events.iter().any(used).then_some(()));
+    world.run_until("the platform hears of it", |world| world.other.events.iter().any(used).then_some(()));
     for wrong in ["135790", "01357900", "0", "not-a-pin", "0135791"] {
         world.do_and_see(&format!("pin {wrong}"), "pin: wrong");
     }
@@ -92,18 +92,18 @@ fn the_lock_is_let_go(world: &mut World) {
     world.lock.hands("door open");
     world.do_and_see("button", "reset asked for, nonce");
     let nonce = world.run_until("the question", |world| {
-        world.events.iter().find_map(|event| match event {
+        world.other.events.iter().find_map(|event| match event {
             PlatformEvent::ReleaseAsked { nonce, .. } => Some(nonce.clone()),
             _ => None,
         })
     });
     assert_eq!(world.lock.label("reset asked for, nonce"), nonce);
     let nonce = hex::decode(nonce).unwrap().try_into().unwrap();
-    let root = FileKeys::owner_root(&world.home.path().join("owner-root.key")).unwrap();
+    let root = FileKeys::owner_root(&world.other.home().join("owner-root.key")).unwrap();
     let thumbprint = hex::decode(world.lock.label("thumbprint")).unwrap().try_into().unwrap();
     let heir = root.public().thumbprint();
     let record = sign_release(&root, thumbprint, nonce, Some(heir), 1_800_000_000).unwrap();
-    let lock = world.name;
+    let lock = world.other.name;
     world.batch(|core, now| core.release(now, lock, nonce, &record).unwrap());
     world.run_until("the release", |world| (world.lock.count("released to root") == 1).then_some(()));
     assert_eq!(world.lock.label("released to root"), hex::encode(heir));

@@ -76,17 +76,17 @@ fn whole_story(command: &[&str], dir: &Path) {
     assert_eq!(world.lock.count("the motor runs"), 1);
 
     // Everything that was ever said to this lock, again, past the link's memory of repeats.
-    let replays = world.downs.clone();
+    let replays = world.other.downs.clone();
     assert!(replays.len() >= 4, "{}", replays.len());
-    world.waiting.extend(replays);
-    world.run_until("the replays are out", |world| world.waiting.is_empty().then_some(()));
+    replays.into_iter().for_each(|datagram| world.other.down(datagram));
+    world.run_until("the replays are out", |world| world.other.nothing_waits().then_some(()));
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.lock.count("the motor runs"), 1, "a replay moved the bolt");
 
     // A hand on the lock: its challenge opens the next command's way.
     world.lock.send(&[]);
     let touched = |e: &PlatformEvent| matches!(e, PlatformEvent::Lock { kind, .. } if kind == "touch");
-    world.run_until("a touch", |world| world.events.iter().any(touched).then_some(()));
+    world.run_until("a touch", |world| world.other.events.iter().any(touched).then_some(()));
 
     // Power cuts: SIGKILL while it says hello, and at moments of the boot after.
     let owner = world.lock.label("activated by root");
@@ -99,7 +99,7 @@ fn whole_story(command: &[&str], dir: &Path) {
     world.power(Lock::start(command, dir));
     assert_eq!(world.lock.label("owner"), owner, "it remembers its owner");
     let activations =
-        |world: &World| world.events.iter().filter(|e| matches!(e, PlatformEvent::Activated { .. })).count();
+        |world: &World| world.other.events.iter().filter(|e| matches!(e, PlatformEvent::Activated { .. })).count();
     let before = activations(&world);
     let outcome = world.ask(Ask::Unlock);
     assert!(unlocked(&outcome), "{outcome}");

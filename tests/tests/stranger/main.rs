@@ -5,6 +5,7 @@ mod gateway;
 mod imposter;
 mod judged;
 mod lock;
+mod peers;
 mod raw;
 mod reference;
 mod transcript;

@@ -1,50 +1,27 @@
 //! The lock agent of this repository, driven by the same lines as the stranger's, to be asked the same questions.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cardea_agent::{
-    Actuator, ActuatorFault, Agent, AgentEvent, Board, Clock, Config, Door, Output, Parts, Slot, Storage,
-    StorageFault, provision,
+    Actuator, ActuatorFault, Agent, AgentEvent, Board, Clock, Config, Door, Output, Parts, Slot, provision,
 };
 use cardea_credentials::{OwnerCode, Random, Signer as _, SoftAgreement, SoftSigner};
 use cardea_resources::{Bolt, Firmware, Op};
 use cardea_sdk::OsRandom;
+use cardea_simulator::Nvm;
 
 use crate::lock::{Device, Said};
 
 struct Bench;
 
 impl Board for Bench {
-    type Storage = Flash;
+    type Storage = Nvm;
     type Clock = Timer;
     type Random = OsRandom;
     type Identity = SoftSigner;
     type Dh = SoftAgreement;
     type Actuator = Motor;
-}
-
-#[derive(Clone, Default)]
-struct Flash(Rc<std::cell::RefCell<BTreeMap<Slot, Vec<u8>>>>);
-
-impl Storage for Flash {
-    fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault> {
-        let slots = self.0.borrow();
-        let Some(record) = slots.get(&slot) else { return Ok(None) };
-        out[..record.len()].copy_from_slice(record);
-        Ok(Some(record.len()))
-    }
-
-    fn write(&mut self, slot: Slot, record: &[u8]) -> Result<(), StorageFault> {
-        self.0.borrow_mut().insert(slot, record.to_vec());
-        Ok(())
-    }
-
-    fn erase(&mut self, slot: Slot) -> Result<(), StorageFault> {
-        self.0.borrow_mut().remove(&slot);
-        Ok(())
-    }
 }
 
 #[derive(Clone, Default)]
@@ -80,7 +57,7 @@ impl Actuator for Motor {
 
 pub struct Reference {
     agent: Agent<Bench>,
-    flash: Flash,
+    flash: Nvm,
     timer: Timer,
     motor: Motor,
     keys: [[u8; 32]; 2],
@@ -96,7 +73,7 @@ impl Reference {
         keys[0][16..].copy_from_slice(&drawn[..16]);
         keys[1][16..].copy_from_slice(&drawn[16..32]);
         let code = OwnerCode::from_bytes(drawn[32..].try_into().unwrap());
-        let (mut flash, timer) = (Flash::default(), Timer::default());
+        let (mut flash, timer) = (Nvm::default(), Timer::default());
         provision(&mut flash, &code).unwrap();
         let motor = Motor(Rc::new(Cell::new(Bolt::Locked)));
         let said = Said {
@@ -110,8 +87,7 @@ impl Reference {
 
     /// The newest context, from its record: see the table in docs/lock-agent.md.
     fn context(&self) -> Option<String> {
-        let slots = self.flash.0.borrow();
-        let records = [Slot::Context(0), Slot::Context(1)].map(|slot| slots.get(&slot).cloned());
+        let records = [Slot::Context(0), Slot::Context(1)].map(|slot| self.flash.get(slot));
         let record = records.into_iter().flatten().max_by_key(|record| record[1..5].to_vec())?;
         let [1, _, _, _, _, 10, 0, 1, sender, 0, 1, recipient, rest @ ..] = &record[..] else {
             panic!("{}", hex::encode(record))
@@ -123,18 +99,16 @@ impl Reference {
     fn inside(&mut self) {
         let context = self.context();
         let owner = self.agent.owner().map_or_else(|| "-".to_owned(), hex::encode);
-        let slots = self.flash.0.borrow();
-        let code = if slots.contains_key(&Slot::Code) { "code" } else { "-" };
-        let contexts =
-            [Slot::Context(0), Slot::Context(1)].iter().filter(|slot| slots.contains_key(slot)).count();
-        let cwt = slots.get(&Slot::Identity).map(hex::encode).unwrap_or_default();
+        let code = if self.flash.get(Slot::Code).is_some() { "code" } else { "-" };
+        let contexts = [0, 1].iter().filter(|n| self.flash.get(Slot::Context(**n)).is_some()).count();
+        let cwt = self.flash.get(Slot::Identity).map(hex::encode).unwrap_or_default();
         self.said.told.push(format!("keys - - {cwt}"));
         self.said.told.extend(context);
         self.said.told.push(format!("owner {owner} {code} {contexts}"));
     }
 }
 
-fn boot(flash: &Flash, timer: &Timer, motor: &Motor, keys: &[[u8; 32]; 2]) -> Agent<Bench> {
+fn boot(flash: &Nvm, timer: &Timer, motor: &Motor, keys: &[[u8; 32]; 2]) -> Agent<Bench> {
     let parts = Parts {
         storage: flash.clone(),
         clock: timer.clone(),

@@ -31,6 +31,8 @@ pub struct NewGrant {
     pub single_use: bool,
     /// The hours of the week in which they hold, in UTC; all of them without.
     pub window: Option<Weekly>,
+    /// The holder's key for signing, with which he may pass on part of this; none without. Another one than `holder`.
+    pub delegate: Option<PublicKey>,
 }
 
 /// A grant that was issued.
@@ -55,10 +57,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
         };
         check(now, new)?;
         let holder = new.holder.thumbprint();
-        if self.list.names(&holder) {
-            return Err(Error::KeyRevoked(hex::encode(holder)));
+        for key in [Some(holder), new.delegate.map(|key| key.thumbprint())].into_iter().flatten() {
+            if self.list.names(&key) {
+                return Err(Error::KeyRevoked(hex::encode(key)));
+            }
         }
-        let NewGrant { lock, scope, not_before, expires, single_use, window, .. } = *new;
+        let NewGrant { lock, scope, not_before, expires, single_use, window, delegate, .. } = *new;
         let terms = Terms {
             lock: thumbprint,
             holder: new.holder,
@@ -67,10 +71,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
             expires,
             single_use,
             window,
-            delegate: None,
+            delegate,
         };
         let id = self.free_grant_id(lock)?;
-        let mut cwt = vec![0; cardea_credentials::MAX_GRANT_LEN];
+        let mut cwt = vec![0; cardea_credentials::MAX_DELEGABLE_GRANT_LEN];
         let length = issue_grant(&terms, &id, self.keys.signer(), &mut cwt).map_err(|error| match error {
             Refused::KeyUnavailable => Error::KeyUnavailable,
             _ => Error::Terms("a grant needs a right and a time".into()),
@@ -154,6 +158,12 @@ fn check(now: Now, new: &NewGrant) -> Result<(), Error> {
     }
     if new.not_before >= new.expires {
         return wrong("a grant must begin before it ends");
+    }
+    if new.delegate == Some(new.holder) {
+        return wrong("the key that passes grants on must be another one than the holder's");
+    }
+    if new.single_use && new.delegate.is_some() {
+        return wrong("a grant for one use cannot be passed on");
     }
     if u64::from(new.expires) <= now.unix / 1000 {
         return wrong("a grant that has ended already opens nothing");

@@ -276,6 +276,7 @@ impl Paper {
             expires: second + life,
             single_use: false,
             window: None,
+            delegate: None,
         };
         self.attempt(|core, now| core.issue_grant(now, &new)).map(|issued| issued.grant)
     }
