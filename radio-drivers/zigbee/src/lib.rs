@@ -1,5 +1,6 @@
 //! Zigbee coordinators.
 
+pub mod coordinator;
 mod types;
 mod wire;
 pub mod zboss;

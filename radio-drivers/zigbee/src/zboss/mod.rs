@@ -4,7 +4,11 @@
 //! 3.x, ZBOSS R22 and R23 firmware); where only one of them has a command, the dissector's layout stands. None of it was
 //! tried on a real dongle yet.
 
+pub mod call;
+pub mod hl;
+mod host;
 mod link;
 pub mod ll;
 
+pub use host::{Host, HostConfig};
 pub use link::{ACK_TIMEOUT_MS, Link, LinkError, MAX_PACKET, MAX_QUEUED, MAX_RECEIVED, MAX_SENDS};
