@@ -57,6 +57,10 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.0)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// # Errors
     /// [`DecodeError::Trailing`] when something is left.
     pub(crate) fn finish(self) -> Result<(), DecodeError> {

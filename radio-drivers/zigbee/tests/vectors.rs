@@ -1,6 +1,11 @@
 //! Frames that other hosts wrote (zigpy-zboss 2.0.5, zigbee-herdsman 10.9.5), byte for byte in both directions.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails is a failing test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a helper that fails is a failing test"
+)]
 
 use std::collections::BTreeSet;
 
@@ -8,7 +13,8 @@ use cardea_zigbee::zboss::call::{Indication, Request, Response};
 use cardea_zigbee::zboss::hl::{Kind, Packet};
 use cardea_zigbee::zboss::ll::{Decoder, Frame};
 use cardea_zigbee::zboss::{ACK_TIMEOUT_MS, Link};
-use cardea_zigbee::{DecodeError, InstallCode};
+use cardea_zigbee::zcl::door_lock::LockMessage;
+use cardea_zigbee::{DecodeError, InstallCode, zcl};
 use serde_json::Value;
 
 const VECTORS: &str =
@@ -250,4 +256,55 @@ fn every_part_of_the_file_has_its_test() {
     // `note` and `crc` are prose; `ash` is the link layer of the EZSP family, which has no driver yet.
     let not_read = ["note", "crc", "ash"];
     assert_eq!(parts, read.into_iter().chain(not_read).collect());
+}
+
+/// The ZCL frames inside both sessions: what other hosts and the emulated lock say to each other.
+#[test]
+fn zcl_frames_of_both_hosts_are_read_and_written_again() {
+    for (host, session) in vectors()["sessions"].as_object().unwrap() {
+        let mut links = [Link::default(), Link::default()];
+        let (mut globals, mut locks) = (0, 0);
+        for entry in session.as_array().unwrap() {
+            let link = &mut links[usize::from(entry[1] == "ncp>host")];
+            link.handle_bytes((entry[0].as_f64().unwrap() * 1000.0) as u64, &bytes(&entry[2]));
+            while let Some(packet) = link.poll_packet() {
+                let Packet { kind, call, body } = Packet::parse(&packet).unwrap();
+                let (cluster, asdu) = match (kind, call) {
+                    (Kind::Request { .. }, 0x0301) => match Request::parse(call, body).unwrap() {
+                        Request::ApsdeDataReq { frame } => (frame.cluster, frame.payload),
+                        other => panic!("{other:?}"),
+                    },
+                    (Kind::Indication, 0x0306) => match Indication::parse(call, body).unwrap() {
+                        Indication::ApsdeData { frame } => (frame.cluster, frame.payload),
+                        other => panic!("{other:?}"),
+                    },
+                    _ => continue,
+                };
+                // 300 bytes of nothing, to be cut into fragments.
+                if cluster == 0xFC10 {
+                    continue;
+                }
+                let frame = zcl::Frame::parse(&asdu).unwrap();
+                assert_eq!(frame.encode(), asdu, "{host}");
+                match (frame.header.scope, frame.header.from_server) {
+                    (zcl::Scope::Global, _) => {
+                        let global = zcl::Global::parse(frame.header.command, frame.payload).unwrap();
+                        assert_eq!(global.encode(), frame.payload, "{host}");
+                        globals += 1;
+                    }
+                    (zcl::Scope::Cluster, true) if cluster == zcl::id::DOOR_LOCK => {
+                        let message = LockMessage::parse(frame.header.command, frame.payload).unwrap();
+                        assert!(
+                            matches!(message, LockMessage::Answer { status: 0, .. }),
+                            "{host}: {message:?}"
+                        );
+                        locks += 1;
+                    }
+                    (zcl::Scope::Cluster, _) => {}
+                }
+            }
+        }
+        println!("{host}: {globals} global commands, {locks} answers of the lock");
+        assert!(globals > 5 && locks == 2, "{host}");
+    }
 }

@@ -178,11 +178,14 @@ fn carry(random: &mut Random, spoil: u64, mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Both ends send packets of all sizes; returns what each got.
-fn conversation(seed: u64, spoil: u64) -> ([Vec<Vec<u8>>; 2], [Vec<Vec<u8>>; 2], bool) {
+/// Packets of each end.
+type Both = [Vec<Vec<u8>>; 2];
+
+/// Both ends send packets of all sizes; returns what each sent, what of it arrived, and whether a link died.
+fn conversation(seed: u64, spoil: u64) -> (Both, Both, bool) {
     let mut random = Random(seed);
     let mut ends = [Link::default(), Link::default()];
-    let (mut sent, mut got) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut sent, mut got) = (Both::default(), Both::default());
     let mut now = 0;
     for number in 0..40u32 {
         for from in 0..2 {

@@ -159,7 +159,7 @@ impl ScriptedNcp {
                 Response::NwkFormation { nwk: NwkAddr(0), pan, page: 0, channel }
             }
             Request::SetPanId { pan } => {
-                self.nvram.network.as_mut().unwrap().pan = pan;
+                self.nvram.network.iter_mut().for_each(|network| network.pan = pan);
                 Response::SetPanId {}
             }
             Request::SetTcPolicy { policy, value } => {
