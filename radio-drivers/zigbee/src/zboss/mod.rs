@@ -9,6 +9,8 @@ pub mod hl;
 mod host;
 mod link;
 pub mod ll;
+mod port;
 
 pub use host::{Host, HostConfig};
 pub use link::{ACK_TIMEOUT_MS, Link, LinkError, MAX_PACKET, MAX_QUEUED, MAX_RECEIVED, MAX_SENDS};
+pub use port::ZbossNcp;

@@ -247,6 +247,12 @@ impl Host {
         self.events.pop_front()
     }
 
+    /// Events that wait to be taken. Each input adds a few: who does not take them must not give more.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.events.len()
+    }
+
     /// True when the port must be closed and opened again; the dongle may have another name then.
     #[must_use]
     pub fn wants_reopen(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The host against the scripted double: start-up, faults, joins, frames.
 
 mod ncp;
+mod port;
 
 use super::*;
 use crate::coordinator::{Answer, Frame, JoinFailure, Question, Received};

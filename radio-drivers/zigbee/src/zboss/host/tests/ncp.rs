@@ -87,7 +87,11 @@ impl ScriptedNcp {
         self.asked.iter().filter(|request| request.call() == call).count()
     }
 
-    fn handle(&mut self, now: Millis, bytes: &[u8]) {
+    pub(super) fn poll_transmit(&mut self, now: Millis) -> Option<Zeroizing<Vec<u8>>> {
+        self.link.poll_transmit(now)
+    }
+
+    pub(super) fn handle(&mut self, now: Millis, bytes: &[u8]) {
         if self.stalled {
             return;
         }
@@ -207,6 +211,17 @@ pub(super) fn device(nwk: u16) -> Eui64 {
     Eui64([0x00, 0x12, 0x4B, 0, 0, 0, high, low])
 }
 
+pub(super) fn config() -> HostConfig {
+    let endpoint = SimpleDescriptor {
+        endpoint: 1,
+        profile: 0x0104,
+        device: 0x0005,
+        version: 0,
+        clusters: crate::zboss::call::Clusters::default(),
+    };
+    HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 }
+}
+
 /// A host, its NCP, and the time.
 pub(super) struct Bench {
     pub(super) host: Host,
@@ -220,15 +235,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(ncp: ScriptedNcp, expected: Option<Network>) -> Self {
-        let endpoint = SimpleDescriptor {
-            endpoint: 1,
-            profile: 0x0104,
-            device: 0x0005,
-            version: 0,
-            clusters: crate::zboss::call::Clusters::default(),
-        };
-        let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
-        let host = Host::new(config, expected);
+        let host = Host::new(config(), expected);
         Self { host, ncp, now: 1_000, events: Vec::new(), loses: None, carried: 0 }
     }
 
