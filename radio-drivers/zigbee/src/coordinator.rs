@@ -82,7 +82,8 @@ pub enum Order {
     },
     /// Take the foreign network that was found as ours.
     Adopt,
-    /// Let this device join. Admissions take turns; each ends in [`Event::Joined`] or [`Event::JoinFailed`].
+    /// Let this device join. Admissions take turns; each ends in [`Event::Joined`] or [`Event::JoinFailed`], but for one that
+    /// another for the same device replaces.
     Admit {
         /// Who.
         eui: Eui64,

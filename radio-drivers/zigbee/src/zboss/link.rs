@@ -162,10 +162,9 @@ impl Link {
 
     /// The port was opened anew.
     pub fn reopen(&mut self) {
-        let damaged = std::mem::take(&mut self.decoder);
-        let duplicates = self.duplicates;
-        *self = Self { decoder: damaged, duplicates, ..Self::default() };
-        self.decoder.restart();
+        let (mut decoder, duplicates) = (std::mem::take(&mut self.decoder), self.duplicates);
+        decoder.restart();
+        *self = Self { decoder, duplicates, ..Self::default() };
     }
 
     /// Frames that came twice, and damage on the line, since the start.

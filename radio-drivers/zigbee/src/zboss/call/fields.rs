@@ -39,9 +39,15 @@ impl<T: Field> Field for Counted<T> {
     }
 }
 
-/// All bytes to the end of the message.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// All bytes to the end of the message. Not shown: a list of install codes is one.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Rest(pub Vec<u8>);
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rest({} bytes)", self.0.len())
+    }
+}
 
 impl Field for Rest {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -50,7 +50,9 @@ enum Stage {
 pub(super) struct Joins {
     queue: VecDeque<Admission>,
     window: Option<Window>,
-    /// What routers are to be told next; the newest is enough.
+    /// What the coordinator is to be told next, seconds; the newest is enough.
+    here: Option<u8>,
+    /// What routers are to be told next, seconds; the newest is enough.
     routers: Option<u8>,
     bucket: Bucket,
     now: Millis,
@@ -215,7 +217,7 @@ impl Host {
                 code: a.code.clone(),
                 seconds: a.seconds,
             }) else {
-                return self.tell_routers(now);
+                return self.tell_permits(now);
             };
             let add = Request::SecurAddIc { eui, code };
             if self.request(now, &add, ANSWER_MS, Purpose::AddCode(eui)) {
@@ -224,11 +226,12 @@ impl Host {
                 self.joins.window = Some(Window { eui, until, stage: Stage::Code });
             }
         }
-        self.tell_routers(now);
+        self.tell_permits(now);
     }
 
     /// The NCP restarted, closed: nobody can join any more, and who was joining may or may not have.
     pub(super) fn joins_interrupted(&mut self) {
+        self.joins.here = None;
         self.joins.routers = None;
         if let Some(window) = self.joins.window.take() {
             if matches!(window.stage, Stage::Open) {
@@ -240,16 +243,23 @@ impl Host {
     }
 
     fn permit_joining(&mut self, now: Millis, seconds: u8) {
-        self.request(now, &permit(NwkAddr::COORDINATOR, seconds), ANSWER_MS, Purpose::Nothing);
+        self.joins.here = Some(seconds);
         self.joins.routers = Some(seconds);
-        self.tell_routers(now);
+        self.tell_permits(now);
     }
 
-    fn tell_routers(&mut self, now: Millis) {
-        let Some(seconds) = self.joins.routers else { return };
-        if self.joins.bucket.take(now) {
+    /// Tried until the link takes it: a network that should be closed must not stay open because much was said.
+    fn tell_permits(&mut self, now: Millis) {
+        if let Some(seconds) = self.joins.here
+            && self.request(now, &permit(NwkAddr::COORDINATOR, seconds), ANSWER_MS, Purpose::Nothing)
+        {
+            self.joins.here = None;
+        }
+        if let Some(seconds) = self.joins.routers
+            && self.joins.bucket.take(now)
+            && self.request(now, &permit(NwkAddr::ROUTERS, seconds), ANSWER_MS, Purpose::Nothing)
+        {
             self.joins.routers = None;
-            self.request(now, &permit(NwkAddr::ROUTERS, seconds), ANSWER_MS, Purpose::Nothing);
         }
     }
 }

@@ -343,7 +343,7 @@ impl Host {
             Purpose::Liveness => {
                 if !matches!(answer, Ok(Response::GetJoined { flags }) if flags & 1 != 0) {
                     // It restarted unheard, or lost its network.
-                    self.restarted(now);
+                    self.start_over(now);
                 }
             }
             Purpose::Nothing => {}
@@ -382,7 +382,7 @@ impl Host {
                     self.left(eui);
                 }
             }
-            Indication::ApsdeData { frame } => self.received(now, frame),
+            Indication::ApsdeData { frame } => self.received(frame),
             // A coordinator gets no link key from itself.
             Indication::TrustCentreLinkKey { .. } | Indication::TrustCentreLinkKeyFailed { .. } => {}
         }
@@ -401,15 +401,16 @@ impl Host {
             match pending.purpose {
                 Purpose::Send { handle, to } => self.ended(handle, to, Outcome::Failed(Failure::Unknown)),
                 Purpose::Ask(asked) => self.answer(asked.handle, Err(Failure::Down)),
-                Purpose::WhoIs(nwk) => self.resolved(nwk, None),
                 Purpose::Probe
                 | Purpose::Script(_)
                 | Purpose::Liveness
                 | Purpose::Nothing
+                | Purpose::WhoIs(_)
                 | Purpose::AddCode(_) => {}
             }
         }
         self.joins_interrupted();
+        self.traffic_interrupted();
         self.questions_interrupted();
     }
 }

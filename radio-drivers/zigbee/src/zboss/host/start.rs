@@ -291,8 +291,13 @@ impl Host {
             tracing::warn!("the Zigbee dongle restarted");
             self.abandon_forming("the dongle restarted");
         }
-        self.forget_requests();
         self.link.restart();
+        self.start_over(now);
+    }
+
+    /// As after a restart, but the link goes on.
+    pub(super) fn start_over(&mut self, now: Millis) {
+        self.forget_requests();
         self.probe(now);
     }
 
@@ -339,7 +344,7 @@ impl Host {
                 self.set_state(State::Down("the dongle does not come back from its reset".into()));
                 self.broken(now);
             }
-            Phase::Refused { until } if *until <= now => self.restarted(now),
+            Phase::Refused { until } if *until <= now => self.start_over(now),
             Phase::Broken { until } if *until <= now => {
                 *until = now.saturating_add(MAX_REOPEN_MS);
                 self.reopen = true;

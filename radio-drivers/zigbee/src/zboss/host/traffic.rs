@@ -79,6 +79,7 @@ impl Host {
     /// Gives frames to the NCP, one for each device, while the link is idle: what waits for the link cannot expire.
     pub(super) fn traffic_progress(&mut self, now: Millis) {
         self.traffic_timeout(now);
+        self.ask_for_sender(now);
         while self.is_up() && self.link.is_idle() && self.traffic.in_flight.len() < MAX_IN_FLIGHT {
             let in_flight = &self.traffic.in_flight;
             let Some(at) = self.traffic.queue.iter().position(|frame| !in_flight.contains(&frame.eui)) else {
@@ -114,7 +115,7 @@ impl Host {
         self.event(Event::Outcome { handle, outcome });
     }
 
-    pub(super) fn received(&mut self, now: Millis, frame: ApsIndication) {
+    pub(super) fn received(&mut self, frame: ApsIndication) {
         if !self.is_up() {
             self.traffic.dropped = self.traffic.dropped.saturating_add(1);
             return;
@@ -123,7 +124,7 @@ impl Host {
         let waits = self.traffic.unknown.iter().any(|waiting| waiting.src == frame.src);
         match self.addresses.eui(frame.src) {
             Some(eui) if !waits => self.hand_over(eui, frame),
-            _ => self.find_sender(now, frame),
+            _ => self.find_sender(frame),
         }
     }
 
@@ -134,18 +135,27 @@ impl Host {
         self.event(Event::Received(received));
     }
 
-    fn find_sender(&mut self, now: Millis, frame: ApsIndication) {
-        let nwk = frame.src;
-        if self.traffic.unknown.len() >= MAX_UNKNOWN || !nwk.is_unicast() {
+    fn find_sender(&mut self, frame: ApsIndication) {
+        if self.traffic.unknown.len() >= MAX_UNKNOWN || !frame.src.is_unicast() {
             self.traffic.dropped = self.traffic.dropped.saturating_add(1);
             return;
         }
-        let asked = self.asked_for(|purpose| matches!(purpose, Purpose::WhoIs(asked) if *asked == nwk));
-        if asked || self.request(now, &Request::NwkGetIeeeByShort { nwk }, ANSWER_MS, Purpose::WhoIs(nwk)) {
-            self.traffic.unknown.push_back(frame);
-        } else {
-            self.traffic.dropped = self.traffic.dropped.saturating_add(1);
+        self.traffic.unknown.push_back(frame);
+    }
+
+    /// One at a time: strangers must not keep the link from those who are waited for.
+    fn ask_for_sender(&mut self, now: Millis) {
+        let Some(nwk) = self.traffic.unknown.front().map(|frame| frame.src) else { return };
+        if self.is_up() && !self.asked_for(|purpose| matches!(purpose, Purpose::WhoIs(_))) {
+            self.request(now, &Request::NwkGetIeeeByShort { nwk }, ANSWER_MS, Purpose::WhoIs(nwk));
         }
+    }
+
+    /// The NCP restarted: nobody's frames wait any more.
+    pub(super) fn traffic_interrupted(&mut self) {
+        let dropped = u64::try_from(self.traffic.unknown.len()).unwrap_or(u64::MAX);
+        self.traffic.dropped = self.traffic.dropped.saturating_add(dropped);
+        self.traffic.unknown.clear();
     }
 
     /// The NCP said whose address it is, or does not know.
