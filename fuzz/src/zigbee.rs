@@ -1,8 +1,9 @@
 //! What a Zigbee dongle may send, be it broken or possessed, and what devices in its network may send through it.
 
 use cardea_zigbee::coordinator::{Event, Frame, Network, Order, Question};
+use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
 use cardea_zigbee::tunnel::Tunnel;
-use cardea_zigbee::zboss::call::{Clusters, IbCounters, Indication, Request, Response, SimpleDescriptor};
+use cardea_zigbee::zboss::call::{IbCounters, Indication, Request, Response};
 use cardea_zigbee::zboss::hl::{Kind, Packet};
 use cardea_zigbee::zboss::ll::{Data, Decoder, Frame as LinkFrame};
 use cardea_zigbee::zboss::{Host, HostConfig, Link, MAX_PACKET, MAX_RECEIVED};

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use cardea_radio::{Clock, Millis};
 use tokio::sync::mpsc;
 
+use crate::descriptors::{Neighbour, NodeDescriptor, SimpleDescriptor};
 use crate::types::{Eui64, InstallCode, Key, NwkAddr};
-use crate::zboss::call::{Neighbour, NodeDescriptor, SimpleDescriptor};
 
 /// The longest that a network may be open for joining, seconds: 255 would be for ever.
 pub const MAX_PERMIT_SECONDS: u8 = 254;

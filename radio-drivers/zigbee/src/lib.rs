@@ -15,6 +15,7 @@
 //! network key. Nothing was tried on a real dongle.
 
 pub mod coordinator;
+pub mod descriptors;
 pub mod tunnel;
 mod types;
 mod wire;

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use crate::descriptors::{Clusters, Neighbour, NodeDescriptor, SimpleDescriptor};
 use crate::types::{Eui64, Key, NwkAddr};
 use crate::wire::{DecodeError, Field, Reader};
 
@@ -21,6 +22,33 @@ macro_rules! record {
         }
     };
 }
+
+/// A record's fields in the order of the wire.
+macro_rules! layout {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl Field for $name {
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                Ok(Self { $($field: Field::read(reader)?),* })
+            }
+            fn write(&self, out: &mut Vec<u8>) {
+                $(self.$field.write(out);)*
+            }
+        }
+    };
+}
+
+layout!(SimpleDescriptor { endpoint, profile, device, version, clusters });
+layout!(NodeDescriptor {
+    flags,
+    mac_capability,
+    manufacturer,
+    max_buffer,
+    max_incoming,
+    server_mask,
+    max_outgoing,
+    descriptor_capability,
+});
+layout!(Neighbour { extended_pan, eui, nwk, kind, permit, depth, lqi });
 
 /// A list behind one byte that counts it. What is longer than 255 is cut.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -114,32 +142,7 @@ record! {
     }
 }
 
-record! {
-    /// A simple descriptor: what an endpoint is and speaks (Zigbee specification §2.3.2.5). Both counts stand before the
-    /// lists.
-    SimpleDescriptor {
-        /// 1–254.
-        endpoint: u8,
-        /// 0x0104: home automation.
-        profile: u16,
-        /// 0x000A: door lock.
-        device: u16,
-        /// Of the application.
-        version: u8,
-        /// Server clusters, client clusters.
-        clusters: Clusters,
-    }
-}
-
-/// Server and client clusters of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Clusters {
-    /// Input: the endpoint is the server.
-    pub servers: Vec<u16>,
-    /// Output: the endpoint is the client.
-    pub clients: Vec<u16>,
-}
-
+/// Both counts stand before the lists.
 impl Field for Clusters {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let [servers, clients] = reader.array()?;
@@ -153,56 +156,6 @@ impl Field for Clusters {
         out.extend_from_slice(&[servers, clients]);
         let servers = self.servers.iter().take(servers.into());
         servers.chain(self.clients.iter().take(clients.into())).for_each(|cluster| cluster.write(out));
-    }
-}
-
-record! {
-    /// A node descriptor (Zigbee specification §2.3.2.3).
-    NodeDescriptor {
-        /// Bits 0–2 role, 3 complex and 4 user descriptor; 8–10 APS flags, 11–15 band.
-        flags: u16,
-        /// Bit 1 router, 2 mains, 3 listens when idle.
-        mac_capability: u8,
-        /// Assigned by the CSA.
-        manufacturer: u16,
-        /// Longest NPDU it takes unfragmented.
-        max_buffer: u8,
-        /// Longest APS payload it takes in fragments; 0 or small: none.
-        max_incoming: u16,
-        /// Services it offers the network; R21 and later: revision in bits 9–15.
-        server_mask: u16,
-        /// Longest APS payload it sends in fragments.
-        max_outgoing: u16,
-        /// Extended lists.
-        descriptor_capability: u8,
-    }
-}
-
-impl NodeDescriptor {
-    /// True when frames for it wait at its parent until it polls.
-    #[must_use]
-    pub fn is_sleepy(&self) -> bool {
-        self.mac_capability & 0x08 == 0
-    }
-}
-
-record! {
-    /// One neighbour of a Mgmt_Lqi_rsp (Zigbee specification §2.4.4.3.2): 22 bytes.
-    Neighbour {
-        /// Of its network.
-        extended_pan: Eui64,
-        /// Its address.
-        eui: Eui64,
-        /// Its address in the network.
-        nwk: NwkAddr,
-        /// Bits 0–1 role, 2–3 listens when idle, 4–6 relationship (0 parent, 1 child, 2 sibling, 3 none).
-        kind: u8,
-        /// Bits 0–1: lets others join.
-        permit: u8,
-        /// Hops from the coordinator.
-        depth: u8,
-        /// 0–255.
-        lqi: u8,
     }
 }
 

@@ -6,13 +6,14 @@
 mod fields;
 
 pub use fields::{
-    ApsAddress, ApsConfirm, ApsIndication, ApsRequest, ChannelMask, Clusters, Counted, Dataset, DatasetBytes,
-    IbCounters, Neighbour, NodeDescriptor, NumberedKey, Rest, Reversed, SimpleDescriptor, Version, tx,
+    ApsAddress, ApsConfirm, ApsIndication, ApsRequest, ChannelMask, Counted, Dataset, DatasetBytes,
+    IbCounters, NumberedKey, Rest, Reversed, Version, tx,
 };
 
 use zeroize::Zeroizing;
 
 use super::hl::{Kind, Packet, Status};
+use crate::descriptors::{Neighbour, NodeDescriptor, SimpleDescriptor};
 use crate::types::{Eui64, InstallCode, Key, NwkAddr};
 use crate::wire::{DecodeError, Field, Reader};
 

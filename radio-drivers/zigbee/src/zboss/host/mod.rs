@@ -21,10 +21,11 @@ use std::collections::{BTreeMap, VecDeque};
 use cardea_radio::Millis;
 use zeroize::Zeroizing;
 
-use super::call::{Indication, Request, Response, SimpleDescriptor, reset};
+use super::call::{Indication, Request, Response, reset};
 use super::hl::{Kind, Packet, RESET_TSN, Status};
 use super::link::Link;
 use crate::coordinator::{Event, Failure, Network, Order, Outcome, Plan, State};
+use crate::descriptors::SimpleDescriptor;
 use crate::types::{Eui64, NwkAddr};
 use addresses::Addresses;
 use joins::Joins;

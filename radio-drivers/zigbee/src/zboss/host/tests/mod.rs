@@ -131,6 +131,11 @@ fn a_blank_dongle_waits_for_the_order_to_form_even_when_a_network_is_expected() 
             calls.iter().position(|c| *c == 0x0032).unwrap() < at(0x0401),
             "policies before the formation"
         );
+        // The order is used up: after a restart there is nothing to form.
+        bench.ncp.restart(0);
+        bench.run(2_000);
+        assert_eq!(bench.events(), vec![Event::State(State::Starting), Event::State(State::Up(formed))]);
+        assert_eq!(bench.ncp.times(0x0401), 1);
     }
 }
 

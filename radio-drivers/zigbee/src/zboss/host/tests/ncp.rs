@@ -217,7 +217,7 @@ pub(super) fn config() -> HostConfig {
         profile: 0x0104,
         device: 0x0005,
         version: 0,
-        clusters: crate::zboss::call::Clusters::default(),
+        clusters: crate::descriptors::Clusters::default(),
     };
     HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 }
 }
