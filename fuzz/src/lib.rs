@@ -18,6 +18,7 @@ pub mod resources;
 pub mod sdk;
 pub mod site;
 pub mod x509;
+pub mod zigbee;
 
 /// A name (corpus folder, libFuzzer binary) and a function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -67,4 +68,9 @@ pub const TARGETS: &[Target] = &[
     ("sdk_message", sdk::sdk_message),
     ("sdk_uplink", sdk::sdk_uplink),
     ("x509_chain", x509::x509_chain),
+    ("zigbee_hl", zigbee::zigbee_hl),
+    ("zigbee_host", zigbee::zigbee_host),
+    ("zigbee_ll", zigbee::zigbee_ll),
+    ("zigbee_tunnel", zigbee::zigbee_tunnel),
+    ("zigbee_zcl", zigbee::zigbee_zcl),
 ];

@@ -1,0 +1,186 @@
+//! What a Zigbee dongle may send, be it broken or possessed, and what devices in its network may send through it.
+
+use cardea_zigbee::coordinator::{Event, Frame, Network, Order, Question};
+use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
+use cardea_zigbee::tunnel::Tunnel;
+use cardea_zigbee::zboss::call::{IbCounters, Indication, Request, Response};
+use cardea_zigbee::zboss::hl::{Kind, Packet};
+use cardea_zigbee::zboss::ll::{Data, Decoder, Frame as LinkFrame};
+use cardea_zigbee::zboss::{Host, HostConfig, Link, MAX_PACKET, MAX_RECEIVED};
+use cardea_zigbee::{Eui64, InstallCode, zcl};
+
+/// Takes one step off the input: what, and some bytes.
+fn step<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let [what, len, rest @ ..] = *data else { return None };
+    let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*len)));
+    *data = rest;
+    Some((*what, bytes))
+}
+
+/// Bytes from a port, in pieces: what, how many, those bytes; the first byte of a piece says how long the line was quiet
+/// before. Frames that are found are written to the same bytes, packets are bounded.
+pub fn zigbee_ll(mut data: &[u8]) {
+    let (mut now, mut packets) = (0, 0);
+    let (mut decoder, mut link) = (Decoder::default(), Link::default());
+    while let Some((quiet, bytes)) = step(&mut data) {
+        now += u64::from(quiet);
+        decoder.push(now, bytes, |frame| {
+            let again = frame.encode();
+            let mut same = Vec::new();
+            Decoder::default().push(0, &again, |frame| same.push(frame));
+            assert_eq!(same, vec![frame]);
+        });
+        link.handle_bytes(now, bytes);
+        while link.poll_transmit(now).is_some() {}
+        if quiet & 1 == 0 {
+            while let Some(packet) = link.poll_packet() {
+                assert!(!packet.is_empty() && packet.len() <= MAX_PACKET);
+                packets += 1;
+            }
+        }
+    }
+    let waiting = std::iter::from_fn(|| link.poll_packet()).count();
+    assert!(waiting <= MAX_RECEIVED && packets <= now.max(1) * 256);
+}
+
+/// A packet. What is read of it is written to the same bytes, or to what comes before bytes that nobody knows.
+pub fn zigbee_hl(data: &[u8]) {
+    let _ = IbCounters::parse(data)
+        .map(|counters| assert_eq!(IbCounters::parse(&counters.encode()), Ok(counters)));
+    let _ = InstallCode::new(data).map(|code| assert_eq!(code.as_bytes(), data));
+    let Ok(packet) = Packet::parse(data) else { return };
+    assert_eq!(*packet.encode(), data);
+    let again = match packet.kind {
+        Kind::Request { tsn } => {
+            let Ok(request) = Request::parse(packet.call, packet.body) else { return };
+            let again = request.encode(tsn);
+            assert_eq!(again.len(), data.len());
+            again
+        }
+        Kind::Response { tsn, .. } => match Response::parse(packet.call, packet.body) {
+            Ok(response) => response.encode(tsn),
+            Err(_) => return,
+        },
+        Kind::Indication => match Indication::parse(packet.call, packet.body) {
+            Ok(indication) => indication.encode(),
+            Err(_) => return,
+        },
+    };
+    let again = Packet::parse(&again).map(|packet| packet.body.to_vec()).unwrap_or_default();
+    assert!(packet.body.starts_with(&again), "{packet:?}");
+}
+
+/// A host whose network runs, or not. Steps: 0: the dongle says this packet; 1: these bytes; 2: time passes; 3: an order.
+/// Each frame and question has one end, and no moment is waited for twice.
+pub fn zigbee_host(mut data: &[u8]) {
+    let endpoint = SimpleDescriptor {
+        endpoint: 1,
+        profile: 0x0104,
+        device: 5,
+        version: 0,
+        clusters: Clusters::default(),
+    };
+    let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
+    let ours = Network { coordinator: Eui64([1; 8]), extended_pan: Eui64([2; 8]), pan: 1, channel: 15 };
+    let mut host = Host::new(config, Some(ours));
+    let (mut now, mut seq, mut asked, mut ended) = (1_000, 0u8, 0, 0);
+    host.handle_open(now);
+    while let Some((what, bytes)) = step(&mut data) {
+        match what & 3 {
+            0 => {
+                let frame =
+                    Data { seq, retransmit: false, first: true, last: true, body: bytes.to_vec().into() };
+                seq = if seq >= 3 { 1 } else { seq + 1 };
+                if !bytes.is_empty() {
+                    host.handle_bytes(now, &LinkFrame::Data(frame).encode());
+                }
+            }
+            1 => host.handle_bytes(now, bytes),
+            2 => {
+                now += bytes.iter().map(|byte| u64::from(*byte) * 50).sum::<u64>();
+                host.handle_timeout(now);
+                assert!(host.poll_timeout().is_none_or(|at| at > now));
+            }
+            _ => host.handle_order(now, order(bytes, now, &mut asked)),
+        }
+        // A dongle that acknowledges what it is given.
+        while let Some(line) = host.poll_transmit(now) {
+            let mut acks = Vec::new();
+            Decoder::default().push(0, &line, |frame| {
+                if let LinkFrame::Data(Data { seq, .. }) = frame {
+                    acks.push(LinkFrame::Ack { seq });
+                }
+            });
+            acks.iter().filter(|_| what & 0x80 == 0).for_each(|ack| host.handle_bytes(now, &ack.encode()));
+        }
+        while let Some(event) = host.poll_event() {
+            ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
+        }
+    }
+    host.handle_close("the end");
+    host.handle_timeout(now + 1_000_000);
+    while let Some(event) = host.poll_event() {
+        ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
+    }
+    assert_eq!(asked, ended, "each frame and question has one end");
+}
+
+fn order(bytes: &[u8], now: u64, asked: &mut u32) -> Order {
+    let (kind, who) = match bytes {
+        [kind, who, ..] => (*kind, *who),
+        [kind] => (*kind, 0),
+        [] => (0, 0),
+    };
+    let eui = Eui64([who; 8]);
+    match kind % 5 {
+        0 => Order::Cancel { handle: u64::from(who) },
+        1 => Order::Dismiss(eui),
+        2 => match InstallCode::new(&[0x83, 0xFE, 0xD3, 0x40, 0x7A, 0x93, 0x2B, 0x70]) {
+            Ok(code) => Order::Admit { eui, code, seconds: who },
+            Err(_) => Order::Dismiss(eui),
+        },
+        3 => {
+            *asked += 1;
+            Order::Send(Frame {
+                handle: u64::from(*asked),
+                eui,
+                profile: 0x0104,
+                cluster: 0xFC7C,
+                dst_endpoint: 1,
+                src_endpoint: 1,
+                payload: bytes.to_vec().into(),
+                deadline: now + u64::from(who) * 100,
+            })
+        }
+        _ => {
+            *asked += 1;
+            Order::Ask { handle: u64::from(*asked), eui, question: Question::Neighbours { start: who } }
+        }
+    }
+}
+
+/// A ZCL frame from a device: its global command is written to what is read as the same one; a lock's message is read.
+pub fn zigbee_zcl(data: &[u8]) {
+    let Ok(frame) = zcl::Frame::parse(data) else { return };
+    let again = frame.encode();
+    assert_eq!(zcl::Frame::parse(&again), Ok(frame));
+    if let Ok(global) = zcl::Global::parse(frame.header.command, frame.payload) {
+        assert_eq!(zcl::Global::parse(global.command(), &global.encode()), Ok(global));
+    }
+    let _ = zcl::door_lock::LockMessage::parse(frame.header.command, frame.payload);
+    let _ = zcl::poll_control::CheckInResponse::parse(frame.payload);
+}
+
+/// An ASDU of the tunnel's cluster: the frame in it, carried again, is the same.
+pub fn zigbee_tunnel(data: &[u8]) {
+    let tunnel = Tunnel::TEST;
+    assert!(
+        tunnel.parse_from_lock(data).is_err() || tunnel.parse_to_lock(data).is_err(),
+        "one direction only"
+    );
+    if let Ok(frame) = tunnel.parse_from_lock(data)
+        && let Ok(again) = tunnel.from_lock(7, frame)
+    {
+        assert_eq!(tunnel.parse_from_lock(&again), Ok(frame));
+    }
+}
