@@ -155,12 +155,6 @@ pub(crate) struct Target {
     timeout: f64,
 }
 
-impl Target {
-    pub(crate) fn request(&self, ask: Verb) -> Result<Request> {
-        command(self, ask)
-    }
-}
-
 pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::Target,
+    cli::{Target, command},
     service::{Answer, Request, Verb, check_lock},
 };
 
@@ -72,7 +72,7 @@ impl SiteCmd {
                 (Request::SiteAuthority { site: site.clone(), key: key.clone() }, Some(output))
             }
             Self::List => (Request::Sites {}, None),
-            Self::Ask(target) => (target.request(Verb::Site)?, None),
+            Self::Ask(target) => (command(target, Verb::Site)?, None),
         })
     }
 }
