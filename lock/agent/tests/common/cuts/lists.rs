@@ -7,8 +7,8 @@ use cardea_credentials::{Agreement, SiteKind, Thumbprint};
 use cardea_oscore::coap::Code;
 use cardea_resources::{SiteSetting, SiteState};
 
-use super::super::phone::Phone;
-use super::super::site::{ID, addition, authority_cwt, list, strangers};
+use crate::common::phone::Phone;
+use crate::common::site::{ID, addition, authority_cwt, list, strangers};
 use super::{Case, Scenario};
 
 /// What must hold of a lock's lists after a cut.
