@@ -166,6 +166,9 @@ impl Host {
         self.traffic.unknown = others;
         if let Some(Response::NwkGetIeeeByShort { eui }) = answer {
             self.addresses.learn(eui, nwk);
+        }
+        // It may have told its address itself meanwhile.
+        if let Some(eui) = self.addresses.eui(nwk) {
             known.into_iter().for_each(|frame| self.hand_over(eui, frame));
         } else {
             let dropped = u64::try_from(known.len()).unwrap_or(u64::MAX);

@@ -219,7 +219,7 @@ fn conversation(seed: u64, spoil: u64) -> (Both, Both, bool) {
 fn on_a_bad_line_nothing_is_lost_doubled_or_reordered_while_the_link_lives() {
     let mut died = 0;
     for seed in 0..150 {
-        let (sent, got, dead) = conversation(seed, 12);
+        let (sent, got, dead) = conversation(seed, 20);
         died += u32::from(dead);
         for (sent, got) in sent.iter().zip(&got) {
             assert!(sent.starts_with(got), "seed {seed}: a prefix in order, each once");
@@ -227,7 +227,7 @@ fn on_a_bad_line_nothing_is_lost_doubled_or_reordered_while_the_link_lives() {
         }
     }
     println!("{died} of 150 links died of three losses in a row");
-    assert!(died < 75, "most live through it");
+    assert!(died < 40, "most live through it");
 }
 
 #[test]
