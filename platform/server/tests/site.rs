@@ -7,7 +7,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use cardea_credentials::{Gate, Signer as _, SoftAgreement, SoftSigner, Trust, issue_lock_identity};
+use cardea_credentials::{
+    Accepted, Gate, Signer as _, SoftAgreement, SoftSigner, Trust, issue_lock_identity,
+};
 use cardea_sdk::{FileKeys, KeyStore as _, LockId, LockRecord, Platform, SqliteState, Stage, State as _};
 use serde_json::Value;
 
@@ -73,7 +75,8 @@ fn an_authority_is_certified_into_a_file_and_another_key_gets_the_next_version()
     let mut trust = Trust::new(FileKeys::open(dir).unwrap().root().thumbprint());
     trust.join([1, 2, 3, 4, 5, 6, 7, 8], 1);
     let mut gate = Gate::new();
-    trust.accept_authority(&fs::read(&file).unwrap(), None, &signing, &mut gate, 0).unwrap();
+    let taken = trust.accept_authority(&fs::read(&file).unwrap(), None, &signing, &mut gate, 0);
+    assert_eq!(taken.unwrap(), Accepted::Newer);
     assert_eq!(hex::encode(trust.authority().unwrap().key.to_compressed()), public(7));
 
     let again = issue(&public(8), out);
