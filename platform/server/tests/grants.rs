@@ -152,6 +152,64 @@ fn what_is_mistyped_is_named() {
     assert!(text(&output).contains("16 hexadecimal digits"), "{}", text(&output));
 }
 
+#[test]
+fn a_grant_that_names_a_second_key_is_passed_on_by_its_holder_alone_and_no_wider() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let lock = site(dir).to_string();
+    let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let (key, signing, other) = (file("ada.key"), file("ada-sign.key"), file("bob.key"));
+    for key in [&key, &signing, &other] {
+        good(dir, &["key", "new", "-o", key]);
+    }
+    let (own, passed) = (file("ada.cardea"), file("bob.cardea"));
+    let issue = ["grant", "issue", &lock, "--key", &key, "--name", "Ada", "--until", "+2d", "-o", &own];
+    for (more, words) in [
+        (&["--delegate-key", &key][..], "must be another one than the holder's"),
+        (&["--delegate-key", &signing, "--single-use"], "cannot be used with"),
+        (&["--delegate-key", "abc"], "neither a public key"),
+    ] {
+        let output = run(dir, &[&issue[..], more].concat());
+        assert!(!output.status.success() && text(&output).contains(words), "{more:?}: {}", text(&output));
+        assert!(!Path::new(&own).exists());
+    }
+    let issued = good(dir, &[&issue[..], &["--delegate-key", &signing, "--hours", "08:00-18:00"]].concat());
+
+    // From here on nobody's state is there.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = elsewhere.path();
+    let pass = ["holder", "delegate", &own, "--signing-key", &signing, "--key", &other, "-o", &passed];
+    for (more, words) in [
+        (&["--rights", "log"][..], "a right that the grant does not have"),
+        (&["--until", "+3d"], "a time after the grant ends"),
+        (&["--from", "2020-01-01"], "a time before the grant begins"),
+        (&["--hours", "08:00-18:15"], "hours that the grant does not have"),
+        (&["--single-use", "--delegate-key", &key], "for a single use is not passed on"),
+    ] {
+        let output = run(elsewhere, &[&pass[..], more].concat());
+        assert!(!output.status.success() && text(&output).contains(words), "{more:?}: {}", text(&output));
+        assert!(!Path::new(&passed).exists());
+    }
+    let wrong = ["holder", "delegate", &own, "--signing-key", &key, "--key", &other, "-o", &passed];
+    assert!(text(&run(elsewhere, &wrong)).contains("not the key which the grant names"));
+    let made = good(elsewhere, &[&pass[..], &["--rights", "unlock", "--until", "+1d"]].concat());
+    assert_eq!((&made["origin"], &made["links"]), (&issued["id"], &Value::from(2)));
+    let bundle = Bundle::decode(&std::fs::read(&passed).unwrap()).unwrap();
+    let (grant, above) = (bundle.grant().terms(), Bundle::decode(&std::fs::read(&own).unwrap()).unwrap());
+    assert_eq!((grant.scope, grant.window), (cardea_sdk::Scope::UNLOCK, above.grant().terms().window));
+    // What was passed on so ends there: it names no key.
+    let again = ["holder", "delegate", &passed, "--signing-key", &signing, "--key", &key, "-o", &file("x")];
+    assert!(text(&run(elsewhere, &again)).contains("cannot be passed on"));
+
+    // A key that passes on is revoked as any, and gets no grant any more.
+    let public = good(dir, &["key", "show", &signing])["key"].as_str().unwrap().to_owned();
+    good(dir, &["holder", "revoke", &public]);
+    let late =
+        ["grant", "issue", &lock, "--key", &other, "--name", "Bob", "--until", "+1h", "-o", &file("y")];
+    let output = run(dir, &[&late[..], &["--delegate-key", &signing]].concat());
+    assert!(text(&output).contains("is revoked"), "{}", text(&output));
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

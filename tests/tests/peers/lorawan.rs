@@ -31,14 +31,8 @@ async fn a_phone_opens_a_class_c_lorawan_lock_by_its_grant_while_the_broker_is_d
         let unlocked = |outcome: &Outcome| matches!(outcome, Outcome::Done { bolt: Bolt::Unlocked, .. });
         assert!((0..3).any(|_| unlocked(&phone.ask(Ask::Unlock))), "three times no answer");
         println!("unlocked after {:?}", begin.elapsed());
-        let begin = Instant::now();
-        let refused = Outcome::Rejected { code: "4.03".into() };
-        assert!((0..3).any(|_| phone.ask(Ask::Lock) == refused), "three times no answer");
-        println!("refused after {:?}", begin.elapsed());
     });
     work.await.unwrap();
     assert_eq!(*site.lock.bolt().borrow(), Bolt::Unlocked);
     assert!(!site.daemon.log().contains("panicked"));
-    site.broker.up();
-    site.hears_of("Ada").await;
 }
