@@ -255,7 +255,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         for record in self.state.contexts()? {
             if let Some(lock) = locks.get_mut(&record.lock) {
-                lock.contexts.push(lock::Session::restore(record)?);
+                lock.contexts.push(Box::new(lock::Session::restore(record)?));
             }
         }
         for row in self.state.open_commands()? {
@@ -424,7 +424,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             (Some(known), Some(wanted)) if known != wanted => return Err(Error::SecondKey(id)),
             (known, wanted) => record.thumbprint = known.or(wanted),
         }
-        record.code = Some(code.to_bytes());
+        record.code = Some(Box::new(code.to_bytes()));
         record.stage = Stage::Enrolled;
         self.state.put_lock(&record)?;
         if let Some(lock) = self.locks.get_mut(&id)
