@@ -1,5 +1,7 @@
 //! Every scenario of a lock's life with the power cut at every write, lost or done, and again while it recovers.
 
+#![allow(clippy::print_stdout)] // how many cases were played
+
 mod common;
 #[path = "common/cuts.rs"]
 mod cuts;

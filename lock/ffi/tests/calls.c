@@ -1,6 +1,6 @@
 // Every call about the door from C, with what C can get wrong: null, misaligned and foreign pointers, numbers out of
 // range, calls from a callback, an agent that is gone, structs of older and of no version. The lock has no owner;
-// tests/tests/ffi.rs makes the same calls on one that has.
+// tests/tests/ffi makes the same calls on one that has.
 //
 // Prints the number of checks and exits with 0, or prints the first that failed and exits with 1.
 #include <stdbool.h>

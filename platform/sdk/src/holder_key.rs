@@ -8,7 +8,7 @@ use cardea_credentials::{Agreement as _, PublicKey, SoftSigner};
 pub use cardea_credentials::SoftAgreement;
 use zeroize::Zeroizing;
 
-use crate::{Error, OsRandom, key_dir};
+use crate::{Error, OsRandom, key_dir, keys::READ_AHEAD};
 
 /// A private key's file: 32 raw bytes, mode 0600.
 pub struct HolderKey(SoftAgreement);
@@ -35,7 +35,7 @@ impl HolderKey {
         if mode & 0o077 != 0 {
             return Err(wrong(format!("mode {:04o} lets others read it; `chmod 600` it", mode & 0o7777)));
         }
-        let mut bytes = Zeroizing::new(Vec::new());
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64 + READ_AHEAD)); // grown, it would leave a copy behind
         fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes)).map_err(io)?;
         let scalar = <&[u8; 32]>::try_from(bytes.as_slice());
         let key = scalar.ok().and_then(|scalar| SoftAgreement::from_bytes(scalar).ok());

@@ -225,10 +225,13 @@ impl KeyStore for FileKeys {
 
 /// Longer than any file of ours.
 const MAX_FILE: u64 = 4096;
+/// What [`Read::read_to_end`](std::io::Read::read_to_end) wants free in a vector, or it grows.
+pub(crate) const READ_AHEAD: usize = 32;
 
 /// A key or certificate that is gone is never made anew: every lock knows the old one.
 fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut bytes = Zeroizing::new(Vec::new());
+    // A vector that grows leaves a copy behind; this one has room for the file and for a try to read beyond it.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + READ_AHEAD));
     match fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)) {
         Ok(_) => Ok(bytes),
         Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::Key {

@@ -7,7 +7,9 @@ mod lists;
 
 pub use lists::SITE;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use cardea_agent::{Door, PinResult, Slot};
 use cardea_credentials::{Release, Releaser, Signer, SiteKind, SiteMessage};
@@ -45,13 +47,18 @@ pub fn abstract_medium() -> Medium {
 /// A world, and what was asked of it.
 pub struct Case {
     pub world: World,
-    pub phone: Option<Phone>,
+    /// Shared, so that it is still there when the power was cut while it was used.
+    pub phone: Option<Rc<RefCell<Phone>>>,
     /// Frames that a gateway may repeat.
     pub sent: Vec<Vec<u8>>,
+    /// The payload of a command that was sent, for the platform to try again.
+    pub retry: Option<Vec<u8>>,
     /// How often the bolt may have moved, at most.
     pub moves: usize,
     /// PINs that the platform was told are set.
     pub pins: Vec<Vec<u8>>,
+    /// One of these is, if there are any: the old one or the new one.
+    pub either: Vec<Vec<u8>>,
     /// The ownership may have ended.
     pub releasable: bool,
     lists: lists::Lists,
@@ -76,6 +83,7 @@ pub const LIFE: &[Scenario] = &[
             let unlock = command(1, Op::Unlock, Some(soon));
             let request = case.world.platform.request("l", Code::POST, &unlock, None);
             case.sent.push(request);
+            case.retry = Some(unlock);
         },
         act: |case| {
             case.moves += 1;
@@ -87,11 +95,12 @@ pub const LIFE: &[Scenario] = &[
         name: "a grant for one use",
         prepare: |case| {
             case.activate();
-            case.phone = Some(Phone::with(&case.world, 9, |terms| terms.single_use = true));
+            let phone = Phone::with(&case.world, 9, |terms| terms.single_use = true);
+            case.phone = Some(Rc::new(RefCell::new(phone)));
         },
         act: |case| {
             case.moves += 1;
-            case.use_grant();
+            let _ = case.use_grant();
         },
     },
     Scenario {
@@ -115,8 +124,8 @@ pub const LIFE: &[Scenario] = &[
         },
         act: |case| {
             case.set_pin(2, b"445566");
-            // From here on either may be there.
             case.pins.retain(|pin| pin != b"112233");
+            case.either = vec![b"112233".to_vec(), b"778899".to_vec()];
             let payload = pin_change(1, 3, b"778899", false, None);
             if case.world.set_pin(&payload) == Code::CHANGED {
                 case.pins.push(b"778899".to_vec());
@@ -196,8 +205,10 @@ impl Case {
             world: World::over(config(), medium.nvm.clone()),
             phone: None,
             sent: Vec::new(),
+            retry: None,
             moves: 0,
             pins: Vec::new(),
+            either: Vec::new(),
             releasable: false,
             lists: lists::Lists::default(),
             log: BTreeMap::new(),
@@ -218,12 +229,12 @@ impl Case {
         }
     }
 
-    fn use_grant(&mut self) {
-        let Some(mut phone) = self.phone.take() else { return };
-        if phone.connect(&mut self.world) {
-            phone.ask(&mut self.world, "l", Code::POST, &command(7, Op::Unlock, None), None);
-        }
-        self.phone = Some(phone);
+    /// Whether the lock had an answer, whichever.
+    fn use_grant(&mut self) -> bool {
+        let Some(phone) = self.phone.clone() else { return false };
+        let mut phone = phone.borrow_mut();
+        phone.connect(&mut self.world)
+            && phone.ask(&mut self.world, "l", Code::POST, &command(7, Op::Unlock, None), None).is_some()
     }
 
     fn rehandshake(&mut self) {
@@ -249,6 +260,8 @@ impl Case {
     /// one key, and no answer given twice, the platform asserts with each message.
     fn judge(&mut self) {
         self.read_log();
+        let keeps_keys = self.owned && !self.releasable;
+        assert!(!keeps_keys || self.world.agent().is_connected(), "neither the old context nor a new one");
         self.world.run();
         let owner = self.world.agent().owner();
         let root = key::signer(9).public().thumbprint();
@@ -257,16 +270,21 @@ impl Case {
         // A gateway repeats what it has.
         let before = self.world.drives();
         assert!(before.len() <= self.moves, "{before:?}: the bolt moved more often than it was asked");
+        self.world.platform.replies.clear();
         for frame in self.sent.clone() {
             self.world.give(&frame);
         }
         assert_eq!(self.world.drives(), before, "a repeat moved the bolt");
-        if let (Some(_), Some(phone)) = (owner, &self.phone) {
-            assert_eq!(phone.address, 9); // it may still be good for its one use
-            self.use_grant();
+        let carried_out = self.retry.is_some() && !before.is_empty();
+        assert!(!carried_out || self.world.platform.replies.is_empty(), "what was carried out is not known");
+        if owner.is_some() && self.phone.is_some() {
+            // It may still be good for its one use.
+            let answered = self.use_grant();
+            assert!(answered, "the phone gets no answer");
             assert!(self.world.drives().len() <= 1, "a grant for one use was used twice");
         }
         if self.world.agent().owner().is_none() {
+            assert!(self.world.nvm.get(Slot::Code).is_some(), "nobody can own this lock any more");
             return;
         }
         if !self.world.agent().is_connected() {
@@ -275,12 +293,23 @@ impl Case {
         assert!(self.world.agent().is_connected(), "{:?}", self.world.told);
         self.world.touch();
         self.read_log();
+        if let Some(command) = self.retry.take() {
+            let mut reply = self.world.ask("l", Code::POST, &command, None);
+            if let Some(echo) = reply.echo.take() {
+                reply = self.world.ask("l", Code::POST, &command, Some(&echo));
+            }
+            assert_eq!(reply.code, Code::CHANGED);
+            assert!(self.world.drives().len() <= self.moves, "tried again, the command moved the bolt again");
+        }
         self.judge_lists();
         self.world.actuator.forget();
         for pin in self.pins.clone() {
             let result = self.world.agent().enter_pin(&pin);
             assert_eq!(result, PinResult::Unlocked, "a PIN that was acknowledged is lost");
         }
+        let either = std::mem::take(&mut self.either);
+        let right = |pin: &Vec<u8>| self.world.agent().enter_pin(pin) == PinResult::Unlocked;
+        assert!(either.is_empty() || either.iter().any(right), "neither the old PIN nor the new one");
     }
 }
 

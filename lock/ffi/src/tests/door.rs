@@ -1,4 +1,4 @@
-//! Calls about the door, from a lock that nobody has activated yet; `tests/tests/ffi.rs` makes them from C, with an owner.
+//! Calls about the door, from a lock that nobody has activated yet; `tests/tests/ffi` makes them from C, with an owner.
 
 use ::cardea_agent::{AgentEvent, Alarm, Board, HandshakeFailure, Slot, Storage};
 use cardea_credentials::{Signer, SoftSigner};

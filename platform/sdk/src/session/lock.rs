@@ -12,7 +12,9 @@ pub(super) struct Lock {
     pub(super) record: LockRecord,
     pub(super) standing: Standing,
     /// Oldest first.
-    pub(super) contexts: Vec<Session>,
+    /// Boxed: where a vector moves what it holds, keys stay behind.
+    #[allow(clippy::vec_box)]
+    pub(super) contexts: Vec<Box<Session>>,
     pub(super) handshakes: Vec<Handshake>,
     pub(super) limits: Limits,
     /// It did not know our `kid`: the next message_2 brings the certificate itself.
@@ -90,7 +92,7 @@ impl Lock {
     }
 
     pub(super) fn by_row(&mut self, row: i64) -> Option<&mut Session> {
-        self.contexts.iter_mut().find(|s| s.record.id == row)
+        self.contexts.iter_mut().map(Box::as_mut).find(|s| s.record.id == row)
     }
 
     /// When a command of this lock, or its revocation list, needs a look.

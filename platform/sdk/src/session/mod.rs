@@ -159,7 +159,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         }
         for record in self.state.contexts()? {
             if let Some(lock) = locks.get_mut(&record.lock) {
-                lock.contexts.push(lock::Session::restore(record)?);
+                lock.contexts.push(Box::new(lock::Session::restore(record)?));
             }
         }
         for row in self.state.open_commands()? {

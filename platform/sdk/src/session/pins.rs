@@ -127,7 +127,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
         if let Some(place) = open {
             self.end_unanswered(id, place)?;
         }
-        let before = self.state.pins(id)?.into_iter().find(|row| row.slot == slot);
+        let rows = self.state.pins(id)?;
+        let before = rows.iter().find(|row| row.slot == slot);
         let row = PinRow {
             slot,
             wish,
@@ -136,8 +137,8 @@ impl<K: KeyStore, S: State> Core<K, S> {
             pin,
             confirmed: None,
             stopped: None,
-            reported: before.as_ref().and_then(|row| row.reported),
-            reported_at: before.as_ref().and_then(|row| row.reported_at),
+            reported: before.and_then(|row| row.reported),
+            reported_at: before.and_then(|row| row.reported_at),
         };
         self.state.put_pin(id, &row)?;
         if let Some(lock) = self.locks.get_mut(&id) {
@@ -163,11 +164,12 @@ impl<K: KeyStore, S: State> Core<K, S> {
             return Ok(());
         }
         let book = self.state.pin_book(id)?;
-        let mut rows = self.state.pins(id)?;
-        rows.retain(PinRow::waits);
+        // Looked at where they are: rows that are moved leave their PINs behind.
+        let rows = self.state.pins(id)?;
         // What was sent first: after a later change its revision would be too low.
-        rows.sort_by_key(|row| (row.revision.is_none(), row.asked, row.slot));
-        let started = match (book.listed, rows.into_iter().next()) {
+        let first = |row: &&PinRow| (row.revision.is_none(), row.asked, row.slot);
+        let due = rows.iter().filter(|row| row.waits()).min_by_key(first).cloned();
+        let started = match (book.listed, due) {
             (None, _) => self.start_command(now, id, Ask::Pins, ATTEMPT_MS).map(drop),
             (Some(_), Some(row)) => self.start_pin_change(now, id, book, row),
             (Some(_), None) => {
@@ -222,11 +224,10 @@ impl<K: KeyStore, S: State> Core<K, S> {
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let gone = Error::Crypto("a PIN change that is not wanted any more");
         let rows = self.state.pins(id)?;
-        let Some(row) = rows.into_iter().find(|row| row.slot == slot && row.revision == Some(revision))
-        else {
+        let Some(row) = rows.iter().find(|row| row.slot == slot && row.revision == Some(revision)) else {
             return Err(gone);
         };
-        let setting = match (row.wish, row.pin) {
+        let setting = match (row.wish, row.pin.clone()) {
             (PinWish::Set(terms), Some(pin)) => Some(PinSetting {
                 pin,
                 duress: terms.duress,
@@ -253,8 +254,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         code: Code,
     ) -> Result<(), Error> {
         let rows = self.state.pins(id)?;
-        let Some(before) = rows.into_iter().find(|row| row.slot == slot && row.revision == Some(revision))
-        else {
+        let Some(before) = rows.iter().find(|row| row.slot == slot && row.revision == Some(revision)) else {
             return Ok(());
         };
         let mut row = before.clone();
@@ -281,7 +281,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             }
             _ => return Ok(()), // tried again
         }
-        self.update_pin(id, &before, &row)
+        self.update_pin(id, before, &row)
     }
 
     /// The lock listed its PINs.

@@ -38,7 +38,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             (Some(known), Some(wanted)) if known != wanted => return Err(Error::SecondKey(id)),
             (known, wanted) => record.thumbprint = known.or(wanted),
         }
-        record.code = Some(code.to_bytes());
+        record.code = Some(Box::new(code.to_bytes()));
         record.stage = Stage::Enrolled;
         self.state.put_lock(&record)?;
         if let Some(lock) = self.locks.get_mut(&id)

@@ -39,8 +39,8 @@ pub struct LockRecord {
     pub thumbprint: Option<[u8; 32]>,
     /// The lock's credential (CWT bytes) as proved at activation; CRED_I of every later handshake.
     pub credential: Option<Vec<u8>>,
-    /// The owner code while it is valid.
-    pub code: Option<Zeroizing<[u8; 16]>>,
+    /// The owner code while it is valid. Boxed: where records are moved, nothing of it stays behind.
+    pub code: Option<Box<Zeroizing<[u8; 16]>>>,
     /// See [`Stage`].
     pub stage: Stage,
     /// Counts activations; log indices belong to one of them.

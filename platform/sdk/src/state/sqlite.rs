@@ -237,7 +237,7 @@ impl State for SqliteState {
                 lock: lock_id(r, 0)?,
                 thumbprint: r.get(1)?,
                 credential: r.get(2)?,
-                code: r.get::<_, Option<[u8; 16]>>(3)?.map(Zeroizing::new),
+                code: r.get::<_, Option<[u8; 16]>>(3)?.map(|code| Box::new(Zeroizing::new(code))),
                 stage: match r.get::<_, u8>(4)? {
                     0 => Stage::Enrolled,
                     1 => Stage::Activated,
@@ -256,7 +256,7 @@ impl State for SqliteState {
                 lock.lock.0,
                 lock.thumbprint,
                 lock.credential,
-                lock.code.as_deref(),
+                lock.code.as_deref().map(|code| &**code),
                 lock.stage as u8,
                 lock.activation,
                 lock.cursor,

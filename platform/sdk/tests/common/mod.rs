@@ -167,6 +167,7 @@ impl World {
 
     /// The platform's process ends and starts again on the same directory; retained messages come.
     pub fn restart(&mut self) {
+        let _watch = cardea_freed::watch();
         self.core = None;
         let keys = (self.open_keys)(self.dir.path());
         let inner = SqliteState::open(&self.dir.path().join("state.db"), false).unwrap();
@@ -238,6 +239,7 @@ impl World {
         &mut self,
         act: impl FnOnce(&mut Core<Box<dyn KeyStore>, Faulty>, Now) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _watch = cardea_freed::watch();
         self.settle()?;
         let now = self.now();
         let core = self.core.as_mut().unwrap();

@@ -107,7 +107,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
             };
             return Ok(Proven { right, thumbprint, credential });
         };
-        let Some(code) = record.code.as_ref().map(|code| OwnerCode::from_bytes(**code)) else {
+        let Some(code) = record.code.as_ref().map(|code| OwnerCode::from_bytes(***code)) else {
             return Err(Refusal::Status("owned", Activation::Owned, thumbprint));
         };
         verify_activation_mac(&code, EAD_ACTIVATION_3, &th_3, &credential, mac)
@@ -201,7 +201,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
         let mut session = Session::restore(record)?;
         session.certificate = Some(self.certificate_version);
         let Some(lock) = self.locks.get_mut(&id) else { return Err(Error::UnknownLock(id)) };
-        lock.contexts.push(session);
+        lock.contexts.push(Box::new(session));
         // A handshake that the lock never used leaves nothing worth keeping but the newest two: it may still be
         // about to use either.
         let mut unconfirmed = 0;

@@ -1,7 +1,7 @@
 //! PIN slots. `secure_delete` overwrites a PIN in the database when it goes, and the write-ahead log is cut then.
 
 use cardea_framing::LockId;
-use cardea_resources::Pin;
+use cardea_resources::{Pin, PinList};
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 use zeroize::Zeroizing;
 
@@ -31,8 +31,12 @@ impl PinStore for SqliteState {
                     reported_at
              FROM pin WHERE lock=?1 ORDER BY slot",
         )?;
-        let rows = query.query_map([lock.0], read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        // Room for all, so that it never grows: it would leave PINs behind.
+        let mut pins = Vec::with_capacity(PinList::MAX_SLOTS);
+        for row in query.query_map([lock.0], read)? {
+            pins.push(row?);
+        }
+        Ok(pins)
     }
 
     fn put_pin(&mut self, lock: LockId, row: &PinRow) -> Result<(), Error> {
