@@ -402,6 +402,7 @@ impl<B: Board> Agent<B> {
     }
 
     /// Takes the body of a datagram; OSCORE messages restored.
+    #[inline(never)]
     fn message(&mut self, now: u64, kind: Kind, peer: Option<u16>, body: &[u8]) {
         match (kind, peer) {
             (Kind::PlatformEdhoc, _) => self.edhoc_datagram(now, body),
@@ -517,6 +518,7 @@ impl<B: Board> Agent<B> {
 
 /// A datagram's kind, the peer that it names, and the length of its body, which is in `out` then: a copy, for the link
 /// keeps its own; an OSCORE message as CoAP, so that there is one buffer and not two.
+#[inline(never)]
 fn unwrap(datagram: &[u8], out: &mut [u8]) -> Option<(Kind, Option<u16>, usize)> {
     let Datagram { kind, peer, body, .. } = Datagram::parse(datagram).ok()?;
     // The buffers further in are for what such a message can be.

@@ -31,34 +31,30 @@ impl<B: Board> Agent<B> {
     ///
     /// # Errors
     /// See [`Error`].
+    #[inline(never)] // what it needs is off the stack again when the firmware goes on
     pub fn boot(mut parts: Parts<B>, config: Config) -> Result<Self, Error> {
         let now = parts.clock.millis();
+        // In this order, and each by itself: a signature needs the most stack, and its frames should lie below little.
         let cwt = load_credential(&mut parts)?;
-        let lock_id = LockId::from_thumbprint(&parts.identity.public().thumbprint());
-        let handed_over = finish(&mut parts.storage)?;
-        let owner = Owner::load(&mut parts.storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
-        let has_code = owner_code(&mut parts.storage)?.is_some();
-        let log = Log::load(&mut parts.storage)?;
-        let mut time = TrustedTime::new(config.drift_ppm);
-        let mut record = [0; RECORD_LEN];
-        if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
-            time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
-        }
-        let root = owner.as_ref().map(|owner| owner.root.thumbprint());
-        let site = match root {
-            Some(root) => Site::load(&mut parts.storage, root)?,
-            None => Site::new([0; 32]),
-        };
-        let link = RadioLink::new(LinkConfig {
-            retry_ms: config.link_retry_ms,
-            max_attempts: config.link_attempts,
-            reassembly_ms: config.reassembly_ms,
-            max_datagram: LINK_MAX,
-        });
-        let mut agent = Self {
+        let kept = Kept::load(&mut parts, &config, now)?;
+        Self::start(parts, config, cwt, kept, now)
+    }
+
+    /// The one moment with two agents on the stack: here, and where it is returned.
+    #[inline(never)]
+    fn start(parts: Parts<B>, config: Config, cwt: Cwt, kept: Kept, now: u64) -> Result<Self, Error> {
+        let mut agent = Self::with(parts, config, cwt, kept, now);
+        agent.resume(now)?;
+        Ok(agent)
+    }
+
+    #[inline(never)]
+    fn with(parts: Parts<B>, config: Config, cwt: Cwt, kept: Kept, now: u64) -> Self {
+        let Kept { handed_over, owner, has_code, log, time, site } = kept;
+        Self {
+            lock_id: LockId::from_thumbprint(&parts.identity.public().thumbprint()),
             parts,
             config,
-            lock_id,
             cwt,
             owner,
             has_code,
@@ -77,7 +73,12 @@ impl<B: Board> Agent<B> {
             sensors: Sensors::default(),
             door: None,
             reset: Reset::after(handed_over),
-            link,
+            link: RadioLink::new(LinkConfig {
+                retry_ms: config.link_retry_ms,
+                max_attempts: config.link_attempts,
+                reassembly_ms: config.reassembly_ms,
+                max_datagram: LINK_MAX,
+            }),
             outbox: Outbox::default(),
             events: Events::default(),
             mtu: 0,
@@ -86,14 +87,18 @@ impl<B: Board> Agent<B> {
             up: false,
             happened: Deque::new(),
             dropped: 0,
-        };
-        agent.load_contexts()?;
-        agent.pad = Limiter::restored(now, agent.ledger.wrong_pins);
-        if agent.owner.is_some() {
-            agent.settle_interrupted(now)?;
-            agent.log_event(now, EventKind::Boot, Some(config.firmware.to_u32()));
         }
-        Ok(agent)
+    }
+
+    /// What the last reset interrupted.
+    fn resume(&mut self, now: u64) -> Result<(), Error> {
+        self.load_contexts()?;
+        self.pad = Limiter::restored(now, self.ledger.wrong_pins);
+        if self.owner.is_some() {
+            self.settle_interrupted(now)?;
+            self.log_event(now, EventKind::Boot, Some(self.config.firmware.to_u32()));
+        }
+        Ok(())
     }
 
     #[inline(never)]
@@ -161,9 +166,41 @@ impl<B: Board> Agent<B> {
     }
 }
 
+type Cwt = Vec<u8, LOCK_CWT_LEN>;
+
+/// What NVM holds beside the credential and the contexts.
+struct Kept {
+    handed_over: bool,
+    owner: Option<Owner>,
+    has_code: bool,
+    log: Log,
+    time: TrustedTime,
+    site: Site,
+}
+
+impl Kept {
+    #[inline(never)]
+    fn load<B: Board>(parts: &mut Parts<B>, config: &Config, now: u64) -> Result<Self, Error> {
+        let handed_over = finish(&mut parts.storage)?;
+        let owner = Owner::load(&mut parts.storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
+        let has_code = owner_code(&mut parts.storage)?.is_some();
+        let log = Log::load(&mut parts.storage)?;
+        let mut time = TrustedTime::new(config.drift_ppm);
+        let mut record = [0; RECORD_LEN];
+        if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
+            time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
+        }
+        let site = match &owner {
+            Some(owner) => Site::load(&mut parts.storage, owner.root.thumbprint())?,
+            None => Site::new([0; 32]),
+        };
+        Ok(Self { handed_over, owner, has_code, log, time, site })
+    }
+}
+
 /// The lock's CWT: from NVM, or made and stored before anybody sees it.
 #[inline(never)]
-fn load_credential<B: Board>(parts: &mut Parts<B>) -> Result<Vec<u8, LOCK_CWT_LEN>, Error> {
+fn load_credential<B: Board>(parts: &mut Parts<B>) -> Result<Cwt, Error> {
     let mut cwt = Vec::new();
     cwt.resize_default(LOCK_CWT_LEN).map_err(|_| Error::Damaged(Slot::Identity))?;
     match parts.storage.read(Slot::Identity, &mut cwt)? {

@@ -74,7 +74,8 @@ impl<B: Board> Agent<B> {
             session.context.protect_request(number, coap.get(..len).unwrap_or_default(), &mut out)
         })()
         .ok()?;
-        let datagram = sealed(To::Platform, class, out.get(..len)?)?;
+        let mut datagram = Sealed::new();
+        sealed(To::Platform, class, out.get(..len)?, &mut datagram)?;
         let generation = session.generation;
         if class == Class::Telemetry {
             self.events.remove(handle); // nobody answers it

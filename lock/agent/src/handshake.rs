@@ -254,7 +254,7 @@ impl<B: Board> Agent<B> {
             return self.drop_frame();
         }
         let result = match &running.platform {
-            None => self.message_2(message),
+            None => self.message_2(message).and_then(|()| self.message_3()),
             Some(_) => self.message_4(now, message),
         };
         match result {
@@ -264,13 +264,14 @@ impl<B: Board> Agent<B> {
                 }
                 self.handshake.alive(now, self.config.handshake_ms);
             }
-            Err((failure, answer)) => {
+            Err(refusal) => {
+                let failure = refusal.failure();
                 let running = self.handshake.running.as_ref();
                 let peer = running.and_then(|running| running.peer);
                 let named = running.is_some_and(|it| it.platform.is_some() && it.mode == Mode::ByName);
                 self.handshake_failed(now, failure);
                 self.handshake.unknown = named && failure == HandshakeFailure::Refused;
-                if let (Some(peer), Some(answer)) = (peer, answer) {
+                if let (Some(peer), Some(answer)) = (peer, refusal.answer()) {
                     let out = &mut self.outbox.handshake;
                     let _ = datagram(out, Prefix::Session(peer), |out| answer.encode(out)); // else there is none
                 }
@@ -303,10 +304,19 @@ impl<B: Board> Agent<B> {
         if self.owner.is_none() && self.reset.handed_over && !is_heir(&mut self.parts.storage, &root) {
             return Err(unwelcome());
         }
+        running.initiator.verify_message_2(&peer, cwt, identity.dh).map_err(refusal)?;
+        let (signing, version) = (identity.signing, identity.version);
         let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
-        running.initiator.verify_message_2(&peer, &cwt, identity.dh).map_err(refusal)?;
+        running.platform = Some(Owner { root: identity.root, signing, version, cwt });
+        Ok(())
+    }
 
-        let prefix = Prefix::Session(peer.conn_id);
+    /// Answers a message_2 that was verified. By itself: what that one needed is off the stack again.
+    #[inline(never)]
+    fn message_3(&mut self) -> Result<(), Refusal> {
+        let Some(running) = &mut self.handshake.running else { return Ok(()) };
+        let Some(peer) = running.peer else { return Ok(()) };
+        let prefix = Prefix::Session(peer);
         let key = AuthKey::Agreement(&self.parts.dh);
         let out = &mut self.outbox.handshake;
         match running.mode {
@@ -328,10 +338,7 @@ impl<B: Board> Agent<B> {
                 })
             }
         }
-        .map_err(refusal)?;
-        let (signing, version) = (identity.signing, identity.version);
-        running.platform = Some(Owner { root: identity.root, signing, version, cwt });
-        Ok(())
+        .map_err(refusal)
     }
 
     #[inline(never)]
@@ -347,7 +354,7 @@ impl<B: Board> Agent<B> {
             let th_4 = running.initiator.th_4().map_err(refusal)?;
             let proof = eads.value(EAD_ACTIVATION_4).unwrap_or_default();
             verify_activation_mac(&code, EAD_ACTIVATION_4, &th_4, &platform.cwt, proof)
-                .map_err(|_| (HandshakeFailure::WrongCode, Some(ErrorMessage::Unspecified("owner code"))))?;
+                .map_err(|_| Refusal::WrongCode)?;
         }
         let keys = running.initiator.oscore().map_err(refusal)?;
         // The owner first: a context without an owner means nothing, an owner without a context starts over.
@@ -446,19 +453,44 @@ impl<B: Board> Agent<B> {
     }
 }
 
-/// A failure, and what to tell the platform about it.
-type Refusal = (HandshakeFailure, Option<ErrorMessage<'static>>);
+/// Why a step failed. What to tell the platform follows from it, and is made when the step is off the stack.
+enum Refusal {
+    Edhoc(EdhocError),
+    Unwelcome,
+    WrongCode,
+    Internal,
+}
+
+impl Refusal {
+    fn failure(&self) -> HandshakeFailure {
+        match self {
+            Self::Edhoc(error) => (*error).into(),
+            Self::Unwelcome => HandshakeFailure::Credential,
+            Self::WrongCode => HandshakeFailure::WrongCode,
+            Self::Internal => HandshakeFailure::Internal,
+        }
+    }
+
+    fn answer(&self) -> Option<ErrorMessage<'static>> {
+        match self {
+            Self::Edhoc(error) => ErrorMessage::answering(*error, &[Suite::S2]),
+            Self::Unwelcome => Some(ErrorMessage::UnknownCredential),
+            Self::WrongCode => Some(ErrorMessage::Unspecified("owner code")),
+            Self::Internal => None,
+        }
+    }
+}
 
 fn refusal(error: EdhocError) -> Refusal {
-    (error.into(), ErrorMessage::answering(error, &[Suite::S2]))
+    Refusal::Edhoc(error)
 }
 
 fn unwelcome() -> Refusal {
-    (HandshakeFailure::Credential, Some(ErrorMessage::UnknownCredential))
+    Refusal::Unwelcome
 }
 
-fn internal(fault: StorageFault) -> Refusal {
-    (fault.into(), None)
+fn internal(StorageFault: StorageFault) -> Refusal {
+    Refusal::Internal
 }
 
 /// Makes `out` an EDHOC datagram: header byte, address of a peer, correlation prefix, message. Empty, if it fails.

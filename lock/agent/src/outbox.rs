@@ -28,19 +28,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn push_reply(&mut self, reply: Sealed) {
-        if self.replies.is_full() {
-            self.replies.pop_front();
-        }
-        let _ = self.replies.push_back(reply); // room was made
+    /// Has `write` make a reply where it waits. `None`: there is none.
+    pub(crate) fn push_reply(&mut self, write: impl FnOnce(&mut Sealed) -> Option<()>) -> Option<()> {
+        push(&mut self.replies, write)
     }
 
     #[cfg(feature = "peers")]
-    pub(crate) fn push_peer(&mut self, reply: Sealed) {
-        if self.peers.is_full() {
-            self.peers.pop_front();
-        }
-        let _ = self.peers.push_back(reply); // room was made
+    pub(crate) fn push_peer(&mut self, write: impl FnOnce(&mut Sealed) -> Option<()>) -> Option<()> {
+        push(&mut self.peers, write)
     }
 
     pub(crate) fn next_reply(&mut self) -> Option<Sealed> {
@@ -49,6 +44,22 @@ impl Outbox {
         let reply = reply.or_else(|| self.peers.pop_front());
         reply
     }
+}
+
+/// In place, as [`write`] does; the oldest gives way.
+fn push<const N: usize>(
+    queue: &mut Deque<Sealed, N>,
+    write: impl FnOnce(&mut Sealed) -> Option<()>,
+) -> Option<()> {
+    if queue.is_full() {
+        queue.pop_front();
+    }
+    queue.push_back(Sealed::new()).ok()?;
+    let written = write(queue.back_mut()?);
+    if written.is_none() {
+        queue.pop_back();
+    }
+    written
 }
 
 /// Whom a datagram is for.
@@ -71,16 +82,14 @@ impl To {
     }
 }
 
-/// A datagram with this OSCORE message.
-pub(crate) fn sealed(to: To, class: Class, oscore: &[u8]) -> Option<Sealed> {
+/// Makes `out` a datagram with this OSCORE message.
+pub(crate) fn sealed(to: To, class: Class, oscore: &[u8], out: &mut Sealed) -> Option<()> {
     let kind = match to {
         To::Platform => Kind::PlatformOscore,
         #[cfg(feature = "peers")]
         To::Peer(_) => Kind::PeerOscore,
     };
-    let mut out = Vec::new();
-    write(&mut out, to, kind, class, |body| elide(oscore, body).ok())?;
-    Some(out)
+    write(out, to, kind, class, |body| elide(oscore, body).ok())
 }
 
 /// Makes `out` a datagram of this kind, whose body `body` writes; empty, if it cannot. In place, because a datagram moved

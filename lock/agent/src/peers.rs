@@ -207,7 +207,10 @@ impl<B: Board> Agent<B> {
             let key = AuthKey::Agreement(&agent.parts.dh);
             responder.message_2(ephemeral, &IdCred::Kid(&agent.lock_id.0), &agent.cwt, &key, &[], out)
         })?;
-        self.outbox.push_peer(answer);
+        self.outbox.push_peer(|out| {
+            *out = answer;
+            Some(())
+        })?;
         let _ = self.peers.handshakes.push(Handshake { address, responder, begun: now }); // room was made
         Some(())
     }
@@ -252,7 +255,10 @@ impl<B: Board> Agent<B> {
         (0..admitted).for_each(|_| self.peers.admission.proved(address.into()));
         self.peers.expire(now);
         self.peers.insert(peer);
-        self.outbox.push_peer(answer);
+        self.outbox.push_peer(|out| {
+            *out = answer;
+            Some(())
+        })?;
         Some(())
     }
 
@@ -475,9 +481,8 @@ impl<B: Board> Agent<B> {
             payload: answer.as_ref().map_or(&[][..], Answer::payload),
             mtu,
         };
-        match reply.seal(&peer.context, binding) {
-            Some(sealed) => self.outbox.push_peer(sealed),
-            None => self.drop_frame(),
+        if self.outbox.push_peer(|out| reply.seal(&peer.context, binding, out)).is_none() {
+            self.drop_frame();
         }
     }
 }

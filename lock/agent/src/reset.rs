@@ -12,7 +12,7 @@ use crate::board::{Board, CONTEXTS, Clock, Slot, Storage, StorageFault};
 use crate::bytes::{Reader, Writer};
 use crate::error::Error;
 use crate::log::Log;
-use crate::outbox::{Sealed, To, write};
+use crate::outbox::{To, write};
 use crate::owner::{owner_code, provision};
 use crate::site::Site;
 use crate::time::TrustedTime;
@@ -77,11 +77,10 @@ impl<B: Board> Agent<B> {
         let nonce = self.random_token().ok_or(ResetRefusal::RandomFailed)?;
         self.reset.gate.ask(nonce, now);
         let question = Question { kind: SiteKind::Release, nonce, number: 0 };
-        let mut datagram = Sealed::new();
         let body = |out: &mut [u8]| question.encode(out).ok();
-        if write(&mut datagram, To::Platform, Kind::Site, Class::Interactive, body).is_some() {
-            self.outbox.push_reply(datagram);
-        }
+        let _ = self // it fits
+            .outbox
+            .push_reply(|out| write(out, To::Platform, Kind::Site, Class::Interactive, body));
         self.pump();
         Ok(nonce)
     }
@@ -101,6 +100,7 @@ impl<B: Board> Agent<B> {
 
     /// Takes a release, a COSE_Sign1 that came with `nonce`. Whatever does not fit this lock, its owner, the nonce that is
     /// out and an open door is dropped, and all of that is looked at before a signature.
+    #[inline(never)]
     pub(crate) fn release(&mut self, now: u64, signed: &[u8], nonce: Option<&[u8; 8]>) {
         let Some(release) = self.verify_release(now, signed, nonce) else { return self.drop_frame() };
         self.reset.gate.close();

@@ -165,9 +165,9 @@ impl<B: Board> Agent<B> {
         };
         let reply =
             Reply { to: To::Platform, own, token: exchange.token, code, echo, payload, mtu: self.mtu };
-        match reply.seal(&session.context, &mut exchange.binding) {
-            Some(sealed) => self.outbox.push_reply(sealed),
-            None => self.drop_frame(),
+        let sealed = |out: &mut Sealed| reply.seal(&session.context, &mut exchange.binding, out);
+        if self.outbox.push_reply(sealed).is_none() {
+            self.drop_frame();
         }
     }
 }
@@ -185,27 +185,25 @@ pub(crate) struct Reply<'r> {
 }
 
 impl Reply<'_> {
-    /// Pads and seals it. `None`: it does not fit, or the context has no more to give.
-    pub(crate) fn seal(&self, context: &Context, binding: &mut Binding) -> Option<Sealed> {
+    /// Pads it and seals it into `datagram`. `None`: it does not fit, or the context has no more to give.
+    #[inline(never)]
+    pub(crate) fn seal(&self, context: &Context, binding: &mut Binding, datagram: &mut Sealed) -> Option<()> {
         let Self { to, own, token, code, echo, payload, mtu } = *self;
         // Header, option flags, number, token, tag; code and Echo option (2 bytes of head) inside.
         let overhead = to.head_len() + 1 + own.map_or(0, partial_iv_len) + token.len() + TAG_LEN;
         let inner = 1 + echo.map_or(0, |value| 2 + value.len());
         let zeros = padding(overhead, inner, payload.len(), mtu);
-        let mut padded = [0; PAYLOAD_MAX];
-        padded.get_mut(..payload.len())?.copy_from_slice(payload);
-        let padded = padded.get(..payload.len() + zeros).unwrap_or(payload);
-
         let message_id = own.map_or(0, |own| (own & 0xffff) as u16);
+        let zeros = zeros.min(PAYLOAD_MAX.saturating_sub(payload.len()));
         let mut coap = [0; PAYLOAD_MAX + 32];
         let mut builder = Builder::new(&mut coap, Type::NonConfirmable, code, message_id, token).ok()?;
         if let Some(value) = echo {
             builder = builder.option(option::ECHO, value).ok()?;
         }
-        let len = if padded.is_empty() { builder.finish() } else { builder.payload(padded).ok()? };
+        let len = builder.padded_payload(payload, zeros).ok()?;
         let mut out = [0; PAYLOAD_MAX + 64];
         let len = context.protect_response(binding, own, coap.get(..len)?, &mut out).ok()?;
-        sealed(to, Class::Interactive, out.get(..len)?)
+        sealed(to, Class::Interactive, out.get(..len)?, datagram)
     }
 }
 

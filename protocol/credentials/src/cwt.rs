@@ -46,6 +46,7 @@ pub struct PlatformIdentity {
 ///
 /// # Errors
 /// [`Error::BufferTooSmall`] or the signer's.
+#[inline(never)]
 pub fn issue_lock_identity(identity: &dyn Signer, dh: &PublicKey, out: &mut [u8]) -> Result<usize, Error> {
     let mut buffer = [0; 64];
     let mut payload = Writer::new(&mut buffer);
@@ -58,6 +59,7 @@ pub fn issue_lock_identity(identity: &dyn Signer, dh: &PublicKey, out: &mut [u8]
 ///
 /// # Errors
 /// [`Error::WrongCredential`] for a CWT of another kind, [`Error::BadSignature`], and the decoders' errors.
+#[inline(never)]
 pub fn verify_lock_identity(cwt: &[u8]) -> Result<LockIdentity, Error> {
     let (sign1, identity) = signed_by_named_key(cwt)?;
     let mut claims = Reader::new(sign1.verify(&identity, &[])?);
@@ -101,7 +103,12 @@ pub fn verify_platform(cwt: &[u8], pinned_root: Option<&PublicKey>) -> Result<Pl
     if pinned_root.is_some_and(|pinned| *pinned != root) {
         return Err(Error::UntrustedRoot);
     }
-    let mut claims = Reader::new(sign1.verify(&root, &[])?);
+    read_platform(root, sign1.verify(&root, &[])?)
+}
+
+#[inline(never)] // its keys are not on the stack while the signature is verified
+fn read_platform(root: PublicKey, claims: &[u8]) -> Result<PlatformIdentity, Error> {
+    let mut claims = Reader::new(claims);
     let (mut dh, mut signing, mut version) = (None, None, None);
     for _ in 0..claims.map()? {
         match claims.int()? {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use p256::elliptic_curve::point::AffineCoordinates;
+use p256::elliptic_curve::point::{AffineCoordinates, DecompressPoint};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -30,15 +30,17 @@ impl PublicKey {
     /// [`Error::InvalidKey`] for any other form or a point that is not on the curve.
     pub fn from_sec1(bytes: &[u8]) -> Result<Self, Error> {
         match bytes {
-            [2 | 3, x @ ..] | [4, x @ ..] if x.len() == 32 || x.len() == 64 => {
-                // x = 0 is on the curve but only ever means memory that nobody filled.
-                if x.iter().take(32).all(|&byte| byte == 0) {
-                    return Err(Error::InvalidKey);
-                }
-                p256::PublicKey::from_sec1_bytes(bytes).map(Self).map_err(|_| Error::InvalidKey)
+            [sign @ (2 | 3), x @ ..] => {
+                Self::from_x_sign(x.try_into().map_err(|_| Error::InvalidKey)?, *sign == 3)
             }
+            [4, x @ ..] if x.len() == 64 && !is_unfilled(x) => Self::from_uncompressed(bytes),
             _ => Err(Error::InvalidKey),
         }
+    }
+
+    #[inline(never)] // its frame is not below the root of a compressed point
+    fn from_uncompressed(sec1: &[u8]) -> Result<Self, Error> {
+        p256::PublicKey::from_sec1_bytes(sec1).map(Self).map_err(|_| Error::InvalidKey)
     }
 
     /// From both coordinates, big-endian.
@@ -59,11 +61,13 @@ impl PublicKey {
     /// # Errors
     /// [`Error::InvalidKey`] where no point has this x.
     pub fn from_x_sign(x: [u8; 32], y_is_odd: bool) -> Result<Self, Error> {
-        let mut sec1 = [if y_is_odd { 3 } else { 2 }; 33];
-        if let Some(tail) = sec1.get_mut(1..) {
-            tail.copy_from_slice(&x);
+        if is_unfilled(&x) {
+            return Err(Error::InvalidKey);
         }
-        Self::from_sec1(&sec1)
+        // Past the SEC1 decoder, whose frames would lie on the stack while the root is taken.
+        let point = p256::AffinePoint::decompress(&x.into(), u8::from(y_is_odd).into()).into_option();
+        let key = point.and_then(|point| p256::PublicKey::from_affine(point).ok());
+        key.map(Self).ok_or(Error::InvalidKey)
     }
 
     /// From x alone, as EDHOC sends G_X and G_Y (RFC 9528 §3.7). The even y is taken: x of a Diffie-Hellman result
@@ -211,6 +215,11 @@ impl<'a> CoseKey<'a> {
         };
         Ok(())
     }
+}
+
+/// x = 0 is on the curve but only ever means memory that nobody filled.
+fn is_unfilled(coordinates: &[u8]) -> bool {
+    coordinates.iter().take(32).all(|&byte| byte == 0)
 }
 
 fn coordinate(reader: &mut Reader<'_>) -> Result<[u8; 32], Error> {

@@ -15,7 +15,6 @@
 extern crate std;
 
 mod authority;
-pub mod cbor;
 mod ccs;
 mod cwt;
 mod es256;
@@ -83,6 +82,8 @@ pub use site_message::{MAX_QUESTION_LEN, Question, SITE_MESSAGE_OVERHEAD, SiteKi
 pub use successor::Successor;
 pub use time_token::{AAD_TIME, MAX_TIME_TOKEN_LEN, issue_time_token, verify_time_token};
 pub use verb::{AAD_VERB, MAX_VERB, MAX_VERB_AHEAD_S, MAX_VERB_LEN, VERB_WINDOW, Verb, VerbWindow};
+
+pub use cardea_cbor as cbor;
 
 /// Where random bytes come from: the caller knows whether that is a chip, an OS or a test's seed.
 pub trait Random {
@@ -177,4 +178,15 @@ pub enum Error {
     /// The source of random bytes failed.
     #[error("random source unavailable")]
     RandomUnavailable,
+}
+
+impl From<cardea_cbor::Error> for Error {
+    fn from(error: cardea_cbor::Error) -> Self {
+        use cardea_cbor::Error as Of;
+        match error {
+            Of::Truncated | Of::Malformed => Self::Malformed,
+            Of::NonDeterministic => Self::NonDeterministic,
+            Of::BufferTooSmall => Self::BufferTooSmall,
+        }
+    }
 }

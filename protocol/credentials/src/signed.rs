@@ -22,7 +22,8 @@ impl Bound {
     /// `[label, audience …]` with byte strings.
     pub(crate) fn to(label: &str, audience: &[&[u8]]) -> Result<Self, Error> {
         Self::write(label, audience.len(), |writer| {
-            audience.iter().try_for_each(|part| writer.bytes(part).map(drop))
+            audience.iter().try_for_each(|part| writer.bytes(part).map(drop))?;
+            Ok(())
         })
     }
 
@@ -31,7 +32,7 @@ impl Bound {
         if name.len() > MAX_AUDIENCE {
             return Err(Error::TooLong);
         }
-        Self::write(label, 1, |writer| writer.text(name).map(drop))
+        Self::write(label, 1, |writer| Ok(writer.text(name).map(drop)?))
     }
 
     fn write(

@@ -221,5 +221,5 @@ fn kinds_are_told_apart_without_reading() {
     {
         assert_eq!(Reader::new(&[byte]).peek(), Ok(kind));
     }
-    assert_eq!(Reader::new(&[]).peek(), Err(Error::Malformed));
+    assert_eq!(Reader::new(&[]).peek(), Err(cardea_credentials::cbor::Error::Truncated));
 }

@@ -102,18 +102,49 @@ impl Initiator {
     /// [`Error::Malformed`], [`Error::NonDeterministic`], [`Error::TooLong`], [`Error::InvalidKey`],
     /// [`Error::BadIdentifier`], [`Error::SameIdentifier`], [`Error::CriticalEad`],
     /// [`Error::UnsupportedCredential`], and [`Error::Authentication`] for a MAC of the wrong length.
-    #[inline(never)]
     pub fn parse_message_2<'b>(
         &mut self,
         message: &[u8],
         plaintext: &'b mut [u8],
     ) -> Result<Peer<'b>, Error> {
+        let result = self.agree_2(message).and_then(|agreed| self.decrypt_2(agreed, message, plaintext));
+        self.settle(result)
+    }
+
+    /// What G_Y gives; by itself, so that little else is on the stack below the arithmetic.
+    #[inline(never)]
+    fn agree_2(&self, message: &[u8]) -> Result<Agreed, Error> {
         let (State::Sent1 { h_message_1 }, Some(ephemeral)) = (&self.state, &self.ephemeral) else {
             return Err(Error::WrongOrder);
         };
-        let result = decrypt_2(&self.config, ephemeral, h_message_1, message, plaintext);
-        let (peer, state) = self.settle(result)?;
-        self.state = state;
+        let (g_y, _) = split_2(message)?;
+        let th_2 = th_2(g_y, h_message_1);
+        let g_y = Point::read(self.config.suite, g_y)?;
+        let prk_2e = extract(&th_2, ephemeral.agree(&g_y)?.as_bytes());
+        Ok(Agreed { g_y, th_2, prk_2e })
+    }
+
+    #[inline(never)]
+    fn decrypt_2<'b>(
+        &mut self,
+        agreed: Agreed,
+        message: &[u8],
+        plaintext: &'b mut [u8],
+    ) -> Result<Peer<'b>, Error> {
+        let Agreed { g_y, th_2, prk_2e } = agreed;
+        let (_, ciphertext) = split_2(message)?;
+        let text = plaintext.get_mut(..ciphertext.len()).ok_or(Error::TooLong)?;
+        text.copy_from_slice(ciphertext);
+        xor_keystream_2(&prk_2e, &th_2, text)?;
+        let text: &'b [u8] = text;
+        let mut reader = Reader::new(text);
+        let c_r = ConnId::read(&mut reader)?;
+        let peer = Peer::read(c_r, reader, self.config.responder(), self.config.known_eads)?;
+        if c_r == self.config.c_i {
+            return Err(Error::SameIdentifier);
+        }
+        let transcript = Transcript::new(&th_2, text);
+        self.state = State::Parsed2 { g_y, c_r, th_2, prk_2e, transcript };
         Ok(peer)
     }
 
@@ -298,28 +329,13 @@ impl Initiator {
     }
 }
 
-fn decrypt_2<'b>(
-    config: &InitiatorConfig,
-    ephemeral: &EphemeralKey,
-    h_message_1: &Hash,
-    message: &[u8],
-    plaintext: &'b mut [u8],
-) -> Result<(Peer<'b>, State), Error> {
-    let suite = config.suite;
-    let (g_y, ciphertext) = lone_bytes(message)?.split_first_chunk::<32>().ok_or(Error::Malformed)?;
-    let th_2 = th_2(g_y, h_message_1);
-    let g_y = Point::read(suite, g_y)?;
-    let prk_2e = extract(&th_2, ephemeral.agree(&g_y)?.as_bytes());
-    let text = plaintext.get_mut(..ciphertext.len()).ok_or(Error::TooLong)?;
-    text.copy_from_slice(ciphertext);
-    xor_keystream_2(&prk_2e, &th_2, text)?;
-    let text: &'b [u8] = text;
-    let mut reader = Reader::new(text);
-    let c_r = ConnId::read(&mut reader)?;
-    let peer = Peer::read(c_r, reader, config.responder(), config.known_eads)?;
-    if c_r == config.c_i {
-        return Err(Error::SameIdentifier);
-    }
-    let transcript = Transcript::new(&th_2, text);
-    Ok((peer, State::Parsed2 { g_y, c_r, th_2, prk_2e, transcript }))
+/// G_Y and CIPHERTEXT_2.
+fn split_2(message: &[u8]) -> Result<(&[u8; 32], &[u8]), Error> {
+    lone_bytes(message)?.split_first_chunk().ok_or(Error::Malformed)
+}
+
+struct Agreed {
+    g_y: Point,
+    th_2: Hash,
+    prk_2e: Prk,
 }

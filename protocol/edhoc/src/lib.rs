@@ -129,6 +129,12 @@ impl Error {
     }
 }
 
+impl From<cardea_credentials::cbor::Error> for Error {
+    fn from(error: cardea_credentials::cbor::Error) -> Self {
+        cardea_credentials::Error::from(error).into()
+    }
+}
+
 impl From<cardea_credentials::Error> for Error {
     fn from(error: cardea_credentials::Error) -> Self {
         use cardea_credentials::Error as Of;

@@ -1,6 +1,5 @@
+use cardea_cbor::Writer;
 use hkdf::Hkdf;
-use minicbor::Encoder;
-use minicbor::encode::write::Cursor;
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -366,17 +365,16 @@ impl Context {
     /// are defined.
     fn aad(&self, binding: &Binding) -> Result<heapless::Vec<u8, MAX_AAD>, Error> {
         let mut external = [0; MAX_AAD];
-        let external = encode(&mut external, |e| {
-            e.array(5)?.u8(1)?.array(1)?.u8(self.algorithm.number())?;
-            e.bytes(binding.kid())?.bytes(&partial_iv_bytes(binding.partial_iv))?.bytes(&[])?;
-            Ok(())
-        })?;
-        let mut structure = [0; MAX_AAD];
-        let structure = encode(&mut structure, |e| {
-            e.array(3)?.str("Encrypt0")?.bytes(&[])?.bytes(external)?;
-            Ok(())
-        })?;
-        heapless::Vec::from_slice(structure).map_err(|_| Error::InvalidState)
+        let mut writer = Writer::new(&mut external);
+        writer.array(5)?.int(1)?.array(1)?.int(self.algorithm.number().into())?;
+        writer.bytes(binding.kid())?.bytes(&partial_iv_bytes(binding.partial_iv))?.bytes(&[])?;
+        let mut structure = heapless::Vec::new();
+        structure.resize_default(MAX_AAD).map_err(|_| Error::InvalidState)?;
+        let mut outer = Writer::new(&mut structure);
+        outer.array(3)?.text("Encrypt0")?.bytes(&[])?.bytes(writer.as_slice())?;
+        let len = outer.len();
+        structure.truncate(len);
+        Ok(structure)
     }
 
     fn key<'k>(&self, key: &'k Zeroizing<[u8; Algorithm::MAX_KEY]>) -> &'k [u8] {
@@ -403,30 +401,24 @@ struct Derivation<'a> {
 impl Derivation<'_> {
     fn expand(&self, id: &[u8], kind: &str, len: usize, out: &mut [u8]) -> Result<(), Error> {
         let mut info = [0; 48];
-        let info = encode(&mut info, |e| {
-            e.array(5)?.bytes(id)?;
-            match self.id_context {
-                Some(context) => e.bytes(context)?,
-                None => e.null()?,
-            };
-            e.u8(self.algorithm.number())?.str(kind)?.u64(len as u64)?;
-            Ok(())
-        })?;
+        let mut writer = Writer::new(&mut info);
+        writer.array(5)?.bytes(id)?;
+        match self.id_context {
+            Some(context) => writer.bytes(context)?,
+            None => writer.null()?,
+        };
+        writer.int(self.algorithm.number().into())?.text(kind)?.int(len as i64)?;
+        let info = writer.as_slice();
         let out = out.get_mut(..len).ok_or(Error::InvalidState)?;
         self.hkdf.expand(info, out).map_err(|_| Error::InvalidState)
     }
 }
 
-type EncodeResult = Result<(), minicbor::encode::Error<minicbor::encode::write::EndOfSlice>>;
-
-fn encode(
-    buffer: &mut [u8],
-    write: impl FnOnce(&mut Encoder<Cursor<&mut [u8]>>) -> EncodeResult,
-) -> Result<&[u8], Error> {
-    let mut encoder = Encoder::new(Cursor::new(&mut *buffer));
-    write(&mut encoder).map_err(|_| Error::InvalidState)?;
-    let len = encoder.writer().position();
-    Ok(buffer.get(..len).unwrap_or_default())
+/// The buffers here fit whatever goes into them.
+impl From<cardea_cbor::Error> for Error {
+    fn from(_: cardea_cbor::Error) -> Self {
+        Self::InvalidState
+    }
 }
 
 fn checked(partial_iv: u64) -> Result<u64, Error> {

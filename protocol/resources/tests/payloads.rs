@@ -141,7 +141,7 @@ fn decoders_refuse() {
         ("a2004401020304", Error::Truncated),
         ("a20044010203", Error::Truncated),
         ("a200430102030101", Error::OutOfRange(0)), // id of three bytes
-        ("a2005f4401020304ff0101", Error::WrongType), // chunked id
+        ("a2005f4401020304ff0101", Error::NotDeterministic), // chunked id
         ("a2005804010203040101", Error::NotDeterministic),
         ("a2004401020304011801", Error::NotDeterministic), // 1 in two bytes
         ("a2004401020304180101", Error::NotDeterministic), // key 1 in two bytes
@@ -174,10 +174,15 @@ fn log_pages_refuse() {
         ("a200090182a200020101a200020101", Error::OutOfRange(1)), // index twice
         ("a200090182a200020101", Error::Truncated),
         ("a20009018100", Error::WrongType),
-        ("a20009019818", Error::OutOfRange(1)), // 24 entries
-        ("a20009019bffffffffffffffff", Error::OutOfRange(1)), // an announced size allocates nothing
+        ("a20009019818", Error::Truncated), // 24 entries announced, none there
+        ("a20009019bffffffffffffffff", Error::Truncated), // an announced size allocates nothing
     ] {
         assert_eq!(LogPage::decode(&hex::decode(hex).unwrap()), Err(error), "{hex}");
+    }
+    for (count, head) in [(23, "97"), (24, "9818")] {
+        let entries: String = (0..count).map(|index| format!("a200{index:02x}0101")).collect();
+        let page = hex::decode(format!("a200181801{head}{entries}")).unwrap();
+        assert_eq!(LogPage::decode(&page).err(), (count == 24).then_some(Error::OutOfRange(1)));
     }
 }
 

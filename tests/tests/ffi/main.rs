@@ -98,8 +98,9 @@ fn whole_story(command: &[&str], dir: &Path) {
     world.lock.kill();
     world.power(Lock::start(command, dir));
     assert_eq!(world.lock.label("owner"), owner, "it remembers its owner");
-    let activations =
-        |world: &World| world.other.events.iter().filter(|e| matches!(e, PlatformEvent::Activated { .. })).count();
+    let activations = |world: &World| {
+        world.other.events.iter().filter(|e| matches!(e, PlatformEvent::Activated { .. })).count()
+    };
     let before = activations(&world);
     let outcome = world.ask(Ask::Unlock);
     assert!(unlocked(&outcome), "{outcome}");

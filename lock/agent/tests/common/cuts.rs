@@ -1,6 +1,16 @@
 //! Whole scenarios under power cuts at every operation of a medium, and again at every operation of the recovery.
 //!
-//! A new scenario is one entry in [`LIFE`] or [`SITE`]; what must hold for all of them is in [`Case::judge`].
+//! A new scenario is one entry in [`LIFE`] or [`SITE`]; what must hold for all of them is in [`Case::judge`]. It needs both of
+//! the agent's features, so the tests that use it declare it beside `common`.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 #[path = "cuts/lists.rs"]
 mod lists;

@@ -119,14 +119,15 @@ fn main() -> ! {
             actuator: Registers,
         };
         let config = Config::class_a(Firmware { major: 1, minor: 0, patch: 0 });
-        if let Ok(agent) = Agent::<Registers>::boot(parts, config) {
+        // By reference: moved out of the result it would take its room twice.
+        if let Ok(agent) = &mut Agent::<Registers>::boot(parts, config) {
             run(agent);
         }
     }
     halt()
 }
 
-fn run(mut agent: Agent<Registers>) -> ! {
+fn run(agent: &mut Agent<Registers>) -> ! {
     let mut frame = [0; 256];
     loop {
         match read(28) as usize {

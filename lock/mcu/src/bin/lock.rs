@@ -46,11 +46,11 @@ fn main() -> ! {
     };
     let config = Config { heartbeat_ms: 0, ..Config::listening(Firmware { major: 1, minor: 2, patch: 3 }) };
     let from = paint_stack();
-    let (cost, agent) = counter.count(|| Agent::<Board>::boot(parts, config));
-    let Ok(mut agent) = agent else { leave(false) };
-    report(&mut serial, &mut agent, cost, deepest_stack(from));
+    let (cost, mut booted) = counter.count(|| Agent::<Board>::boot(parts, config));
+    let Ok(agent) = &mut booted else { leave(false) };
+    report(&mut serial, agent, cost, deepest_stack(from));
     loop {
-        step(&mut serial, &mut counter, &mut agent);
+        step(&mut serial, &mut counter, agent);
     }
 }
 

@@ -86,6 +86,22 @@ impl<'o> Builder<'o> {
         Ok(self.writer.len)
     }
 
+    /// Ends the message with a payload and so many zero bytes behind it; where both are empty, without the marker.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`].
+    pub fn padded_payload(mut self, payload: &[u8], zeros: usize) -> Result<usize, Error> {
+        if payload.is_empty() && zeros == 0 {
+            return Ok(self.writer.len);
+        }
+        self.writer.raw(&[PAYLOAD_MARKER])?;
+        self.writer.raw(payload)?;
+        for _ in 0..zeros {
+            self.writer.raw(&[0])?;
+        }
+        Ok(self.writer.len)
+    }
+
     /// Ends the message without payload and returns its length in bytes.
     pub fn finish(self) -> usize {
         self.writer.len
@@ -106,4 +122,25 @@ pub(crate) fn write_header(
     let [id_high, id_low] = message_id.to_be_bytes();
     writer.raw(&[0x40 | (kind as u8) << 4 | token_len, code.to_byte(), id_high, id_low])?;
     writer.raw(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_payload_and_nothing_needs_no_marker() {
+        for (payload, zeros) in [(&b"ab"[..], 3), (b"ab", 0), (b"", 2), (b"", 0)] {
+            let mut whole = payload.to_vec();
+            whole.resize(payload.len() + zeros, 0);
+            let (mut one, mut other) = ([0xff; 16], [0xff; 16]);
+            let built = |out| Builder::response(out, Code::CONTENT, &[1], None);
+            let len = built(&mut one).unwrap().payload(&whole).unwrap();
+            assert_eq!(built(&mut other).unwrap().padded_payload(payload, zeros), Ok(len));
+            assert_eq!(one, other);
+        }
+        let mut short = [0; 8];
+        let builder = Builder::response(&mut short, Code::CONTENT, &[1], None).unwrap();
+        assert_eq!(builder.padded_payload(b"ab", 1), Err(Error::BufferTooSmall));
+    }
 }

@@ -7,9 +7,9 @@ use cardea_credentials::{Agreement, SiteKind, Thumbprint};
 use cardea_oscore::coap::Code;
 use cardea_resources::{SiteSetting, SiteState};
 
+use super::{Case, Scenario};
 use crate::common::phone::Phone;
 use crate::common::site::{ID, addition, authority_cwt, list, strangers};
-use super::{Case, Scenario};
 
 /// What must hold of a lock's lists after a cut.
 #[derive(Default)]

@@ -3,9 +3,28 @@
 //! General decoders accept what this profile forbids, and COSE and EDHOC need the exact bytes of an item as well as
 //! its value; both are why this reader exists. Map keys are not required to be sorted on reading (other people's
 //! credentials are signed or hashed as they are, RFC 9528 §3.5.2), but a decoder of a map refuses a key twice.
-//! Writers write sorted maps.
+//! Writers write sorted maps. No allocator; no input makes it panic.
+#![no_std]
 
-use crate::Error;
+#[cfg(test)]
+extern crate std;
+
+/// Why an item could not be read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The input ends inside the item, or announces more than it has.
+    #[error("CBOR ends inside an item")]
+    Truncated,
+    /// Not CBOR, another type than the one asked for, a value that its type does not hold, or bytes behind the end.
+    #[error("unexpected CBOR")]
+    Malformed,
+    /// Valid CBOR, but not deterministic (RFC 8949 §4.2.1).
+    #[error("non-deterministic CBOR")]
+    NonDeterministic,
+    /// The caller's output buffer is too small.
+    #[error("output buffer too small")]
+    BufferTooSmall,
+}
 
 const UINT: u8 = 0;
 const NEGATIVE: u8 = 1;
@@ -70,9 +89,9 @@ impl<'a> Reader<'a> {
     /// The kind of the next item, without reading it.
     ///
     /// # Errors
-    /// [`Error::Malformed`] at the end of the input.
+    /// [`Error::Truncated`] at the end of the input.
     pub fn peek(&self) -> Result<Kind, Error> {
-        Ok(match self.rest.first().ok_or(Error::Malformed)? >> 5 {
+        Ok(match self.rest.first().ok_or(Error::Truncated)? >> 5 {
             UINT | NEGATIVE => Kind::Int,
             BYTES => Kind::Bytes,
             TEXT => Kind::Text,
@@ -97,18 +116,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An unsigned integer.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type, [`Error::NonDeterministic`].
+    pub fn uint(&mut self) -> Result<u64, Error> {
+        match self.head()? {
+            (UINT, value) => Ok(value),
+            _ => Err(Error::Malformed),
+        }
+    }
+
     /// An unsigned integer of at most 32 bits.
     ///
     /// # Errors
     /// [`Error::Malformed`] for another type or a larger value, [`Error::NonDeterministic`].
     pub fn u32(&mut self) -> Result<u32, Error> {
-        u32::try_from(self.int()?).map_err(|_| Error::Malformed)
+        u32::try_from(self.uint()?).map_err(|_| Error::Malformed)
     }
 
     /// A byte string.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for another type or where it is longer than the input, [`Error::NonDeterministic`].
+    /// [`Error::Malformed`] for another type, [`Error::Truncated`], [`Error::NonDeterministic`].
     pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
         match self.head()? {
             (BYTES, len) => self.take(len),
@@ -127,8 +157,7 @@ impl<'a> Reader<'a> {
     /// A text string.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for another type, bad UTF-8 or where it is longer than the input;
-    /// [`Error::NonDeterministic`].
+    /// [`Error::Malformed`] for another type or bad UTF-8, [`Error::Truncated`], [`Error::NonDeterministic`].
     pub fn text(&mut self) -> Result<&'a str, Error> {
         match self.head()? {
             (TEXT, len) => core::str::from_utf8(self.take(len)?).map_err(|_| Error::Malformed),
@@ -139,7 +168,8 @@ impl<'a> Reader<'a> {
     /// The head of an array: the number of items that follow.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for another type or more items than bytes are left, [`Error::NonDeterministic`].
+    /// [`Error::Malformed`] for another type, [`Error::Truncated`] for more items than bytes are left,
+    /// [`Error::NonDeterministic`].
     pub fn array(&mut self) -> Result<usize, Error> {
         match self.head()? {
             (ARRAY, len) => self.count(len),
@@ -187,7 +217,7 @@ impl<'a> Reader<'a> {
     /// nothing.
     ///
     /// # Errors
-    /// [`Error::Malformed`], [`Error::NonDeterministic`].
+    /// [`Error::Malformed`], [`Error::Truncated`], [`Error::NonDeterministic`].
     pub fn item(&mut self) -> Result<&'a [u8], Error> {
         let start = self.rest;
         let mut open: usize = 1;
@@ -216,7 +246,7 @@ impl<'a> Reader<'a> {
 
     /// Major type and argument of the next head, in its only allowed form.
     fn head(&mut self) -> Result<(u8, u64), Error> {
-        let (&first, rest) = self.rest.split_first().ok_or(Error::Malformed)?;
+        let (&first, rest) = self.rest.split_first().ok_or(Error::Truncated)?;
         let major = first >> 5;
         let (size, least) = match first & 0x1f {
             short @ 0..=23 => {
@@ -233,7 +263,7 @@ impl<'a> Reader<'a> {
         if major == SIMPLE {
             return Err(Error::Malformed); // floats and two-byte simple values occur in nothing we speak
         }
-        let (argument, rest) = rest.split_at_checked(size).ok_or(Error::Malformed)?;
+        let (argument, rest) = rest.split_at_checked(size).ok_or(Error::Truncated)?;
         let value = argument.iter().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
         if value < least {
             return Err(Error::NonDeterministic);
@@ -243,16 +273,16 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, len: u64) -> Result<&'a [u8], Error> {
-        let len = usize::try_from(len).map_err(|_| Error::Malformed)?;
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Error::Malformed)?;
+        let len = usize::try_from(len).map_err(|_| Error::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Error::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
     /// An announced number of items is believed only as far as the bytes that are really there.
     fn count(&self, len: u64) -> Result<usize, Error> {
-        let len = usize::try_from(len).map_err(|_| Error::Malformed)?;
-        if len > self.rest.len() { Err(Error::Malformed) } else { Ok(len) }
+        let len = usize::try_from(len).map_err(|_| Error::Truncated)?;
+        if len > self.rest.len() { Err(Error::Truncated) } else { Ok(len) }
     }
 }
 
@@ -340,12 +370,17 @@ impl<'a> Writer<'a> {
         Ok(self)
     }
 
+    #[inline(never)] // once in a firmware, not once for each item
+    fn head(&mut self, major: u8, value: u64) -> Result<&mut Self, Error> {
+        self.raw(Head::new(major, value).as_slice())
+    }
+
     /// An integer.
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`].
     pub fn int(&mut self, value: i64) -> Result<&mut Self, Error> {
-        self.raw(Head::int(value).as_slice())
+        if value < 0 { self.head(NEGATIVE, !value as u64) } else { self.head(UINT, value as u64) }
     }
 
     /// A byte string.
@@ -353,7 +388,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`Error::BufferTooSmall`].
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<&mut Self, Error> {
-        self.raw(Head::bytes(bytes.len()).as_slice())?.raw(bytes)
+        self.head(BYTES, bytes.len() as u64)?.raw(bytes)
     }
 
     /// A text string.
@@ -361,7 +396,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`Error::BufferTooSmall`].
     pub fn text(&mut self, text: &str) -> Result<&mut Self, Error> {
-        self.raw(Head::new(TEXT, text.len() as u64).as_slice())?.raw(text.as_bytes())
+        self.head(TEXT, text.len() as u64)?.raw(text.as_bytes())
     }
 
     /// The head of an array of `len` items.
@@ -369,7 +404,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`Error::BufferTooSmall`].
     pub fn array(&mut self, len: usize) -> Result<&mut Self, Error> {
-        self.raw(Head::new(ARRAY, len as u64).as_slice())
+        self.head(ARRAY, len as u64)
     }
 
     /// The head of a map of `len` pairs.
@@ -377,7 +412,15 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`Error::BufferTooSmall`].
     pub fn map(&mut self, len: usize) -> Result<&mut Self, Error> {
-        self.raw(Head::new(MAP, len as u64).as_slice())
+        self.head(MAP, len as u64)
+    }
+
+    /// `null`.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`].
+    pub fn null(&mut self) -> Result<&mut Self, Error> {
+        self.raw(&[0xf6])
     }
 
     /// `true` or `false`.
@@ -423,9 +466,9 @@ mod tests {
         for bytes in ["5affffffff00", "9bffffffffffffffff02", "bb7fffffffffffffff00", "63616263"] {
             let mut bytes = hex::decode(bytes).unwrap();
             bytes.pop();
-            assert_eq!(Reader::new(&bytes).item(), Err(Error::Malformed), "{bytes:02x?}");
+            assert_eq!(Reader::new(&bytes).item(), Err(Error::Truncated), "{bytes:02x?}");
         }
-        assert_eq!(Reader::new(&[0x81; 4096]).item(), Err(Error::Malformed));
+        assert_eq!(Reader::new(&[0x81; 4096]).item(), Err(Error::Truncated));
     }
 
     #[test]
