@@ -6,8 +6,8 @@ use cardea_resources::PinChange;
 #[cfg(feature = "peers")]
 use cardea_resources::SiteSetting;
 use cardea_resources::{
-    Battery, ClockState, Command, CommandId, CommandReply, LogEntry, LogPageWriter, LogRequest, Op, Outcome,
-    Path, Refusal, Status, Time,
+    Battery, ClockState, Command, CommandId, CommandReply, EventKind, LogEntry, LogPageWriter, LogRequest,
+    Op, Outcome, Path, PinUse, Refusal, Status, Time,
 };
 
 use crate::access::{Role, permits, permits_op};
@@ -114,7 +114,7 @@ impl<B: Board> Agent<B> {
         match (path, request.code()) {
             (Path::Status, _) => Some(self.status(now)),
             (Path::Battery, _) => Some(self.battery()),
-            (Path::Log, Code::GET) => Some(self.log_page(&LogRequest::default())),
+            (Path::Log, Code::GET) => Some(self.log_page(asker.role, &LogRequest::default())),
             (Path::Log, _) => Some(self.log_request(request.payload())),
             (Path::Bolt, _) => match Command::decode(request.payload()) {
                 Ok(command) if !permits_op(asker.role, asker.scope, command.op) => {
@@ -192,15 +192,16 @@ impl<B: Board> Agent<B> {
             }
             self.events.logged_below(cursor);
         }
-        let mut answer = self.log_page(&request);
+        let mut answer = self.log_page(Role::Platform, &request);
         if answer.code == Code::CONTENT {
             answer.code = Code::CHANGED;
         }
         answer
     }
 
-    /// The oldest entries, as many as fit one frame where frames are long enough for one.
-    fn log_page(&mut self, request: &LogRequest) -> Answer {
+    /// The oldest entries, as many as fit one frame where frames are long enough for one. Duress is for the platform alone:
+    /// whoever forces somebody may hold a grant that reads the log.
+    fn log_page(&mut self, reader: Role, request: &LogRequest) -> Answer {
         let room = self.mtu.saturating_sub(PAGE_OVERHEAD).clamp(2 * LogEntry::MAX_LEN, PAGE_MAX);
         let limit = request.limit.map_or(usize::MAX, usize::from);
         let (start, end) = (self.log.start(), self.log.end());
@@ -215,7 +216,10 @@ impl<B: Board> Agent<B> {
                 if count == limit {
                     break;
                 }
-                let Some(entry) = log.entry(storage, index)? else { continue };
+                let Some(mut entry) = log.entry(storage, index)? else { continue };
+                if reader != Role::Platform && entry.kind == EventKind::Pin {
+                    entry.value = entry.value.map(|value| value & !PinUse::DURESS);
+                }
                 if !page.push(&entry).map_err(|_| StorageFault)? {
                     break;
                 }

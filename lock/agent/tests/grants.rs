@@ -5,7 +5,7 @@ mod common;
 use cardea_agent::{CHALLENGE_LIFE_MS, Slot};
 use cardea_credentials::{Scope, Signer};
 use cardea_oscore::coap::Code;
-use cardea_resources::{EventKind, Op, Outcome};
+use cardea_resources::{EventKind, LogPage, Op, Outcome, PinUse};
 
 use common::board::{agreed, key};
 use common::phone::{Phone, another_day};
@@ -57,6 +57,25 @@ fn what_the_grant_does_not_name_is_forbidden() {
     let reply = phone.ask(&mut world, "l", Code::POST, &command(2, Op::Lock, None), None).unwrap();
     assert_eq!(outcome(&reply).outcome, Outcome::Done);
     assert_eq!(world.drives(), [Op::Lock]);
+}
+
+#[cfg(feature = "pins")]
+#[test]
+fn a_holder_who_reads_the_log_sees_no_duress_in_it() {
+    let mut world = World::activated();
+    assert_eq!(world.set_pin(&common::pin_change(4, 1, b"4321", true, None)), Code::CHANGED);
+    assert_eq!(world.agent().enter_pin(b"4321"), cardea_agent::PinResult::Unlocked);
+    world.platform.answers_events = false; // nothing is erased: the lock still holds the entry
+    let mut phone = Phone::with(&world, 5, |terms| terms.scope = Scope::LOG);
+    assert!(phone.connect(&mut world));
+    let used = |payload: &[u8]| {
+        let page = LogPage::decode(payload).unwrap();
+        let mut values = page.entries().filter(|entry| entry.kind == EventKind::Pin).map(|entry| entry.value);
+        PinUse::from_u32(values.next().unwrap().unwrap()).unwrap()
+    };
+    let calm = PinUse { slot: 4, duress: false, failed: false };
+    assert_eq!(used(&phone.ask(&mut world, "g", Code::GET, &[], None).unwrap().payload), calm);
+    assert_eq!(used(&world.ask("g", Code::GET, &[], None).payload), PinUse { duress: true, ..calm });
 }
 
 #[test]

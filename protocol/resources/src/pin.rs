@@ -236,6 +236,9 @@ pub struct PinUse {
 }
 
 impl PinUse {
+    /// The bit that says duress. Whoever is not the platform gets the value without it.
+    pub const DURESS: u32 = 0x40;
+
     /// Bit 7 is always set, so that every value has one length in CBOR; 6 duress, 5 failed, 4 to 0 slot.
     pub fn to_u32(self) -> u32 {
         0x80 | u32::from(self.duress) << 6 | u32::from(self.failed) << 5 | u32::from(self.slot & 0x1f)
