@@ -130,6 +130,9 @@ async fn a_platform_from_before_the_activation_has_its_lock_again_and_nobody_was
     assert!(good(&home, &["locks"]).await.contains("enrolled"), "by its name alone it is nobody");
     passes(QUARTER).await;
     journal(&log, &[&id, "recovered by its key, not activated by its code"], PATIENCE).await;
+    // The lock's clock is half an hour ahead now: a command has to come on a challenge.
+    lock.touch();
+    journal(&log, &[&id, "touch"], PATIENCE).await;
     let done = good(&home, &["lock", &id]).await;
     assert!(done.contains("locked"), "{done}");
     assert_eq!(*lock.bolt().borrow(), Bolt::Locked);

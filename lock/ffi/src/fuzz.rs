@@ -46,14 +46,13 @@ pub fn ffi_calls(data: &[u8]) {
         let status = unsafe {
             match call % 26 {
                 0 => {
-                    let offset = usize::from(arg & 3) * 4;
+                    // Over an agent that lives there it would be the firmware's fault, also where the boot fails.
+                    let offset = if live { 0 } else { usize::from(arg & 3) * 4 };
                     let size = if arg & 0x20 != 0 { usize::from(arg) } else { CARDEA_AGENT_SIZE };
                     let status = tables.boot(if null { null_mut() } else { base.byte_add(offset) }, size).0;
                     assert!(!(live && offset == 0 && status == CARDEA_OK), "two agents in one place");
                     if status == CARDEA_OK && offset != 0 {
-                        // Elsewhere in the same memory: over an agent that lives there it would be the firmware's fault.
                         assert_eq!(cardea_agent_deinit(base.byte_add(offset).cast()), CARDEA_OK);
-                        live = false;
                         base.cast::<u8>().write_bytes(0, CARDEA_AGENT_SIZE);
                     }
                     live |= status == CARDEA_OK && offset == 0;

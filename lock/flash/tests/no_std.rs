@@ -6,7 +6,9 @@
 
 use std::process::Command;
 
-const OURS: [(&str, &str); 7] = [
+const OURS: [(&str, &str); 9] = [
+    ("cardea-aead", include_str!("../../../protocol/aead/src/lib.rs")),
+    ("cardea-cbor", include_str!("../../../protocol/cbor/src/lib.rs")),
     ("cardea-framing", include_str!("../../../protocol/framing/src/lib.rs")),
     ("cardea-credentials", include_str!("../../../protocol/credentials/src/lib.rs")),
     ("cardea-edhoc", include_str!("../../../protocol/edhoc/src/lib.rs")),

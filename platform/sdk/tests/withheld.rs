@@ -22,6 +22,7 @@ impl Phone {
     fn new(world: &mut World, number: u8) -> Self {
         let now = u32::try_from(world.now().unix / 1000).unwrap();
         let new = NewGrant {
+            delegate: None,
             lock: world.lock,
             holder: key::agreement(number).public(),
             name: format!("phone {number}"),

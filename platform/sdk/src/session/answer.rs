@@ -68,9 +68,7 @@ impl<K: KeyStore, S: State> Core<K, S> {
                     if !clock_trusted {
                         self.send_time(now, id)?;
                     }
-                    if let Some(epoch) = status.revocations {
-                        self.note_list(now, id, epoch)?;
-                    }
+                    self.note_epoch(now, id, status.revocations)?;
                     Outcome::Status {
                         bolt: status.bolt,
                         battery: status.battery,

@@ -139,7 +139,14 @@ impl Push {
         }
     }
 
-    fn begin(&mut self) {
+    /// Whether it takes lists at all is asked before the first page.
+    pub(super) fn ask_first(&mut self, now: u64) {
+        if self.step == Step::Page(0) && self.tries == 0 && matches!(self.due, Due::At(_)) {
+            (self.step, self.due) = (Step::Check, Due::At(now));
+        }
+    }
+
+    pub(super) fn begin(&mut self) {
         (self.step, self.due, self.out, self.tries) = (Step::Page(0), Due::At(0), None, 0);
     }
 
@@ -155,7 +162,8 @@ impl Lock {
     /// Whether this lock should have another list than it said it has.
     fn wants(&self, epoch: u32) -> bool {
         let known = self.push.known.filter(|known| known.activation == self.record.activation);
-        self.record.stage == Stage::Owned && epoch > 0 && known.is_none_or(|known| known.epoch < epoch)
+        let takes = self.record.stage == Stage::Owned && !self.told.no_lists;
+        takes && epoch > 0 && known.is_none_or(|known| known.epoch < epoch)
     }
 }
 
@@ -481,4 +489,26 @@ fn next(row: &ListRow, second: u32) -> Result<ListRow, Error> {
     let after = row.epoch.checked_add(1).ok_or(Error::Crypto("no epoch is left for another list"))?;
     let epoch = if row.unsure { after.max(second) } else { after };
     Ok(ListRow { epoch, at: second, unsure: false, restored: row.restored })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LockRecord;
+
+    #[test]
+    fn a_lock_that_takes_no_lists_wants_no_pages() {
+        let mut lock = Lock::new(LockRecord {
+            lock: LockId([1; 8]),
+            thumbprint: None,
+            credential: None,
+            code: None,
+            stage: Stage::Owned,
+            activation: 1,
+            cursor: None,
+        });
+        assert!(lock.wants(1) && !lock.wants(0));
+        lock.told.no_lists = true;
+        assert!(!lock.wants(1));
+    }
 }

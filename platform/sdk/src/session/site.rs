@@ -37,6 +37,10 @@ pub(super) struct Told {
     failed: bool,
     /// The lock does not know the resource, or not this setting.
     refused: bool,
+    /// The lock has no such resource, and was not asked since whether it takes lists at all.
+    missing: bool,
+    /// It takes none: no page is for it.
+    pub(super) no_lists: bool,
     /// When the first attempt at what is out began, monotonic.
     since: Option<u64>,
     /// When [`Core::drive_site`] needs to look again, if nothing else does.
@@ -51,6 +55,8 @@ impl Told {
             failures: 0,
             failed: false,
             refused: false,
+            missing: false,
+            no_lists: false,
             since: None,
             timer: None,
         }
@@ -77,6 +83,7 @@ impl Told {
     /// There is something else to say.
     fn renew(&mut self) {
         (self.refused, self.failed, self.since) = (false, false, None);
+        (self.missing, self.no_lists) = (false, false);
         self.heard();
     }
 }
@@ -259,15 +266,34 @@ impl<K: KeyStore, S: State> Core<K, S> {
                 lock.told.failures = 0;
                 self.state.put_lock_site(&lock.told.row)?;
             }
-            Code::NOT_FOUND | Code::METHOD_NOT_ALLOWED | Code::BAD_REQUEST => lock.told.refused = true,
+            Code::NOT_FOUND | Code::METHOD_NOT_ALLOWED | Code::BAD_REQUEST => {
+                lock.told.refused = true;
+                lock.told.missing = code == Code::NOT_FOUND;
+            }
             _ => {} // tried again
         }
-        lock.push.told(now.mono);
+        if lock.told.missing {
+            lock.push.ask_first(now.mono)
+        } else {
+            lock.push.told(now.mono)
+        }
         // 4.09 has the state, too.
         match SiteState::decode(payload) {
             Ok(state) if matches!(code, Code::CHANGED | Code::CONFLICT) => self.note_site(now, id, state),
             _ => Ok(()),
         }
+    }
+
+    /// A status has the epoch of the list in force, or none from a lock that takes no lists.
+    pub(super) fn note_epoch(&mut self, now: Now, id: LockId, epoch: Option<u32>) -> Result<(), Error> {
+        let Some(lock) = self.locks.get_mut(&id) else { return Ok(()) };
+        let asked = std::mem::take(&mut lock.told.missing);
+        match epoch {
+            None => lock.told.no_lists |= asked,
+            Some(_) if asked => lock.push.begin(),
+            Some(_) => {}
+        }
+        epoch.map_or(Ok(()), |epoch| self.note_list(now, id, epoch))
     }
 
     /// A lock says, inside OSCORE, what it knows of its site and of the lists.
