@@ -54,8 +54,8 @@ fn wrong_lengths_are_refused() {
     let (key, nonce) = ([1; 16], [2; 13]);
     let mut buffer = [0; 20];
     for (key, nonce, buffer) in [
-        (&key[..15], &nonce[..], &mut buffer.clone()[..]),
-        (&key[..], &nonce[..12], &mut buffer.clone()[..]),
+        (&key[..15], &nonce[..], &mut { buffer }[..]),
+        (&key[..], &nonce[..12], &mut { buffer }[..]),
         (&key[..], &nonce[..], &mut buffer[..7]),
     ] {
         assert_eq!(seal::<AesCcm16_64_128>(key, nonce, &[], buffer), Err(Error::Length));
