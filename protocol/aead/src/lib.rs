@@ -25,6 +25,10 @@ pub type AesCcm16_64_128 = ccm::Ccm<Aes128, U8, U13>;
 /// AES-CCM-16-128-128 (RFC 9053 §4.2): 16-byte key, 13-byte nonce, 16-byte tag.
 pub type AesCcm16_128_128 = ccm::Ccm<Aes128, U16, U13>;
 
+/// Bytes of stack below `seal` and `open` that may hold a key afterwards. On a host the `aes` crate chooses at run time among
+/// implementations, and a cipher is as large as the largest.
+const WIPED: usize = if cfg!(target_os = "none") { 512 } else { 4096 };
+
 /// Why nothing was sealed or opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -41,6 +45,18 @@ pub enum Error {
 /// # Errors
 /// [`Error::Length`].
 pub fn seal<A: AeadInOut + KeyInit>(
+    key: &[u8],
+    nonce: &[u8],
+    aad: &[u8],
+    buffer: &mut [u8],
+) -> Result<(), Error> {
+    let result = seal_below::<A>(key, nonce, aad, buffer);
+    wipe_stack();
+    result
+}
+
+#[inline(never)] // its frame lies where `wipe_stack` has its own
+fn seal_below<A: AeadInOut + KeyInit>(
     key: &[u8],
     nonce: &[u8],
     aad: &[u8],
@@ -64,6 +80,18 @@ pub fn open<A: AeadInOut + KeyInit>(
     aad: &[u8],
     buffer: &mut [u8],
 ) -> Result<(), Error> {
+    let result = open_below::<A>(key, nonce, aad, buffer);
+    wipe_stack();
+    result
+}
+
+#[inline(never)] // as above
+fn open_below<A: AeadInOut + KeyInit>(
+    key: &[u8],
+    nonce: &[u8],
+    aad: &[u8],
+    buffer: &mut [u8],
+) -> Result<(), Error> {
     let (text, tag) = split_tag::<A>(buffer)?;
     let cipher = A::new_from_slice(key).map_err(|_| Error::Length)?;
     let nonce = nonce.try_into().map_err(|_| Error::Length)?;
@@ -72,6 +100,14 @@ pub fn open<A: AeadInOut + KeyInit>(
         text.zeroize(); // CCM decrypts before it verifies; do not depend on what the library leaves behind
         Error::Tag
     })
+}
+
+/// A cipher is moved while it is made, and what it was moved from is not erased with it: the key would stay on the stack, and
+/// from there get into unused bytes of what is moved next.
+#[inline(never)]
+fn wipe_stack() {
+    let mut below = [0_u8; WIPED];
+    core::hint::black_box(&mut below);
 }
 
 fn split_tag<A: AeadInOut>(buffer: &mut [u8]) -> Result<(&mut [u8], &mut [u8]), Error> {
