@@ -627,6 +627,7 @@ cardea_status cardea_agent_enter_pin(struct cardea_agent *agent,
 
 // Asks the site who has this address, 1 to `CARDEA_SITE_ADDRESS_MAX`. The answer, if it comes, is
 // `CARDEA_EVENT_MEMBER`; nothing in the lock rests on it. A later question takes the place of one that is still open.
+// `CARDEA_ERR_UNSUPPORTED`: the library was built without sessions of peers.
 cardea_status cardea_agent_ask_membership(struct cardea_agent *agent,
                                           uint32_t address);
 

@@ -146,6 +146,7 @@ pub unsafe extern "C" fn cardea_agent_enter_pin(
 
 /// Asks the site who has this address, 1 to `CARDEA_SITE_ADDRESS_MAX`. The answer, if it comes, is
 /// `CARDEA_EVENT_MEMBER`; nothing in the lock rests on it. A later question takes the place of one that is still open.
+/// `CARDEA_ERR_UNSUPPORTED`: the library was built without sessions of peers.
 // SAFETY: the prefix `cardea_` is ours; memory is as the header's rules say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cardea_agent_ask_membership(
@@ -158,10 +159,20 @@ pub unsafe extern "C" fn cardea_agent_ask_membership(
             if !(1..=CARDEA_SITE_ADDRESS_MAX).contains(&address) {
                 return Err(CARDEA_ERR_ARGUMENT);
             }
-            agent.ask_membership(address as u16);
-            Ok(CARDEA_OK)
+            ask(agent, address as u16)
         })
     }
+}
+
+#[cfg(feature = "peers")]
+fn ask(agent: &mut crate::place::LockAgent, address: u16) -> Result<cardea_status, cardea_status> {
+    agent.ask_membership(address);
+    Ok(CARDEA_OK)
+}
+
+#[cfg(not(feature = "peers"))]
+fn ask(_: &mut crate::place::LockAgent, _: u16) -> Result<cardea_status, cardea_status> {
+    Err(CARDEA_ERR_UNSUPPORTED)
 }
 
 fn position(door: u32) -> Result<Door, cardea_status> {
