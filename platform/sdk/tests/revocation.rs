@@ -44,6 +44,15 @@ fn a_revoked_key_reaches_the_lock_and_the_lock_says_so() {
 }
 
 #[test]
+fn a_lock_that_takes_no_lists_is_sent_no_page_however_often_it_is_heard() {
+    let mut paper = Paper::new();
+    paper.takes_no_lists = true;
+    paper.revoke(&[holder(1)]);
+    paper.live(60 * MINUTE);
+    assert_eq!((paper.pages, confirmed(&paper)), (0, vec![]));
+}
+
+#[test]
 fn a_long_list_goes_page_by_page_and_survives_a_restart_of_the_platform() {
     let mut paper = Paper::new();
     let keys: Vec<[u8; 32]> = (0..60).map(holder).collect();

@@ -84,6 +84,8 @@ pub struct Paper {
     pub revoked: Vec<[u8; 32]>,
     /// Pages that were sent to it.
     pub pages: usize,
+    /// A lock that serves no holders of grants: its status has no epoch.
+    pub takes_no_lists: bool,
     /// Nothing arrives, and its gateway says so.
     pub deaf: bool,
     /// Pages arrive, and it forgets them.
@@ -125,6 +127,7 @@ impl Paper {
             staged: Vec::new(),
             revoked: Vec::new(),
             pages: 0,
+            takes_no_lists: false,
             deaf: false,
             forgets: false,
             asks: false,
@@ -370,7 +373,7 @@ impl Paper {
             battery: 80,
             clock: ClockState::Trusted,
             firmware: Firmware::default(),
-            revocations: Some(self.intake.lists().epoch),
+            revocations: (!self.takes_no_lists).then_some(self.intake.lists().epoch),
         };
         let mut payload = [0; Status::MAX_LEN];
         let len = status.encode(&mut payload).unwrap();
