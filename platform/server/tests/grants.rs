@@ -1,61 +1,19 @@
 //! Grants and revocation as people meet them: the program, without a broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::{
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+mod common;
 
-use cardea_credentials::{Agreement as _, Signer as _, SoftAgreement, SoftSigner, issue_lock_identity};
-use cardea_sdk::{Bundle, LockId, LockRecord, Platform, SqliteState, Stage, State as _};
+use std::path::Path;
+
+use cardea_sdk::Bundle;
+use common::{good, owner, run, text};
 use serde_json::Value;
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cardea-platform"));
-    command.arg("--dir").arg(dir).args(args).env("RUST_LOG", "warn").stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn good(dir: &Path, args: &[&str]) -> Value {
-    let output = run(dir, &[&["--json"], args].concat());
-    assert!(output.status.success(), "{args:?}: {}", text(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
-}
-
-/// A platform with a lock of its own.
-fn site(dir: &Path) -> LockId {
-    Platform::init(dir).unwrap();
-    let identity = SoftSigner::from_bytes(&[1; 32]).unwrap();
-    let mut credential = [0; 256];
-    let dh = SoftAgreement::from_bytes(&[2; 32]).unwrap().public();
-    let length = issue_lock_identity(&identity, &dh, &mut credential).unwrap();
-    let thumbprint = identity.public().thumbprint();
-    let lock = LockId::from_thumbprint(&thumbprint);
-    let mut state = SqliteState::open(&dir.join(Platform::STATE_FILE), false).unwrap();
-    state.begin().unwrap();
-    let record = LockRecord {
-        lock,
-        thumbprint: Some(thumbprint),
-        credential: Some(credential[..length].to_vec()),
-        code: None,
-        stage: Stage::Owned,
-        activation: 1,
-        cursor: None,
-    };
-    state.put_lock(&record).unwrap();
-    state.commit().unwrap();
-    state.settle().unwrap();
-    lock
-}
 
 #[test]
 fn a_grant_is_issued_into_a_file_listed_exported_and_revoked() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let lock = site(dir).to_string();
+    let lock = owner(dir).to_string();
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let (key, out) = (file("phone.key"), file("phone.cardea"));
     let made = good(dir, &["key", "new", "-o", &key]);
@@ -99,7 +57,7 @@ fn a_grant_is_issued_into_a_file_listed_exported_and_revoked() {
 fn a_lost_phone_loses_every_grant_and_one_of_several_is_not_taken_for_all() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let lock = site(dir).to_string();
+    let lock = owner(dir).to_string();
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let key = file("k");
     good(dir, &["key", "new", "-o", &key]);
@@ -125,7 +83,7 @@ fn a_lost_phone_loses_every_grant_and_one_of_several_is_not_taken_for_all() {
 fn what_is_mistyped_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let lock = site(dir).to_string();
+    let lock = owner(dir).to_string();
     let key = dir.join("k").to_str().unwrap().to_owned();
     good(dir, &["key", "new", "-o", &key]);
     let out = dir.join("out").to_str().unwrap().to_owned();
@@ -156,7 +114,7 @@ fn what_is_mistyped_is_named() {
 fn a_grant_that_names_a_second_key_is_passed_on_by_its_holder_alone_and_no_wider() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let lock = site(dir).to_string();
+    let lock = owner(dir).to_string();
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let (key, signing, other) = (file("ada.key"), file("ada-sign.key"), file("bob.key"));
     for key in [&key, &signing, &other] {

@@ -1,60 +1,16 @@
 //! Sites as people meet them: the program, without a broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+mod common;
 
-use cardea_credentials::{
-    Accepted, Gate, Signer as _, SoftAgreement, SoftSigner, Trust, issue_lock_identity,
-};
-use cardea_sdk::{FileKeys, KeyStore as _, LockId, LockRecord, Platform, SqliteState, Stage, State as _};
+use std::fs;
+
+use cardea_credentials::{Accepted, Gate, Signer as _, SoftSigner, Trust};
+use cardea_sdk::{FileKeys, KeyStore as _};
+use common::{good, owner, run, text};
 use serde_json::Value;
 
 const SITE: &str = "0102030405060708";
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cardea-platform"));
-    command.arg("--dir").arg(dir).args(args).env("RUST_LOG", "warn").stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn good(dir: &Path, args: &[&str]) -> Value {
-    let output = run(dir, &[&["--json"], args].concat());
-    assert!(output.status.success(), "{args:?}: {}", text(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
-}
-
-/// A platform with a lock of its own.
-fn owner(dir: &Path) -> LockId {
-    Platform::init(dir).unwrap();
-    let identity = SoftSigner::from_bytes(&[1; 32]).unwrap();
-    let mut credential = [0; 256];
-    let dh = cardea_credentials::Agreement::public(&SoftAgreement::from_bytes(&[2; 32]).unwrap());
-    let length = issue_lock_identity(&identity, &dh, &mut credential).unwrap();
-    let thumbprint = identity.public().thumbprint();
-    let lock = LockId::from_thumbprint(&thumbprint);
-    let mut state = SqliteState::open(&dir.join(Platform::STATE_FILE), false).unwrap();
-    state.begin().unwrap();
-    let record = LockRecord {
-        lock,
-        thumbprint: Some(thumbprint),
-        credential: Some(credential[..length].to_vec()),
-        code: None,
-        stage: Stage::Owned,
-        activation: 1,
-        cursor: None,
-    };
-    state.put_lock(&record).unwrap();
-    state.commit().unwrap();
-    state.settle().unwrap();
-    lock
-}
 
 fn public(number: u8) -> String {
     hex::encode(SoftSigner::from_bytes(&[number; 32]).unwrap().public().to_compressed())
