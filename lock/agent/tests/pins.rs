@@ -174,6 +174,26 @@ fn pulling_the_battery_buys_no_attempt() {
     assert_eq!(enter(&mut world, b"1111"), PinResult::Unlocked);
 }
 
+/// Or the power could be taken between the look and the count, again and again.
+#[test]
+fn an_attempt_is_counted_before_any_slot_is_looked_at() {
+    let mut world = World::activated();
+    world.set_pin(&pin_change(1, 1, b"1111", false, None));
+    for digits in [b"9999", b"1111"] {
+        world.nvm.reset_count();
+        world.agent().enter_pin(digits);
+        let looked = world.nvm.reads().into_iter().filter(|(slot, _)| matches!(slot, Slot::Pin(_)));
+        let writes_before: Vec<_> = looked.map(|(_, writes)| writes).collect();
+        assert_eq!(writes_before, [1; 16], "all sixteen slots, after one write");
+        assert_eq!(world.nvm.writes()[0], Slot::Ledger);
+    }
+    // What cannot be counted is not looked at.
+    world.nvm.reset_count();
+    world.nvm.fail(true);
+    assert_eq!(world.agent().enter_pin(b"1111"), PinResult::StorageFailed);
+    assert!(!world.nvm.reads().iter().any(|(slot, _)| matches!(slot, Slot::Pin(_))));
+}
+
 #[test]
 fn a_pin_costs_four_writes_and_a_wrong_one_costs_one() {
     let mut world = World::activated();

@@ -48,6 +48,8 @@ pub struct PowerCut;
 struct Nvm {
     slots: BTreeMap<Slot, Vec<u8>>,
     writes: Vec<Slot>,
+    /// Each with how many writes there were before it.
+    reads: Vec<(Slot, usize)>,
     cut: Option<(usize, bool)>,
     failing: bool,
     /// Fails from this write on.
@@ -99,8 +101,14 @@ impl TestNvm {
         self.0.borrow().writes.clone()
     }
 
+    /// What was read, each with how many writes there were before it.
+    pub fn reads(&self) -> Vec<(Slot, usize)> {
+        self.0.borrow().reads.clone()
+    }
+
     pub fn reset_count(&self) {
-        self.0.borrow_mut().writes.clear();
+        let mut nvm = self.0.borrow_mut();
+        (nvm.writes, nvm.reads) = Default::default();
     }
 
     /// Cuts the power at the `n`th write from now, before (`done` false) or after it took effect.
@@ -150,6 +158,8 @@ impl Storage for TestNvm {
         if let Some(medium) = &mut nvm.medium {
             return medium.read(slot, out);
         }
+        let writes = nvm.writes.len();
+        nvm.reads.push((slot, writes));
         let Some(record) = nvm.slots.get(&slot) else { return Ok(None) };
         out.get_mut(..record.len()).ok_or(StorageFault)?.copy_from_slice(record);
         Ok(Some(record.len()))
