@@ -2,6 +2,7 @@
 //! Whose clock it is, and how frames get to the lock, is the test's business.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::path::Path;
 
 use cardea_credentials::{OwnerCode, Random};
@@ -17,6 +18,7 @@ use cardea_sdk::{
 use tempfile::TempDir;
 
 const GATEWAY: &str = "g1";
+const STATE: &str = "state.db";
 
 /// The other end of one lock.
 pub struct Counterpart {
@@ -109,6 +111,22 @@ impl Counterpart {
         self.core = None;
         self.core = Some(core(&self.home, true, Box::new(OsRandom)));
         self.reachable(now);
+    }
+
+    /// A copy of the platform's records as they are now, which [`put_back`](Self::put_back) takes.
+    pub fn backup(&mut self) -> TempDir {
+        self.core = None; // writes everything into the one file
+        let copy = tempfile::tempdir().unwrap();
+        fs::copy(self.home.path().join(STATE), copy.path().join(STATE)).unwrap();
+        self.core = Some(core(&self.home, false, Box::new(OsRandom)));
+        copy
+    }
+
+    /// The platform starts again from that copy.
+    pub fn put_back(&mut self, now: Now, copy: &TempDir) {
+        self.core = None;
+        fs::copy(copy.path().join(STATE), self.home.path().join(STATE)).unwrap();
+        self.restore_the_platform(now);
     }
 
     /// The folder with the platform's keys.

@@ -75,6 +75,7 @@ class Sessions:
         self.contexts = [Session(record, save, True) for record in store["contexts"]]
         self.handshake = self.start_at = self.done = None
         self.last_start, self.failures, self.silences = -math.inf, 0, 0
+        self.unknown_by_name = False
         self.wrong, self.closed_until, self.unanswered, self.echoes = [], -math.inf, 0, 0
 
     @property
@@ -138,7 +139,9 @@ class Sessions:
         self.start_at, self.last_start, self.unanswered = None, now, 0
         taken = {session.context.recipient for session in self.contexts}
         c_i = next(value for value in iter(lambda: bytes([self.random(1)[0] % 24]), None) if value not in taken)
-        self.by_value = not self.store["owner"] or bool(self.store["code"]) and self.failures & 1 == 1
+        code = bool(self.store["code"])
+        self.by_value = not self.store["owner"] or code and self.failures & 1 == 1 or not code and self.unknown_by_name
+        self.proves, self.unknown_by_name = self.by_value and code, False
         self.handshake, self.step, self.last_message = Initiator.draw(self.dh, c_i, self.random), 2, None
         self.alive(now)
         self._send(b"\xf5" + self.handshake.message_1)
@@ -154,6 +157,7 @@ class Sessions:
             raise Refused("another session")
         message = body[at:]
         if message[:1] and message[0] >> 5 != 2:
+            self.unknown_by_name = self.step == 4 and not self.by_value
             self._failed(now, wrong=True)
             raise Refused("EDHOC error message")
         if message == self.last_message:
@@ -195,7 +199,7 @@ class Sessions:
     def _message_2(self, message):
         self.handshake.read_2(message, self._resolve)
         items = []
-        if self.by_value:
+        if self.proves:
             items = [(cose.LOCK_PROOF, cose.proof(self.store["code"], cose.LOCK_PROOF, self.handshake.th_3, self.cwt))]
         message_3 = self.handshake.write_3(None if self.by_value else self.id, self.cwt, items)
         self.step = 4
@@ -203,7 +207,7 @@ class Sessions:
 
     def _message_4(self, message, now):
         items = self.handshake.read_4(message, {cose.PLATFORM_PROOF})
-        if self.by_value:
+        if self.proves:
             right = cose.proof(self.store["code"], cose.PLATFORM_PROOF, self.handshake.th_4, self.platform.data)
             if not hmac.compare_digest(items.get(cose.PLATFORM_PROOF) or b"", right):
                 raise Refused("owner code")

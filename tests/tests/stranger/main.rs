@@ -154,6 +154,35 @@ fn a_platform_that_lost_its_sessions_gets_a_new_one_from_a_stranger_whose_events
     assert!(unlocked(&world.ask(Ask::Unlock)));
 }
 
+/// The code is burnt, so all that is left to prove is the key, which the platform's owner had named in full.
+#[test]
+fn a_platform_from_before_the_activation_has_either_lock_again() {
+    let Some(stranger) = World::new(None) else { return };
+    for mut world in [stranger, World::reference()] {
+        let before = world.backup();
+        world.activate();
+        world.run_for(900_000);
+        let now = world.time();
+        world.put_back(now, &before);
+        let begin = world.ups.len();
+        world.at_the_lock("touch");
+        let recovered = |e: &PlatformEvent| matches!(e, PlatformEvent::Recovered { .. });
+        world.run_until("recovery", |world| (world.count(recovered) == 1).then_some(()));
+        let threes: Vec<usize> = world.ups[begin..]
+            .iter()
+            .filter(|up| up[0] == 0 && up[1] != 0xf5 && up.len() > 20)
+            .map(Vec::len)
+            .collect();
+        assert_eq!(
+            threes,
+            [1 + 1 + 28, 1 + 1 + 178],
+            "by its name, then by its credential without a proof of the code"
+        );
+        assert!(unlocked(&world.ask(Ask::Unlock)));
+        assert_eq!(world.count(|e| matches!(e, PlatformEvent::Activated { .. })), 1, "the one before");
+    }
+}
+
 #[test]
 fn a_forged_hint_makes_a_stranger_do_one_handshake_in_a_quarter_of_an_hour_and_nothing_else() {
     let Some(mut world) = World::new(None) else { return };
