@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     service::{Answer, Request, check_lock, utc},
+    site,
     terms::{hours, moment, names, rights, window},
 };
 
@@ -279,6 +280,13 @@ pub(crate) async fn answer(platform: &Platform, request: Request) -> Result<Answ
             let list = platform.revocations().await?;
             let count = list.keys.len();
             let mut answer = told(format!("{count} key(s) are revoked"), &list);
+            let shut = site::closed_to_grants(&platform.sites().await?);
+            if !shut.is_empty() {
+                answer
+                    .text
+                    .push_str(&format!("\nno grant opens {} until its list is there", shut.join(", ")));
+            }
+            answer.data["grants_wait"] = json!(shut);
             let names = platform.grants(None).await?;
             for row in &list.keys {
                 let name = names.iter().find(|g| g.holder == row.thumbprint).map_or("", |g| g.name.as_str());

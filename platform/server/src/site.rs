@@ -156,6 +156,12 @@ pub(crate) fn standing(report: &SiteReport) -> &'static str {
     }
 }
 
+/// The locks that said they take no grant until their lists are there.
+pub(crate) fn closed_to_grants(reports: &[SiteReport]) -> Vec<String> {
+    let closed = reports.iter().filter(|report| report.state.is_some_and(|state| !state.grants));
+    closed.map(|report| report.lock.to_string()).collect()
+}
+
 fn report_json(report: &SiteReport) -> Value {
     json!({
         "lock": report.lock.to_string(),
@@ -222,6 +228,10 @@ mod tests {
             refused: false,
             state: Some(state),
         };
+        let other = SiteReport { lock: LockId([2; 8]), told: true, state: None, ..report };
+        assert_eq!(closed_to_grants(&[report, other]), ["0101010101010101"]);
+        let open = SiteReport { state: Some(SiteState { grants: true, ..state }), ..report };
+        assert!(closed_to_grants(&[open]).is_empty());
         let answer = list(&[report, SiteReport { told: true, state: None, ..report }], &[]);
         let words = "0101010101010101  GRANTS WAIT  site 0202020202020202, authority 3 or later";
         assert!(answer.text.starts_with(&format!("{words}  NOT TOLD YET\n")), "{}", answer.text);
