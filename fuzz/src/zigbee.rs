@@ -150,6 +150,7 @@ fn order(bytes: &[u8], now: u64, asked: &mut u32) -> Order {
                 src_endpoint: 1,
                 payload: bytes.to_vec().into(),
                 deadline: now + u64::from(who) * 100,
+                acknowledge: who & 1 == 0,
             })
         }
         _ => {

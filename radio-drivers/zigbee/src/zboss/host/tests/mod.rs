@@ -45,6 +45,7 @@ fn frame(handle: u64, nwk: u16, deadline: Millis) -> Frame {
         src_endpoint: 1,
         payload,
         deadline,
+        acknowledge: true,
     }
 }
 
