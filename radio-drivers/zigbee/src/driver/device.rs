@@ -78,11 +78,11 @@ impl Device {
     /// What the gateway may do with it; `None` while it cannot be reached.
     ///
     /// It is never `sleepy` in the contract's sense: a parent takes frames for it at any time. Its receipt follows its next
-    /// poll; a frame for a sleeping one needs [`PARENT_HOLD_MS`](crate::coordinator::PARENT_HOLD_MS) of its life, so there is
-    /// room for two.
+    /// poll; a frame for a sleeping one needs ten seconds of its life for what may hold it up (see `traffic`), so there is room
+    /// for two.
     pub(super) fn link(&self, lock: LockId) -> Option<Event> {
         let endpoint = self.endpoint.filter(|_| self.joined)?;
-        let (retry_ms, life_ms) = if endpoint.sleepy { (9_000, 20_000) } else { (3_000, 10_000) };
+        let (retry_ms, life_ms) = if endpoint.sleepy { (9_000, 24_000) } else { (3_000, 10_000) };
         let mtu_down = u16::try_from(MAX_FRAME).unwrap_or(u16::MAX);
         Some(Event::Link { lock, mtu_down, sleepy: false, retry_ms, life_ms })
     }

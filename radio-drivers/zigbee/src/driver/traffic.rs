@@ -1,22 +1,19 @@
 //! Frames down and up the tunnel.
 //!
 //! A command must not be on the air after its deadline, and the driver's last word on that is the moment at which the
-//! dongle gets it. What follows has a longest time: a parent keeps a frame for a child that sleeps for
-//! [`PARENT_HOLD_MS`], a dongle that waits for an acknowledgement repeats for [`REPEATS_MS`]. Both are taken off the
-//! deadline. For a child that sleeps the dongle would repeat for four times 10 s, longer than any command lives, so it is not asked to:
+//! dongle is given it. What follows has a longest time: the serial line may have to repeat it ([`HAND_OVER_MS`]), a parent
+//! keeps a frame for a child that sleeps ([`PARENT_HOLD_MS`]), a dongle that waits for an acknowledgement repeats it
+//! ([`REPEATS_MS`]). All of that is taken off the deadline. For a child that sleeps the dongle would repeat for four times 10 s, longer than any command lives, so it is not asked to:
 //! framing repeats by itself, and each of its copies is judged anew.
 
 use cardea_radio::{Event, Failure, Millis, Outcome, Quality, Refusal, Send, Up};
 
 use super::device::{Endpoint, Interview, PROFILE};
 use super::{Driver, ENDPOINT, MAX_EVENTS};
-use crate::coordinator::{self, Frame, Order, PARENT_HOLD_MS, REPEATS_MS, Received};
+use crate::coordinator::{self, Frame, HAND_OVER_MS, Order, PARENT_HOLD_MS, REPEATS_MS, Received};
 use crate::driver::store::RecordKey;
 use crate::tunnel::MAX_FRAME;
 
-/// From the moment a dongle gets a frame to its end on the air, milliseconds: 85 bytes on a serial line and a frame of 4 ms
-/// that waits for a free channel.
-pub(super) const ON_AIR_MS: Millis = 100;
 /// A coordinator that says nothing of a frame for so long after its deadline has lost it, milliseconds. More than the
 /// longest wait of any.
 const LOST_MS: Millis = 60_000;
@@ -184,10 +181,10 @@ impl Driver {
 pub(super) fn hand_over(now: Millis, deadline: Millis, sleepy: bool) -> Option<(Millis, bool)> {
     let by = |after: Millis| deadline.checked_sub(after).filter(|by| *by > now);
     if sleepy {
-        return by(PARENT_HOLD_MS + ON_AIR_MS).map(|by| (by, false));
+        return by(PARENT_HOLD_MS + HAND_OVER_MS).map(|by| (by, false));
     }
     // Acknowledged while there is time for all repetitions, else once.
-    by(REPEATS_MS + ON_AIR_MS).map(|by| (by, true)).or_else(|| by(ON_AIR_MS).map(|by| (by, false)))
+    by(REPEATS_MS + HAND_OVER_MS).map(|by| (by, true)).or_else(|| by(HAND_OVER_MS).map(|by| (by, false)))
 }
 
 #[cfg(test)]
@@ -201,7 +198,7 @@ mod tests {
             for left in (0..30_000).step_by(10) {
                 let (now, deadline) = (5_000, 5_000 + left);
                 let Some((by, acknowledge)) = hand_over(now, deadline, sleepy) else {
-                    assert!(left <= if sleepy { 7_780 } else { 100 }, "{left}");
+                    assert!(left <= if sleepy { 10_180 } else { 2_500 }, "{left}");
                     continue;
                 };
                 let hold = match (sleepy, acknowledge) {
@@ -210,7 +207,7 @@ mod tests {
                     (false, true) => 6_400,
                     (false, false) => 0,
                 };
-                assert!(by > now && by + hold + ON_AIR_MS <= deadline, "{left} {sleepy} {acknowledge}");
+                assert!(by > now && by + hold + HAND_OVER_MS <= deadline, "{left} {sleepy} {acknowledge}");
             }
         }
         assert_eq!(hand_over(5_000, 4_000, false), None);

@@ -71,7 +71,7 @@ fn locks_take_turns_to_join_and_each_is_interviewed() {
     else {
         panic!("{:?}", bench.events)
     };
-    assert_eq!((joined, linked, life_ms), (lock(1), lock(1), 20_000));
+    assert_eq!((joined, linked, life_ms), (lock(1), lock(1), 24_000));
     bench.say(Said::JoinFailed { eui: eui(2), reason: JoinFailure::Silent });
     assert!(bench.health().up && bench.health().detail.contains("was not heard"), "{:?}", bench.health());
     bench.forget();

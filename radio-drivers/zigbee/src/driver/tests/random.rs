@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::coordinator::{self, PARENT_HOLD_MS, REPEATS_MS};
-use crate::driver::traffic::ON_AIR_MS;
+use crate::coordinator::{self, HAND_OVER_MS, PARENT_HOLD_MS, REPEATS_MS};
 
 const LOCKS: u8 = 3;
 
@@ -194,7 +193,7 @@ impl World {
             (false, true) => REPEATS_MS,
             (false, false) => 0,
         };
-        assert!(self.now + hold + ON_AIR_MS <= deadline, "{frame:?} could be on the air after {deadline}");
+        assert!(self.now + hold + HAND_OVER_MS <= deadline, "{frame:?} could be on the air after {deadline}");
         // One that the driver gave up for lost may be there still.
         let live = self.flying.iter().filter(|(handle, eui)| *eui == frame.eui && self.open.contains(handle));
         assert_eq!(live.count(), 0, "two frames at once for {}", frame.eui);

@@ -55,7 +55,7 @@ fn a_frame_for_a_lock_that_sleeps_leaves_its_parent_time_before_the_deadline() {
     assert!(!frame.acknowledge && frame.deadline + PARENT_HOLD_MS < bench.now + 20_000);
     bench.say(Said::Outcome { handle: 1, outcome: coordinator::Outcome::Acknowledged });
     bench.forget();
-    bench.send(2, 1, 7_700);
+    bench.send(2, 1, 10_100);
     assert_eq!((bench.frames().len(), bench.outcomes()), (0, vec![(2, Outcome::Expired)]));
 }
 
@@ -65,7 +65,7 @@ fn what_cannot_be_sent_says_why() {
     bench.send(1, 2, 10_000);
     let too_big = Bytes::from_static(&[0; 61]);
     bench.command(Command::Send(Send { handle: 2, lock: lock(1), frame: too_big, deadline: u64::MAX }));
-    bench.send(3, 1, 50);
+    bench.send(3, 1, 2_500);
     bench.say(Said::State(State::Down("unplugged".into())));
     bench.send(4, 1, 10_000);
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The host against the scripted double: start-up, faults, joins; [frames] have a file of their own.
 
+mod driver;
 mod frames;
 mod ncp;
 mod port;
