@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cardea_framing::LockId;
 use cardea_radio::{Change, Command, Event, Health, Millis, NetworkStoreError, Record};
 
+use zeroize::Zeroizing;
+
 use crate::coordinator::{self, Answer, Failure, Network, Order, State};
 use crate::tunnel::Tunnel;
 use crate::types::{Eui64, Key};
@@ -157,6 +159,7 @@ impl Driver {
             replies: VecDeque::new(),
         };
         for (key, value) in records {
+            let value = Zeroizing::new(value);
             let unreadable =
                 |_: DecodeError| RecordError(String::from_utf8_lossy(&key).escape_debug().to_string());
             match RecordKey::decode(&key) {

@@ -152,6 +152,11 @@ impl Driver {
                 }
             }
         }
+        if key.is_some() && !same {
+            // Nobody is in a network that is new.
+            let gone = std::mem::take(&mut self.leaving);
+            gone.into_keys().for_each(|eui| self.writer.mark(RecordKey::Leaving(eui)));
+        }
         let key = key.or_else(|| self.network.as_ref().filter(|_| same).and_then(|old| old.key.clone()));
         self.network = Some(StoredNetwork { network, key });
         self.writer.mark_urgent(RecordKey::Network);
@@ -206,10 +211,8 @@ impl Driver {
 
     /// For the operator, for a while.
     pub(super) fn notice(&mut self, now: Millis, words: String) {
-        // At most one line each time: devices decide how often it happens, and the text is the same for the same one.
-        if self.notice.as_ref().is_none_or(|(said, _)| *said != words) {
-            tracing::warn!("Zigbee: {words}");
-        }
+        // Devices decide how often it happens; and who it is stands in the log from this level on only.
+        tracing::debug!("Zigbee: {words}");
         self.notice = Some((words, now.saturating_add(NOTICE_MS)));
     }
 

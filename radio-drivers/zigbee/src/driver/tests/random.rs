@@ -33,7 +33,7 @@ struct World {
 
 /// Half of them sleep.
 fn sleeps(eui: Eui64) -> bool {
-    eui.0[7] % 2 == 0
+    eui.0[7].is_multiple_of(2)
 }
 
 impl World {
@@ -68,17 +68,15 @@ impl World {
         let known = n <= LOCKS;
         match what % 20 {
             0 | 1 => self.now += u64::from(much),
-            2 | 3 => {
-                if self.driver.poll_timeout().is_some_and(|at| at <= self.now) {
-                    self.driver.handle_timeout(self.now);
-                }
+            2 | 3 if self.driver.poll_timeout().is_some_and(|at| at <= self.now) => {
+                self.driver.handle_timeout(self.now);
             }
             4 if known => self.driver.handle_command(self.now, Command::Admit(label(n))),
             5 if known && much % 4 == 0 => {
                 self.admitted.remove(&lock(n));
                 self.driver.handle_command(self.now, Command::Remove(lock(n)));
             }
-            6 | 7 | 8 => {
+            6..=8 => {
                 let (handle, deadline) = (self.next_handle, self.now + u64::from(much) / 2);
                 self.next_handle += 1;
                 self.deadlines.insert(handle, deadline);
@@ -219,7 +217,7 @@ impl World {
     /// kill -9: what was being written may or may not be there.
     fn restart(&mut self) {
         if let Some((_, batch)) = self.writing.take().or_else(|| self.driver.poll_commit())
-            && self.now % 2 == 0
+            && self.now.is_multiple_of(2)
         {
             let _ = self.store.commit_now(batch);
         }
