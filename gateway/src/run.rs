@@ -90,8 +90,9 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let clock = Clock::start();
     let wall = WallClock::start(config.gateway.clock);
     let lora_counters = watch::Sender::new(cardea_lora::network::Counters::default());
+    let zigbee_counters = watch::Sender::new(zigbee::Counters::default());
     let (zigbee_orders, desk) = zigbee::network_orders();
-    let drivers = drivers(config, &wall, &lora_counters, &desk);
+    let drivers = drivers(config, &wall, &lora_counters, (&desk, &zigbee_counters));
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     let relay =
         Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
@@ -117,7 +118,8 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     tokio::spawn(server.serve(asks_tx.clone()));
     if config.metrics.enabled {
         let lora = config.lora.enabled.then(|| lora_counters.subscribe());
-        tokio::spawn(metrics::serve(config.metrics.bind, metrics::Sources { asks: asks_tx, lora }));
+        let zigbee = config.zigbee.enabled.then(|| zigbee_counters.subscribe());
+        tokio::spawn(metrics::serve(config.metrics.bind, metrics::Sources { asks: asks_tx, lora, zigbee }));
     }
 
     service::ready();
@@ -201,7 +203,7 @@ fn drivers(
     config: &Config,
     wall: &WallClock,
     lora_counters: &watch::Sender<cardea_lora::network::Counters>,
-    desk: &Desk,
+    (desk, zigbee_counters): (&Desk, &watch::Sender<zigbee::Counters>),
 ) -> Vec<(&'static str, Driver)> {
     let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
     if config.lora.enabled {
@@ -224,11 +226,11 @@ fn drivers(
         ));
     }
     if let Some(dongle) = dongle(config) {
-        let (settings, desk) = (zigbee_settings(config), desk.clone());
+        let (settings, desk, counters) = (zigbee_settings(config), desk.clone(), zigbee_counters.clone());
         drivers.push((
             "zigbee",
             Arc::new(move |end| {
-                let run = zigbee::run(dongle.clone(), settings.clone(), end, desk.clone());
+                let run = zigbee::run(dongle.clone(), settings.clone(), end, desk.clone(), counters.clone());
                 Box::pin(async move { run.await.map_err(|error| error.to_string()) })
             }),
         ));

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use cardea_radio::{Command, DriverEnd, NetworkStore, NetworkStoreError};
 use serial2_tokio::{SerialPort, Settings};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::{Driver, DriverConfig, ENDPOINT, NetworkOrder, RecordError};
+use super::{Counters, Driver, DriverConfig, ENDPOINT, NetworkOrder, RecordError};
 use crate::coordinator::{Coordinator, CoordinatorEnd, Network, Order};
 use crate::descriptors::{Clusters, SimpleDescriptor};
 use crate::tunnel::Tunnel;
@@ -139,7 +139,8 @@ impl NetworkOrders {
     }
 }
 
-/// Runs a Zigbee network on a coordinator until [`Command::Stop`], or until the gateway drops its end.
+/// Runs a Zigbee network on a coordinator until [`Command::Stop`], or until the gateway drops its end. What was not carried
+/// is told in `counters` as it is counted, from zero at each start.
 ///
 /// # Errors
 /// When it cannot start, or the coordinator's task ends. An absent dongle is neither: the coordinator waits for it.
@@ -148,6 +149,7 @@ pub async fn run<C: Coordinator>(
     config: DriverConfig,
     end: DriverEnd,
     desk: Desk,
+    counters: watch::Sender<Counters>,
 ) -> Result<(), DriverError> {
     let DriverEnd { mut commands, events, clock, store } = end;
     let records = {
@@ -189,6 +191,7 @@ pub async fn run<C: Coordinator>(
                 let _: Result<(), _> = Waiting::send(operator, reply);
             }
         }
+        counters.send_if_modified(|told| std::mem::replace(told, driver.counters()) != *told);
         waiting = waiting.or_else(|| driver.poll_event());
         let behind = driver.backlog() >= MAX_BACKLOG;
         let timeout = driver.poll_timeout().map(|at| clock.instant(at));
