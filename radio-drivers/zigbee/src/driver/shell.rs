@@ -227,11 +227,11 @@ pub async fn run<C: Coordinator>(
         }
     }
     let last = async {
-        // The port is released in good order, so that the dongle is not left in the middle of a frame.
-        let stopped = orders.send(Order::Stop).await;
         store_rest(&mut driver, &store, &mut stored_rx, || clock.now()).await;
+        // The port is released in good order, so that the dongle is not left in the middle of a frame. A coordinator that
+        // waits for us to take an event must not wait for that.
         drop(coordinator_events);
-        if stopped.is_ok() {
+        if orders.send(Order::Stop).await.is_ok() {
             task.join_next().await;
         }
     };
