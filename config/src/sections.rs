@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, GatewayName, LogFormat, NetId, Region,
+    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
+    Region, ZigbeeFamily, ZigbeeId,
 };
 use crate::{Place, Problem};
 
@@ -85,6 +86,8 @@ config! {
     mqtt: Mqtt,
     /// LoRaWAN radio.
     lora: Lora,
+    /// Zigbee radio.
+    zigbee: Zigbee,
     /// Test radio.
     loopback: Loopback,
     /// Bounds.
@@ -202,6 +205,30 @@ section! {
 }
 
 section! {
+    /// Zigbee through a dongle on a serial port. A network is formed or taken over by `cardea radio form|adopt zigbee`,
+    /// never by this file.
+    Zigbee {
+        /// Switches the radio on.
+        enabled: bool = false;
+        /// The dongle's port, by a name that stays: one from /dev/serial/by-id.
+        device: Option<PathBuf> = None, example "\"/dev/serial/by-id/usb-ZEPHYR_Zigbee_NCP_0123456789ABCDEF-if00\"";
+        /// What firmware the dongle has: "zboss" (ZBOSS NCP) or "ezsp" (Silicon Labs EmberZNet NCP).
+        family: ZigbeeFamily = ZigbeeFamily::Zboss;
+        /// Baud of the port; means nothing on USB.
+        baud: u32 = 115_200;
+        /// Flow control of the port: "none", "hardware" (RTS and CTS) or "software" (XON and XOFF).
+        flow_control: FlowControl = FlowControl::None;
+        /// Channels on which a network may be formed, 11 to 26; the dongle takes the quietest. The default are those
+        /// between the usual Wi-Fi channels, and 26 is left out because many devices may not use it at full power.
+        channels: Vec<u8> = vec![11, 15, 20, 25];
+        /// Cluster of the sealed tunnel, FC03 to FFFF: what the maker of the locks chose.
+        cluster: ZigbeeId = ZigbeeId(0xFC7C);
+        /// Manufacturer code of the maker of the locks, assigned by the CSA; FFF1 is for tests.
+        manufacturer: ZigbeeId = ZigbeeId(0xFFF1);
+    }
+}
+
+section! {
     /// A radio made of UDP datagrams, for tests and development. No lock is on it; leave it off.
     Loopback {
         /// Switches the radio on.
@@ -293,6 +320,28 @@ impl Config {
             !self.lora.enabled || !self.lora.forwarders.is_empty() || self.lora.bind.ip().is_loopback(),
             "lora.forwarders",
             "must name the packet forwarder unless `lora.bind` is a loopback address",
+        );
+        let zigbee = &self.zigbee;
+        need(
+            !zigbee.enabled || zigbee.device.is_some(),
+            "zigbee.device",
+            "must name the dongle's port while `zigbee.enabled` is true: see `ls /dev/serial/by-id`",
+        );
+        need(
+            !zigbee.enabled || zigbee.family == ZigbeeFamily::Zboss,
+            "zigbee.family",
+            "\"ezsp\" is not in this version yet: only dongles with ZBOSS NCP firmware are",
+        );
+        need((1_200..=4_000_000).contains(&zigbee.baud), "zigbee.baud", "must be 1200 to 4000000");
+        need(
+            !zigbee.channels.is_empty() && zigbee.channels.iter().all(|channel| (11..=26).contains(channel)),
+            "zigbee.channels",
+            "must be at least one of 11 to 26",
+        );
+        need(
+            zigbee.cluster.0 >= 0xFC03,
+            "zigbee.cluster",
+            "must be FC03 to FFFF: lower ones are other people's",
         );
         need(
             !self.loopback.enabled || self.loopback.bind.ip().is_loopback(),

@@ -256,3 +256,49 @@ pub enum DevNonce {
     /// LoRaWAN 1.0.4: strictly rising.
     Rising,
 }
+
+/// A 16-bit number that the CSA assigns, 4 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ZigbeeId(pub u16);
+
+impl FromStr for ZigbeeId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut id = [0; 2];
+        match hex::decode_to_slice(text, &mut id) {
+            Ok(()) => Ok(Self(u16::from_be_bytes(id))),
+            Err(_) => Err(format!("{text:?} is not a cluster or manufacturer code: 4 hexadecimal digits")),
+        }
+    }
+}
+
+impl fmt::Display for ZigbeeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04X}", self.0)
+    }
+}
+
+string_value!(ZigbeeId, "^[0-9a-fA-F]{4}$", "4 hexadecimal digits");
+
+/// Whose firmware a Zigbee dongle has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ZigbeeFamily {
+    /// ZBOSS NCP.
+    Zboss,
+    /// Silicon Labs EmberZNet NCP.
+    Ezsp,
+}
+
+/// What both ends of a serial line do when one of them is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowControl {
+    /// Nothing.
+    None,
+    /// RTS and CTS.
+    Hardware,
+    /// XON and XOFF.
+    Software,
+}

@@ -79,7 +79,7 @@ fn an_unknown_section_and_a_key_outside_its_section_are_explained() {
         said("url = \"mqtt://b\"\n"),
         "line 1: `url`: belongs in a section; did you mean `url` in [mqtt]?"
     );
-    assert!(said("[zigbee]\n").contains("there are `gateway`"));
+    assert!(said("[subghz]\n").contains("there are `gateway`"));
     assert!(said("[log]\nregion = \"EU868\"\n").contains("there is one in [lora]"));
 }
 
@@ -116,6 +116,28 @@ fn rules_between_keys_name_the_line_or_the_variable() {
     );
     for prefix in ["", "/a", "a/", "a//b", "a/+/b", "#", "$SYS", "a b"] {
         assert!(said(&format!("[mqtt]\nprefix = {prefix:?}\n")).contains("topic levels"), "{prefix}");
+    }
+}
+
+#[test]
+fn a_zigbee_radio_needs_its_port_and_what_cannot_work_is_named() {
+    let good = "[zigbee]\nenabled = true\ndevice = \"/dev/serial/by-id/x\"\n";
+    let config = parse(good, &[]).unwrap();
+    assert_eq!((config.zigbee.cluster.0, config.zigbee.channels), (0xFC7C, vec![11, 15, 20, 25]));
+    assert!(said("[zigbee]\nenabled = true\n").contains("/dev/serial/by-id"));
+    for (line, words) in [
+        ("family = \"ezsp\"", "not in this version yet"),
+        ("family = \"znp\"", "zboss"),
+        ("channels = []", "11 to 26"),
+        ("channels = [10]", "11 to 26"),
+        ("cluster = \"FC00\"", "FC03"),
+        ("cluster = 64636", "string"),
+        ("baud = 0", "1200"),
+        ("flow_control = \"some\"", "hardware"),
+        ("form = true", "no such key"),
+    ] {
+        let text = said(&format!("{good}{line}\n"));
+        assert!(text.starts_with("line 4: ") && text.contains(words), "{text}");
     }
 }
 

@@ -71,6 +71,7 @@ pub const TARGETS: &[Target] = &[
     ("zigbee_hl", zigbee::zigbee_hl),
     ("zigbee_host", zigbee::zigbee_host),
     ("zigbee_ll", zigbee::zigbee_ll),
+    ("zigbee_records", zigbee::zigbee_records),
     ("zigbee_tunnel", zigbee::zigbee_tunnel),
     ("zigbee_zcl", zigbee::zigbee_zcl),
 ];

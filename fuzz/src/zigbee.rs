@@ -1,13 +1,14 @@
 //! What a Zigbee dongle may send, be it broken or possessed, and what devices in its network may send through it.
 
-use cardea_zigbee::coordinator::{Event, Frame, Network, Order, Question};
+use cardea_zigbee::coordinator::{Event, Frame, Network, Order, Question, State};
 use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
+use cardea_zigbee::driver::{Driver, DriverConfig};
 use cardea_zigbee::tunnel::Tunnel;
 use cardea_zigbee::zboss::call::{IbCounters, Indication, Request, Response};
 use cardea_zigbee::zboss::hl::{Kind, Packet};
 use cardea_zigbee::zboss::ll::{Data, Decoder, Frame as LinkFrame};
 use cardea_zigbee::zboss::{Host, HostConfig, Link, MAX_PACKET, MAX_RECEIVED};
-use cardea_zigbee::{Eui64, InstallCode, zcl};
+use cardea_zigbee::{Eui64, InstallCode, NwkAddr, zcl};
 
 /// Takes one step off the input: what, and some bytes.
 fn step<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
@@ -150,6 +151,7 @@ fn order(bytes: &[u8], now: u64, asked: &mut u32) -> Order {
                 src_endpoint: 1,
                 payload: bytes.to_vec().into(),
                 deadline: now + u64::from(who) * 100,
+                acknowledge: who & 1 == 0,
             })
         }
         _ => {
@@ -183,4 +185,42 @@ pub fn zigbee_tunnel(data: &[u8]) {
     {
         assert_eq!(tunnel.parse_from_lock(&again), Ok(frame));
     }
+}
+
+/// What a store may hold: kind, whose, how many bytes, those. A driver that starts with it writes the same records again.
+pub fn zigbee_records(mut data: &[u8]) {
+    let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    while let [kind, who, len, rest @ ..] = data {
+        let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*len)));
+        data = rest;
+        let key = match kind & 3 {
+            0 => b"zigbee/n".to_vec(),
+            1 => b"zigbee/p".to_vec(),
+            2 => [&b"zigbee/d"[..], &[*who; 8]].concat(),
+            _ => [&b"zigbee/l"[..], &[*who; 8]].concat(),
+        };
+        // A store has one record of a name.
+        records.retain(|(known, _)| *known != key);
+        records.push((key, bytes.to_vec()));
+    }
+    let config = DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 300 };
+    let Ok(mut driver) = Driver::new(config.clone(), records.clone()) else { return };
+    assert!(driver.poll_commit().is_none(), "nothing has changed");
+    // A network that runs, every lock heard: each is asked what it is, and what was removed is told to leave.
+    if let Some(network) = driver.expected() {
+        driver.handle_event(1_000, Event::State(State::Up(network)));
+    }
+    for who in 0..=255 {
+        driver.handle_event(2_000, Event::Rejoined { eui: Eui64([who; 8]), nwk: NwkAddr(5) });
+    }
+    while let Some((commit, batch)) = driver.poll_commit() {
+        for change in batch {
+            records.retain(|(key, _)| *key != change.key);
+            records.extend(change.value.map(|value| (change.key, value)));
+        }
+        driver.handle_stored(3_000, commit, Ok(()));
+    }
+    while driver.poll_order().is_some() {}
+    while driver.poll_event().is_some() {}
+    assert!(Driver::new(config, records).is_ok(), "what is written can be read");
 }

@@ -44,6 +44,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The network of a radio that forms none by itself.
+    Radio {
+        #[command(subcommand)]
+        command: Radio,
+    },
     /// The configuration: an example, a check, a schema.
     Config {
         #[command(subcommand)]
@@ -67,6 +72,23 @@ enum Locks {
     Remove {
         /// Lock id, 16 hexadecimal digits.
         id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Radio {
+    /// Form a network on the radio's dongle. It takes up to two minutes.
+    Form {
+        /// Which radio: zigbee.
+        name: String,
+        /// Also where there is a network: it is erased, and its locks must join anew.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Take over the network that the radio's dongle is in.
+    Adopt {
+        /// Which radio: zigbee.
+        name: String,
     },
 }
 
@@ -99,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Run => load().and_then(|config| report(crate::run(&config))),
         Command::Status { json } => load().and_then(|config| or_fail(status(&config, json))),
         Command::Locks { command, json } => load().and_then(|config| report(locks(&config, command, json))),
+        Command::Radio { command } => load().and_then(|config| report(radio(&config, command))),
         Command::Config { command: ConfigCommand::Template } => {
             print!("{}", cardea_config::template());
             Ok(())
@@ -208,7 +231,12 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
             let labels = if labels == ["-"] { labels_from_input()? } else { labels };
             for label in labels {
                 match ask(config, &Request::Admit { label })? {
-                    Reply::Admitted { lock, radio } => println!("{lock} is admitted on {radio}"),
+                    Reply::Admitted { lock, radio } => {
+                        println!("{lock} is admitted on {radio}");
+                        if radio == "zigbee" {
+                            println!("the network is open for it: let it join within four minutes");
+                        }
+                    }
                     _ => bail!("the daemon answered something else"),
                 }
             }
@@ -219,6 +247,20 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
             ask(config, &Request::Remove { lock })?;
             println!("{lock} is removed");
         }
+    }
+    Ok(())
+}
+
+fn radio(config: &Config, command: Radio) -> anyhow::Result<()> {
+    let (request, done) = match command {
+        Radio::Form { name, replace } => (Request::FormNetwork { radio: name, replace }, "is formed"),
+        Radio::Adopt { name } => (Request::AdoptNetwork { radio: name }, "is adopted"),
+    };
+    match ask(config, &request)? {
+        Reply::Network { radio, id, channel } => {
+            println!("{radio} network {id} {done}, on channel {channel}")
+        }
+        _ => bail!("the daemon answered something else"),
     }
     Ok(())
 }

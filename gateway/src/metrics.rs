@@ -11,6 +11,7 @@ use axum::routing::get;
 use axum::{Router, extract::State};
 use cardea_core::Metrics;
 use cardea_lora::network::Counters as LoraCounters;
+use cardea_zigbee::driver::Counters as ZigbeeCounters;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bounded::Bounded;
@@ -33,6 +34,8 @@ pub(crate) struct Sources {
     pub(crate) asks: mpsc::Sender<Ask>,
     /// What the LoRaWAN radio has ignored; `None` while that radio is off.
     pub(crate) lora: Option<watch::Receiver<LoraCounters>>,
+    /// The same of the Zigbee radio.
+    pub(crate) zigbee: Option<watch::Receiver<ZigbeeCounters>>,
 }
 
 /// Serves for as long as the daemon runs, once the address is free.
@@ -52,7 +55,7 @@ pub(crate) async fn serve(bind: SocketAddr, sources: Sources) {
     }
 }
 
-async fn metrics(State(Sources { asks, lora }): State<Sources>) -> impl IntoResponse {
+async fn metrics(State(Sources { asks, lora, zigbee }): State<Sources>) -> impl IntoResponse {
     let (tx, rx) = oneshot::channel();
     let vitals = match asks.send(Ask::Vitals(tx)).await {
         Ok(()) => rx.await.ok(),
@@ -62,14 +65,15 @@ async fn metrics(State(Sources { asks, lora }): State<Sources>) -> impl IntoResp
         Some(vitals) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             let lora = lora.map(|counters| *counters.borrow());
-            (StatusCode::OK, kind, text(&vitals, lora.as_ref())).into_response()
+            let zigbee = zigbee.map(|counters| *counters.borrow());
+            (StatusCode::OK, kind, text(&vitals, lora.as_ref(), zigbee.as_ref())).into_response()
         }
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
 /// The Prometheus text format.
-fn text(vitals: &Vitals, lora: Option<&LoraCounters>) -> String {
+fn text(vitals: &Vitals, lora: Option<&LoraCounters>, zigbee: Option<&ZigbeeCounters>) -> String {
     let mut out = Text(String::new());
     let Vitals { relay: r, upstream: u, radios, clock_synced, uptime_s } = vitals;
     out.family("cardea_build_info", "gauge", "Always 1.");
@@ -118,6 +122,12 @@ fn text(vitals: &Vitals, lora: Option<&LoraCounters>) -> String {
 
     if let Some(lora) = lora {
         lora_families(&mut out, lora);
+    }
+    if let Some(ZigbeeCounters { strangers, foreign, shed }) = zigbee {
+        out.family("cardea_zigbee_ignored_total", "counter", "Received by the Zigbee radio and not used.");
+        for (reason, count) in [("stranger", *strangers), ("foreign", *foreign), ("shed", *shed)] {
+            out.sample("cardea_zigbee_ignored_total", &format!("reason=\"{reason}\""), count);
+        }
     }
 
     out.gauge("cardea_outbox_frames", "Frames that wait for broker or platform.", r.outbox_rows);
@@ -223,8 +233,10 @@ mod tests {
             uptime_s: 1,
         };
         let lora = LoraCounters { foreign_forwarder: 3, ..LoraCounters::default() };
-        assert!(!text(&vitals, None).contains("cardea_lora"));
-        let text = text(&vitals, Some(&lora));
+        let zigbee = ZigbeeCounters { strangers: 4, ..ZigbeeCounters::default() };
+        let neither = text(&vitals, None, None);
+        assert!(!neither.contains("cardea_lora") && !neither.contains("cardea_zigbee"));
+        let text = text(&vitals, Some(&lora), Some(&zigbee));
         let mut families = BTreeSet::new();
         for line in text.lines() {
             if let Some(declared) = line.strip_prefix("# TYPE ") {
@@ -240,5 +252,6 @@ mod tests {
         assert!(text.contains("\ncardea_frames_received_total 7\n"));
         assert!(text.contains("\ncardea_radio_restarts_total{radio=\"lora\"} 2\n"));
         assert!(text.contains("\ncardea_lora_ignored_total{reason=\"foreign_forwarder\"} 3\n"));
+        assert!(text.contains("\ncardea_zigbee_ignored_total{reason=\"stranger\"} 4\n"));
     }
 }

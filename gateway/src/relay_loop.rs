@@ -5,6 +5,7 @@
 //! driver that hangs holds up nobody else.
 
 mod guests;
+mod networks;
 mod report;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +20,7 @@ use cardea_radio::{
 };
 use cardea_store::Store;
 use cardea_upstream::Handle;
+use cardea_zigbee::driver::NetworkOrders;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -52,6 +54,8 @@ pub(crate) struct Facts {
     /// Names of the radios, by [`RadioId`].
     pub(crate) radios: Vec<&'static str>,
     pub(crate) max_locks: usize,
+    /// Where the Zigbee radio takes an operator's orders; `None` while that radio is off.
+    pub(crate) zigbee: Option<NetworkOrders>,
 }
 
 /// What reaches the loop.
@@ -337,6 +341,10 @@ impl RelayLoop {
                 }
                 Err(error) => drop(to.send(Err(error))),
             },
+            Ask::Request(Request::FormNetwork { radio, replace }, to) => {
+                self.form_network(&radio, replace, to)
+            }
+            Ask::Request(Request::AdoptNetwork { radio }, to) => self.adopt_network(&radio, to),
             Ask::Request(Request::Remove { lock }, to) => {
                 self.admin(Admin::Remove(lock), Waiting::Operator(to, Reply::Done));
             }
@@ -355,6 +363,7 @@ impl RelayLoop {
         let admission = cardea_radio::label::parse(label).map_err(|error| error.to_string())?;
         let (name, title) = match admission.secret {
             AdmissionSecret::Lorawan { .. } => ("lora", "LoRaWAN"),
+            AdmissionSecret::Zigbee { .. } => ("zigbee", "Zigbee"),
             AdmissionSecret::Loopback => ("loopback", "loopback"),
         };
         let place = self.facts.radios.iter().position(|radio| *radio == name);

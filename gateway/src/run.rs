@@ -12,6 +12,8 @@ use cardea_radio::Clock;
 use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
+use cardea_zigbee::driver::{self as zigbee, Desk, Dongle};
+use cardea_zigbee::tunnel::Tunnel;
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -88,7 +90,9 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let clock = Clock::start();
     let wall = WallClock::start(config.gateway.clock);
     let lora_counters = watch::Sender::new(cardea_lora::network::Counters::default());
-    let drivers = drivers(config, &wall, &lora_counters);
+    let zigbee_counters = watch::Sender::new(zigbee::Counters::default());
+    let (zigbee_orders, desk) = zigbee::network_orders();
+    let drivers = drivers(config, &wall, &lora_counters, (&desk, &zigbee_counters));
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     let relay =
         Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
@@ -107,13 +111,15 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         broker_url: config.mqtt.url.to_string(),
         radios: names,
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
+        zigbee: config.zigbee.enabled.then_some(zigbee_orders),
     };
     let relay_loop = RelayLoop::new(relay, facts, clock, wall, store);
     let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
     tokio::spawn(server.serve(asks_tx.clone()));
     if config.metrics.enabled {
         let lora = config.lora.enabled.then(|| lora_counters.subscribe());
-        tokio::spawn(metrics::serve(config.metrics.bind, metrics::Sources { asks: asks_tx, lora }));
+        let zigbee = config.zigbee.enabled.then(|| zigbee_counters.subscribe());
+        tokio::spawn(metrics::serve(config.metrics.bind, metrics::Sources { asks: asks_tx, lora, zigbee }));
     }
 
     service::ready();
@@ -197,6 +203,7 @@ fn drivers(
     config: &Config,
     wall: &WallClock,
     lora_counters: &watch::Sender<cardea_lora::network::Counters>,
+    (desk, zigbee_counters): (&Desk, &watch::Sender<zigbee::Counters>),
 ) -> Vec<(&'static str, Driver)> {
     let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
     if config.lora.enabled {
@@ -218,6 +225,16 @@ fn drivers(
             }),
         ));
     }
+    if let Some(dongle) = dongle(config) {
+        let (settings, desk, counters) = (zigbee_settings(config), desk.clone(), zigbee_counters.clone());
+        drivers.push((
+            "zigbee",
+            Arc::new(move |end| {
+                let run = zigbee::run(dongle.clone(), settings.clone(), end, desk.clone(), counters.clone());
+                Box::pin(async move { run.await.map_err(|error| error.to_string()) })
+            }),
+        ));
+    }
     if config.loopback.enabled {
         let bind = config.loopback.bind;
         drivers.push((
@@ -231,6 +248,33 @@ fn drivers(
         ));
     }
     drivers
+}
+
+/// The Zigbee dongle, if that radio is on.
+fn dongle(config: &Config) -> Option<Dongle> {
+    let section = &config.zigbee;
+    let device = section.device.clone().filter(|_| section.enabled)?;
+    let family = match section.family {
+        cardea_config::ZigbeeFamily::Zboss => zigbee::Family::Zboss,
+        // Refused when the file was read.
+        cardea_config::ZigbeeFamily::Ezsp => return None,
+    };
+    let flow = match section.flow_control {
+        cardea_config::FlowControl::None => zigbee::FlowControl::None,
+        cardea_config::FlowControl::Hardware => zigbee::FlowControl::RtsCts,
+        cardea_config::FlowControl::Software => zigbee::FlowControl::XonXoff,
+    };
+    let serial = zigbee::Serial { device, baud: section.baud, flow };
+    Some(Dongle::new(serial, family, zigbee_settings(config).tunnel))
+}
+
+fn zigbee_settings(config: &Config) -> zigbee::DriverConfig {
+    let section = &config.zigbee;
+    zigbee::DriverConfig {
+        channels: section.channels.iter().fold(0, |mask, channel| mask | 1_u32 << (channel & 31)),
+        tunnel: Tunnel { manufacturer: section.manufacturer.0, cluster: section.cluster.0 },
+        max_devices: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
+    }
 }
 
 fn lora(config: &Config) -> LoraConfig {

@@ -31,6 +31,9 @@ const GUEST_READS: Duration = Duration::from_secs(10);
 /// An admission waits for the radio, which writes its own store; everything else is answered at once.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The dongle restarts and looks for a free channel; its driver has an answer within two minutes.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(130);
+
 /// The bound socket; its file goes with it.
 pub(crate) struct Server {
     listener: UnixListener,
@@ -127,11 +130,15 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<(
 }
 
 async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
+    let patience = match request {
+        Request::FormNetwork { .. } | Request::AdoptNetwork { .. } => NETWORK_PATIENCE,
+        _ => PATIENCE,
+    };
     let (tx, rx) = oneshot::channel();
     if asks.send(Ask::Request(request, tx)).await.is_err() {
         return Answer::Error { error: "the daemon is stopping".into() };
     }
-    let error = match tokio::time::timeout(PATIENCE, rx).await {
+    let error = match tokio::time::timeout(patience, rx).await {
         Ok(Ok(Ok(data))) => return Answer::Ok { data },
         Ok(Ok(Err(error))) => error,
         Ok(Err(_)) => "the daemon is stopping".into(),

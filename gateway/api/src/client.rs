@@ -12,6 +12,9 @@ use crate::{Answer, MAX_REPLY, PeerEvent, PeerLine, Reply, Request};
 /// The daemon answers at once, but for an admission, which waits for the radio.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A network that is formed waits for a dongle that restarts and looks for a free channel.
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(150);
+
 /// A connection to the daemon.
 pub struct Client {
     stream: BufReader<UnixStream>,
@@ -65,6 +68,9 @@ impl Client {
     /// # Errors
     /// Any but [`ClientError::Unreachable`].
     pub fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        if matches!(request, Request::FormNetwork { .. } | Request::AdoptNetwork { .. }) {
+            self.stream.get_ref().set_read_timeout(Some(NETWORK_TIMEOUT))?;
+        }
         let mut line = serde_json::to_vec(request).map_err(|e| ClientError::Malformed(e.to_string()))?;
         line.push(b'\n');
         self.stream.get_mut().write_all(&line)?;

@@ -46,6 +46,19 @@ pub enum Request {
         #[serde(with = "lock_id")]
         lock: LockId,
     },
+    /// Form a network on a radio whose networks are formed by an order. Answered by [`Reply::Network`] once that is durable,
+    /// which may take two minutes.
+    FormNetwork {
+        /// Name of the radio.
+        radio: String,
+        /// Also where there is one: it is erased, and its locks must join anew.
+        replace: bool,
+    },
+    /// Take over the network that a radio's hardware is in. Answered by [`Reply::Network`].
+    AdoptNetwork {
+        /// Name of the radio.
+        radio: String,
+    },
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
         /// Lock id, 16 hexadecimal digits.
@@ -129,6 +142,15 @@ pub enum Reply {
         address: u16,
         /// The lock's.
         lock: u16,
+    },
+    /// To [`Request::FormNetwork`] and [`Request::AdoptNetwork`].
+    Network {
+        /// Name of the radio.
+        radio: String,
+        /// The network's own name, 16 hexadecimal digits.
+        id: String,
+        /// Where it is: Zigbee, 11–26.
+        channel: u8,
     },
     /// To everything else.
     Done,
@@ -250,6 +272,10 @@ mod tests {
         assert!(parsed(remove) == Ok(Request::Remove { lock }));
         assert_eq!(serde_json::to_string(&Request::Remove { lock }).unwrap(), remove);
         assert!(parsed(&remove.replace("remove", "attach")) == Ok(Request::Attach { lock }));
+        let form = Request::FormNetwork { radio: "zigbee".into(), replace: false };
+        assert!(parsed(r#"{"verb":"form_network","radio":"zigbee","replace":false}"#) == Ok(form));
+        let adopt = Request::AdoptNetwork { radio: "zigbee".into() };
+        assert!(parsed(r#"{"verb":"adopt_network","radio":"zigbee"}"#) == Ok(adopt));
     }
 
     #[test]

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! cardea:1/lorawan/<lock id>/<DevEUI>/<JoinEUI>/<AppKey>/<A|C>/<check>
+//! cardea:1/zigbee/<lock id>/<EUI-64>/<install code>/<check>
 //! cardea:1/loopback/<lock id>/<check>
 //! ```
-//! Ids, EUIs and keys are hexadecimal, most significant byte first, of exactly 16 (AppKey: 32) digits. `check`
+//! Ids, EUIs and keys are hexadecimal, most significant byte first, of exactly 16 (AppKey: 32) digits. An install code is
+//! written as on any Zigbee label, its own CRC-16/X-25 behind it: 16, 20, 28 or 36 digits. `check`
 //! is four hexadecimal digits: CRC-16/IBM-3740 over the lower-case text before the last `/`, so that a mistyped
 //! digit or two swapped ones are found before a wrong lock is admitted. Case does not matter when reading: a
 //! label in capitals fits the denser alphanumeric mode of a QR code.
 //!
 //! The label admits to the radio network and never opens a door; the owner code is on another label.
 
-use crc::{CRC_16_IBM_3740, Crc};
+use crc::{CRC_16_IBM_3740, CRC_16_IBM_SDLC, Crc};
 use zeroize::Zeroizing;
 
 use cardea_framing::LockId;
@@ -22,6 +24,8 @@ use crate::{Admission, AdmissionSecret, LorawanClass};
 pub const MAX_LABEL: usize = 256;
 
 const CHECK: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
+/// Of install codes (BDB 3.0.1 §10.1), which call it X-25.
+const CODE_CHECK: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_SDLC);
 
 /// What is wrong with a label, in the installer's terms. Never quotes the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +58,9 @@ pub enum LabelError {
     /// The device class is neither `A` nor `C`.
     #[error("the device class must be A or C")]
     Class,
+    /// The install code has an impossible length, or its own CRC does not match.
+    #[error("the install code must be 16, 20, 28 or 36 hexadecimal digits that end with its CRC")]
+    InstallCode,
     /// The check digits do not match: a digit was misread.
     #[error("the check digits do not match: one or more characters were misread")]
     Check,
@@ -79,6 +86,7 @@ pub fn parse(text: &str) -> Result<Admission, LabelError> {
     let radio = rest.split('/').next().unwrap_or_default();
     let expected = match radio {
         "lorawan" => 7,
+        "zigbee" => 5,
         "loopback" => 3,
         _ => return Err(LabelError::Radio),
     };
@@ -93,8 +101,8 @@ pub fn parse(text: &str) -> Result<Admission, LabelError> {
     let mut parts = rest.split('/').skip(1);
     let mut next = || parts.next().unwrap_or_default();
     let lock = LockId(hex_field(next(), "the lock id")?);
-    let secret = if radio == "lorawan" {
-        AdmissionSecret::Lorawan {
+    let secret = match radio {
+        "lorawan" => AdmissionSecret::Lorawan {
             dev_eui: hex_field(next(), "the DevEUI")?,
             join_eui: hex_field(next(), "the JoinEUI")?,
             app_key: Zeroizing::new(hex_field(next(), "the AppKey")?),
@@ -103,9 +111,12 @@ pub fn parse(text: &str) -> Result<Admission, LabelError> {
                 "c" => LorawanClass::C,
                 _ => return Err(LabelError::Class),
             },
-        }
-    } else {
-        AdmissionSecret::Loopback
+        },
+        "zigbee" => AdmissionSecret::Zigbee {
+            eui: hex_field(next(), "the EUI-64")?,
+            install_code: install_code(next()).ok_or(LabelError::InstallCode)?,
+        },
+        _ => AdmissionSecret::Loopback,
     };
     Ok(Admission { lock, secret })
 }
@@ -131,12 +142,26 @@ pub fn reveal(admission: &Admission) -> Zeroizing<String> {
                 key.as_str()
             ))
         }
+        AdmissionSecret::Zigbee { eui, install_code } => {
+            let code = Zeroizing::new(hex::encode(install_code.as_slice()));
+            Zeroizing::new(format!("cardea:1/zigbee/{lock}/{}/{}", hex::encode(eui), code.as_str()))
+        }
         AdmissionSecret::Loopback => Zeroizing::new(format!("cardea:1/loopback/{lock}")),
     };
     let covered = Zeroizing::new(text.to_ascii_lowercase());
     text.push('/');
     text.push_str(&hex::encode(CHECK.checksum(covered.as_bytes()).to_be_bytes()));
     text
+}
+
+/// An install code whose own CRC fits.
+fn install_code(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    if !matches!(text.len(), 16 | 20 | 28 | 36) {
+        return None;
+    }
+    let bytes = Zeroizing::new(hex::decode(text).ok()?);
+    let (code, crc) = bytes.split_last_chunk()?;
+    (CODE_CHECK.checksum(code) == u16::from_le_bytes(*crc)).then(|| bytes.clone())
 }
 
 fn hex_field<const N: usize>(text: &str, field: &'static str) -> Result<[u8; N], LabelError> {
@@ -171,6 +196,56 @@ mod tests {
         }
         let loopback = Admission { lock: LockId([7; 8]), secret: AdmissionSecret::Loopback };
         assert_eq!(parse(&reveal(&loopback)).unwrap().lock, LockId([7; 8]));
+    }
+
+    /// The code of the Zigbee base device specification's example, with its CRC.
+    const ZIGBEE: &str =
+        "cardea:1/zigbee/00112233445566ff/00124b0001020304/83fed3407a939723a5c639b26916d505c3b5";
+
+    fn checked(text: &str) -> String {
+        format!("{text}/{:04x}", CHECK.checksum(text.to_lowercase().as_bytes()))
+    }
+
+    #[test]
+    fn a_zigbee_label_has_an_eui_and_an_install_code_of_any_length() {
+        for code in [
+            "83fed3407a939723a5c639b26916d505c3b5",
+            "83fed3407a932b70",
+            "83fed3407a93972397fc",
+            "83fed3407a939723a5c639ff4c12",
+        ] {
+            let text = checked(&format!("cardea:1/zigbee/00112233445566ff/00124b0001020304/{code}"));
+            for text in [text.clone(), text.to_uppercase()] {
+                let admission = parse(&text).unwrap();
+                let AdmissionSecret::Zigbee { eui, install_code } = &admission.secret else {
+                    panic!("not a Zigbee label")
+                };
+                assert_eq!(*eui, [0, 0x12, 0x4b, 0, 1, 2, 3, 4]);
+                assert_eq!(hex::encode(install_code.as_slice()), code);
+                assert!(reveal(&admission).eq_ignore_ascii_case(&text));
+                assert_eq!(format!("{:?}", admission.secret), "Zigbee(..)");
+            }
+        }
+    }
+
+    /// The label's check may be right: it was printed over a wrong code.
+    #[test]
+    fn an_install_code_that_its_own_crc_does_not_fit_is_refused() {
+        for code in [
+            "83fed3407a939723a5c639b26916d505c3b6",
+            "83fed3407a939723a5c639b26916d505",
+            "",
+            "83fed3407a932b7z",
+        ] {
+            let text = checked(&format!("cardea:1/zigbee/00112233445566ff/00124b0001020304/{code}"));
+            assert_eq!(parse(&text).unwrap_err(), LabelError::InstallCode, "{code}");
+        }
+        let error = parse(&checked(&ZIGBEE.replace("00124b", "0012"))).unwrap_err();
+        assert_eq!(error, LabelError::Hex { field: "the EUI-64", digits: 16 });
+        assert_eq!(
+            parse(&checked(&format!("{ZIGBEE}/a"))).unwrap_err(),
+            LabelError::Parts { found: 6, expected: 5 }
+        );
     }
 
     #[test]

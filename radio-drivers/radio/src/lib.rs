@@ -77,6 +77,13 @@ pub enum AdmissionSecret {
         /// Device class.
         class: LorawanClass,
     },
+    /// Zigbee 3.0 with an install code.
+    Zigbee {
+        /// EUI-64, most significant byte first (as printed).
+        eui: [u8; 8],
+        /// The install code and its CRC behind it: 8, 10, 14 or 18 bytes.
+        install_code: Zeroizing<Vec<u8>>,
+    },
     /// The loopback driver needs no secret.
     Loopback,
 }
@@ -85,6 +92,7 @@ impl std::fmt::Debug for AdmissionSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Lorawan { .. } => "Lorawan(..)",
+            Self::Zigbee { .. } => "Zigbee(..)",
             Self::Loopback => "Loopback",
         })
     }

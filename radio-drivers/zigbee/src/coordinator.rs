@@ -131,10 +131,24 @@ pub struct Frame {
     pub src_endpoint: u8,
     /// The ASDU, at most [`MAX_ASDU`] bytes.
     pub payload: Bytes,
-    /// A frame that the dongle does not have by then is never given to it. From then on its parent may keep it for
-    /// 7.68 s: lateness beyond the deadline is for the receiver to judge.
+    /// A frame that the coordinator has not begun to give to its dongle by then never is. It may be on air later than that:
+    /// by [`HAND_OVER_MS`], and by [`PARENT_HOLD_MS`] more for a device that sleeps, [`REPEATS_MS`] for another that is to
+    /// acknowledge it. Who gives the frame reckons with that.
     pub deadline: Millis,
+    /// Ask the device's APS layer to acknowledge: without an answer the dongle repeats the frame three times. `false`: it goes
+    /// out once, and is [`Outcome::Acknowledged`] when the next hop has it. Frames beyond [`UNFRAGMENTED_ASDU`] are
+    /// always acknowledged.
+    pub acknowledge: bool,
 }
+
+/// The longest from giving a frame to a dongle to its first copy on air, milliseconds: two repetitions on the serial line a
+/// second each, and a busy channel. A coordinator whose line repeats for longer takes the difference off the deadline.
+pub const HAND_OVER_MS: Millis = 2_500;
+/// How long a parent keeps a frame for a child that sleeps, milliseconds: macTransactionPersistenceTime, 500 × 15.36 ms.
+pub const PARENT_HOLD_MS: Millis = 7_680;
+/// From the first copy of an acknowledged frame to the end of the last one, for a device that listens, milliseconds: four
+/// tries of 1.6 s. One that sleeps is waited for 10 s each time, on ZBOSS.
+pub const REPEATS_MS: Millis = 6_400;
 
 /// Longest ASDU with APS fragmentation, bytes: the buffer of the dongles and devices that there are.
 pub const MAX_ASDU: usize = 1_500;
@@ -313,7 +327,8 @@ impl std::fmt::Debug for Received {
 /// The end of a [`Frame`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The device acknowledged it. It promises nothing about what is done with it.
+    /// The device acknowledged it, or the next hop where [`Frame::acknowledge`] was not set. It promises nothing about
+    /// what is done with it.
     Acknowledged,
     /// The deadline passed first; the dongle never had it.
     Expired,

@@ -11,11 +11,13 @@
 //! late does not reach the dongle; every frame and question has exactly one end; no PIN of an ordinary lock gets past its
 //! codec. What it does not promise: secrecy from the gateway, which holds the network's keys. Frames are sealed by others.
 //!
-//! Not here yet: a driver of `cardea-radio`'s contract on top of a coordinator, EZSP, backup and restore, rotation of the
-//! network key. Nothing was tried on a real dongle.
+//! [`driver`] is `cardea-radio`'s contract over any of them.
+//!
+//! Not here yet: EZSP, backup and restore, rotation of the network key. Nothing was tried on a real dongle.
 
 pub mod coordinator;
 pub mod descriptors;
+pub mod driver;
 pub mod tunnel;
 mod types;
 mod wire;

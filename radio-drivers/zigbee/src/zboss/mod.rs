@@ -13,4 +13,4 @@ mod port;
 
 pub use host::{Host, HostConfig};
 pub use link::{ACK_TIMEOUT_MS, Link, LinkError, MAX_PACKET, MAX_QUEUED, MAX_RECEIVED, MAX_SENDS};
-pub use port::ZbossNcp;
+pub use port::{ZbossNcp, drive};

@@ -36,8 +36,8 @@ impl Coordinator for ZbossNcp {
     }
 }
 
-/// Runs until the orders end. `open` is called again a second after each failure.
-pub(super) async fn drive<P>(mut open: impl FnMut() -> io::Result<P>, config: HostConfig, end: CoordinatorEnd)
+/// What [`ZbossNcp`] does, on any port: runs until the orders end. `open` is called again a second after each failure.
+pub async fn drive<P>(mut open: impl FnMut() -> io::Result<P>, config: HostConfig, end: CoordinatorEnd)
 where
     P: AsyncRead + AsyncWrite + Unpin,
 {

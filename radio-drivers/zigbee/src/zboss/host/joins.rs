@@ -80,8 +80,12 @@ impl Host {
     }
 
     pub(super) fn dismiss(&mut self, now: Millis, eui: Eui64) {
-        if self.dismiss_quietly(now, eui) {
+        let waited = self.dismiss_quietly(now, eui);
+        if waited {
             self.event(Event::JoinFailed { eui, reason: JoinFailure::Dismissed });
+        } else if self.is_up() {
+            // The code of a device that has joined is still there, and would let it in again.
+            self.request(now, &Request::SecurDelIc { eui }, ANSWER_MS, Purpose::Nothing);
         }
     }
 

@@ -179,7 +179,9 @@ impl Host {
 
 /// To the device and not to an address: one that changed in between would bring the frame to another device.
 fn aps(frame: &Frame) -> ApsRequest {
+    // APS fragments are acknowledged or are none.
     let fragment = if frame.payload.len() > UNFRAGMENTED_ASDU { tx::FRAGMENT } else { 0 };
+    let acknowledge = if frame.acknowledge || fragment != 0 { tx::ACK } else { 0 };
     ApsRequest {
         to: ApsAddress::Ieee(frame.eui),
         profile: frame.profile,
@@ -187,7 +189,7 @@ fn aps(frame: &Frame) -> ApsRequest {
         dst_endpoint: frame.dst_endpoint,
         src_endpoint: frame.src_endpoint,
         radius: 0,
-        options: tx::ACK | fragment,
+        options: acknowledge | fragment,
         alias: (0, 0, 0),
         payload: frame.payload.to_vec(),
     }

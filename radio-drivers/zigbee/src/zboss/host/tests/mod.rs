@@ -1,5 +1,6 @@
 //! The host against the scripted double: start-up, faults, joins; [frames] have a file of their own.
 
+mod driver;
 mod frames;
 mod ncp;
 mod port;
@@ -45,6 +46,7 @@ fn frame(handle: u64, nwk: u16, deadline: Millis) -> Frame {
         src_endpoint: 1,
         payload,
         deadline,
+        acknowledge: true,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
+use crate::descriptors::{Clusters, NodeDescriptor};
 use crate::zboss::call::{ApsConfirm, NumberedKey, Reversed, Version};
 use crate::zboss::ll::RESYNC_QUIET_MS;
 
@@ -192,6 +193,25 @@ impl ScriptedNcp {
             Request::ActiveEpReq { nwk } => {
                 Response::ActiveEpReq { endpoints: crate::zboss::call::Counted(vec![1]), nwk }
             }
+            Request::NodeDescReq { nwk } => {
+                let descriptor = NodeDescriptor {
+                    flags: 2,
+                    mac_capability: 0x80,
+                    manufacturer: 0xFFF1,
+                    max_buffer: 82,
+                    max_incoming: 0,
+                    server_mask: 0,
+                    max_outgoing: 0,
+                    descriptor_capability: 0,
+                };
+                Response::NodeDescReq { descriptor, nwk }
+            }
+            Request::SimpleDescReq { nwk, endpoint } => {
+                let clusters = Clusters { servers: vec![0, 0xFC7C], clients: vec![] };
+                let descriptor =
+                    SimpleDescriptor { endpoint, profile: 0x0104, device: 0x000A, version: 0, clusters };
+                Response::SimpleDescReq { descriptor, nwk }
+            }
             Request::MgmtLqiReq { start, .. } => {
                 Response::MgmtLqiReq { total: 0, start, neighbours: crate::zboss::call::Counted(vec![]) }
             }
@@ -217,7 +237,7 @@ pub(super) fn config() -> HostConfig {
         profile: 0x0104,
         device: 0x0005,
         version: 0,
-        clusters: crate::descriptors::Clusters::default(),
+        clusters: Clusters::default(),
     };
     HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 }
 }

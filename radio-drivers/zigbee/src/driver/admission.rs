@@ -1,0 +1,292 @@
+//! Who is in the network: admissions and their turn to join, those who join unasked, those who are to leave.
+
+use std::collections::VecDeque;
+
+use cardea_framing::LockId;
+use cardea_radio::{Admission, AdmissionSecret, Event, Millis};
+
+use super::device::{Device, Identity, Interview};
+use super::store::RecordKey;
+use super::{Asked, Driver};
+use crate::coordinator::{JoinFailure, MAX_PERMIT_SECONDS, Order, Question};
+use crate::types::{Eui64, InstallCode};
+
+/// A coordinator that says nothing of an admission for so long after its time has lost it, milliseconds.
+const LOST_MS: Millis = 120_000;
+/// Before an admission that the coordinator had no room for is given to it again, milliseconds.
+const BUSY_MS: Millis = 10_000;
+/// Removed devices that are remembered until they have left. Beyond that the one with the lowest address is forgotten: it
+/// has no install code any more, and is told to leave like any stranger when it joins.
+const MAX_LEAVING: usize = 1_024;
+
+/// Whose turn it is to join. One at a time: the coordinator knows no other, so nobody else's install code lets anybody in.
+#[derive(Default)]
+pub(super) struct Joins {
+    queue: VecDeque<LockId>,
+    open: Option<Open>,
+    not_before: Millis,
+}
+
+struct Open {
+    lock: LockId,
+    eui: Eui64,
+    until: Millis,
+}
+
+impl Joins {
+    pub(super) fn push(&mut self, lock: LockId) {
+        let open = self.open.as_ref().is_some_and(|open| open.lock == lock);
+        if !open && !self.queue.contains(&lock) {
+            self.queue.push_back(lock);
+        }
+    }
+
+    /// It is in the network: nothing need be opened for it.
+    pub(super) fn is_in(&mut self, lock: LockId) {
+        self.queue.retain(|waiting| *waiting != lock);
+    }
+
+    fn forget(&mut self, lock: LockId) {
+        self.queue.retain(|waiting| *waiting != lock);
+        self.open.take_if(|open| open.lock == lock);
+    }
+
+    /// Ends the turn of this device; true if it was its turn.
+    fn ended(&mut self, eui: Eui64) -> Option<LockId> {
+        self.open.take_if(|open| open.eui == eui).map(|open| open.lock)
+    }
+
+    pub(super) fn due(&self, now: Millis) -> Option<Millis> {
+        let waits = (!self.queue.is_empty() && self.open.is_none()).then_some(self.not_before);
+        waits.filter(|at| *at > now).or_else(|| self.open.as_ref().map(|open| open.until))
+    }
+}
+
+impl Driver {
+    pub(super) fn admit(&mut self, Admission { lock, secret }: Admission) {
+        let result = self.admissible(lock, secret);
+        match result {
+            Ok(Some(identity)) => {
+                self.admitting.insert(lock, identity);
+                self.writer.mark_urgent(RecordKey::Device(lock));
+            }
+            Ok(None) => {
+                // The installer stands at the door again.
+                self.joins.push(lock);
+                self.events.push_back(Event::Admitted { lock, result: Ok(()) });
+            }
+            Err(reason) => self.events.push_back(Event::Admitted { lock, result: Err(reason) }),
+        }
+    }
+
+    /// What is to be stored; `None`: it is known already.
+    fn admissible(&self, lock: LockId, secret: AdmissionSecret) -> Result<Option<Identity>, String> {
+        let AdmissionSecret::Zigbee { eui, install_code } = secret else {
+            return Err("this label is for another radio".into());
+        };
+        let code = InstallCode::new(&install_code).map_err(|error| error.to_string())?;
+        let identity = Identity { eui: Eui64(eui), code };
+        let coming = self.admitting.iter().chain(self.writer.admissions());
+        let owned = self.by_eui.get(&identity.eui).is_some_and(|owner| *owner != lock);
+        if owned || coming.clone().any(|(other, new)| *other != lock && new.eui == identity.eui) {
+            return Err(format!("device {} belongs to another lock", identity.eui));
+        }
+        let pending = self.admitting.contains_key(&lock) || self.writer.admission(lock).is_some();
+        match self.devices.get(&lock) {
+            Some(device) if device.identity == identity && !pending => return Ok(None),
+            Some(_) => {}
+            None if self.devices.len().saturating_add(coming.count()) >= self.config.max_devices => {
+                return Err(format!("{} locks are admitted, as many as there may be", self.devices.len()));
+            }
+            None => {}
+        }
+        Ok(Some(identity))
+    }
+
+    /// An admission is durable.
+    pub(super) fn admitted(&mut self, lock: LockId, identity: Identity) {
+        let mut device = Device::new(identity);
+        let eui = device.identity.eui;
+        self.interview_dropped(lock);
+        if let Some(old) = self.devices.remove(&lock) {
+            self.by_eui.remove(&old.identity.eui);
+            if old.identity.eui == eui {
+                (device.joined, device.endpoint, device.flight) = (old.joined, old.endpoint, old.flight);
+            } else {
+                self.orders.extend(old.flight.map(|handle| Order::Cancel { handle }));
+                self.dismiss(old.identity.eui);
+            }
+        }
+        if self.leaving.remove(&eui).is_some() {
+            self.writer.mark(RecordKey::Leaving(eui));
+        }
+        if device.joined {
+            // What was written is an admission without a past.
+            self.writer.mark(RecordKey::Device(lock));
+        }
+        self.by_eui.insert(eui, lock);
+        self.devices.insert(lock, device);
+        self.joins.forget(lock);
+        self.joins.push(lock);
+        self.events.push_back(Event::Admitted { lock, result: Ok(()) });
+    }
+
+    pub(super) fn remove(&mut self, lock: LockId) {
+        if self.admitting.remove(&lock).is_some() | self.writer.revoke(lock) {
+            let result = Err("the lock was removed meanwhile".into());
+            self.events.push_back(Event::Admitted { lock, result });
+            self.writer.mark_urgent(RecordKey::Device(lock));
+        }
+        self.interview_dropped(lock);
+        let Some(device) = self.devices.remove(&lock) else { return };
+        self.by_eui.remove(&device.identity.eui);
+        self.joins.forget(lock);
+        self.orders.extend(device.flight.map(|handle| Order::Cancel { handle }));
+        self.writer.mark_urgent(RecordKey::Device(lock));
+        self.dismiss(device.identity.eui);
+        self.events.push_back(Event::Left(lock));
+    }
+
+    /// Its install code is forgotten, and it is told to leave until it has.
+    fn dismiss(&mut self, eui: Eui64) {
+        if self.leaving.len() >= MAX_LEAVING
+            && let Some((forgotten, _)) = self.leaving.pop_first()
+        {
+            self.writer.mark(RecordKey::Leaving(forgotten));
+        }
+        self.leaving.insert(eui, false);
+        self.writer.mark_urgent(RecordKey::Leaving(eui));
+        self.orders.push_back(Order::Dismiss(eui));
+        self.send_away(eui);
+    }
+
+    /// Tells a device to leave, unless it is being told.
+    pub(super) fn send_away(&mut self, eui: Eui64) {
+        if !self.is_up() || self.leaving.get(&eui).is_some_and(|told| *told) {
+            return;
+        }
+        if let Some(handle) = self.ask(Asked::Leave(eui)) {
+            if let Some(told) = self.leaving.get_mut(&eui) {
+                *told = true;
+            }
+            self.orders.push_back(Order::Ask { handle, eui, question: Question::Leave });
+        }
+    }
+
+    /// A device answered that it leaves, or did not: then it is told again when it is heard.
+    pub(super) fn left_when_told(&mut self, eui: Eui64, left: bool) {
+        if left {
+            self.gone(eui);
+        } else if let Some(told) = self.leaving.get_mut(&eui) {
+            *told = false;
+        }
+    }
+
+    fn gone(&mut self, eui: Eui64) {
+        if self.leaving.remove(&eui).is_some() {
+            self.writer.mark(RecordKey::Leaving(eui));
+        }
+    }
+
+    /// The network runs again: who was removed meanwhile has an install code there still.
+    pub(super) fn dismiss_again(&mut self) {
+        let leaving: Vec<Eui64> = self.leaving.keys().copied().collect();
+        for eui in leaving {
+            self.leaving.insert(eui, false);
+            self.orders.push_back(Order::Dismiss(eui));
+            self.send_away(eui);
+        }
+    }
+
+    /// A device was let in, with a link key of its own.
+    pub(super) fn joined(&mut self, now: Millis, eui: Eui64) {
+        self.joins.ended(eui);
+        let Some(lock) = self.by_eui.get(&eui).copied() else { return self.stranger(now, eui) };
+        self.notice = None;
+        if let Some(device) = self.devices.get_mut(&lock) {
+            // Said again: it begins anew.
+            device.joined = false;
+        }
+        self.is_there(now, lock);
+        // Its firmware may have changed meanwhile.
+        self.interview(now, lock);
+    }
+
+    /// A device is there again, maybe under another address: its name is the EUI-64, so nothing else changes.
+    pub(super) fn rejoined(&mut self, now: Millis, eui: Eui64) {
+        match self.by_eui.get(&eui).copied() {
+            Some(lock) => self.is_there(now, lock),
+            None => self.stranger(now, eui),
+        }
+    }
+
+    /// In the network and not admitted.
+    fn stranger(&mut self, now: Millis, eui: Eui64) {
+        self.counters.strangers = self.counters.strangers.saturating_add(1);
+        if !self.leaving.contains_key(&eui) {
+            self.notice(
+                now,
+                format!("device {eui}, which is not admitted, was in the network and is told to leave"),
+            );
+            self.orders.push_back(Order::Dismiss(eui));
+        }
+        self.send_away(eui);
+    }
+
+    pub(super) fn join_failed(&mut self, now: Millis, eui: Eui64, reason: &JoinFailure) {
+        let Some(lock) = self.joins.ended(eui) else {
+            if !matches!(reason, JoinFailure::Dismissed | JoinFailure::Interrupted | JoinFailure::Silent) {
+                self.counters.strangers = self.counters.strangers.saturating_add(1);
+                self.notice(now, format!("device {eui} tried to join, and was refused"));
+            }
+            return;
+        };
+        let why = match reason {
+            JoinFailure::Interrupted => return self.joins.push(lock),
+            JoinFailure::Busy => {
+                self.joins.not_before = now.saturating_add(BUSY_MS);
+                return self.joins.push(lock);
+            }
+            JoinFailure::Dismissed => return,
+            JoinFailure::Silent => "it was not heard while the network was open for it".to_owned(),
+            JoinFailure::Keys => "its install code is another one than its label's".to_owned(),
+            JoinFailure::NoUniqueKey => "it takes no link key of its own, and was told to leave".to_owned(),
+            JoinFailure::Code(words) => format!("the dongle does not take its install code ({words})"),
+        };
+        self.notice(
+            now,
+            format!("lock {lock} did not join: {why}; admit it again to open the network for it"),
+        );
+    }
+
+    pub(super) fn left(&mut self, eui: Eui64) {
+        self.gone(eui);
+        let Some(lock) = self.by_eui.get(&eui).copied() else { return };
+        self.interview_dropped(lock);
+        if let Some(device) = self.devices.get_mut(&lock)
+            && std::mem::replace(&mut device.joined, false)
+        {
+            device.interview = Interview::Idle;
+            self.writer.mark(RecordKey::Device(lock));
+            self.events.push_back(Event::Left(lock));
+        }
+    }
+
+    /// Opens the network for the next one, if it is nobody's turn.
+    pub(super) fn next_join(&mut self, now: Millis) {
+        if self.joins.open.as_ref().is_some_and(|open| open.until <= now) {
+            self.joins.open = None;
+        }
+        if !self.is_up() || self.joins.open.is_some() || now < self.joins.not_before {
+            return;
+        }
+        while let Some(lock) = self.joins.queue.pop_front() {
+            let Some(Identity { eui, code }) = self.devices.get(&lock).map(|d| d.identity.clone()) else {
+                continue;
+            };
+            let until = now.saturating_add(u64::from(MAX_PERMIT_SECONDS) * 1_000).saturating_add(LOST_MS);
+            self.joins.open = Some(Open { lock, eui, until });
+            return self.orders.push_back(Order::Admit { eui, code, seconds: MAX_PERMIT_SECONDS });
+        }
+    }
+}
