@@ -278,12 +278,14 @@ async fn after_every_fault_traffic_goes_on_and_nothing_is_formed_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_heard() {
     let (mut bench, _, mut lock) = Bench::joined(false).await;
-    bench.dongle.set_faults(Faults { lost: 0.000_5, bit_errors: 0.000_5 });
+    bench.dongle.set_faults(Faults { lost: 0.001, bit_errors: 0.001 });
     for number in 0..25 {
         bench.deliver(&mut lock, 10 + number).await;
     }
     bench.dongle.set_faults(Faults::default());
     let traffic = bench.traffic();
-    println!("{traffic:?}");
+    let damage = bench.dongle.damage();
+    println!("{traffic:?} {damage:?}");
+    assert!(damage.lost > 0 && damage.turned > 0);
     assert_eq!(traffic.formed, 1);
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::pty::{Heard, Pty};
-use super::{Capture, DeviceConfig, Direction, Downlink, Faults, Line, Ncp, Uplink};
+use super::{Capture, Damage, DeviceConfig, Direction, Downlink, Faults, Line, Ncp, Uplink};
 
 /// A host that takes nothing for so long loses it.
 const SAY: Duration = Duration::from_secs(1);
@@ -183,6 +183,12 @@ impl Dongle {
     #[must_use]
     pub fn opened(&self) -> u32 {
         self.shared.lock().opened
+    }
+
+    /// What its wire did to frames so far.
+    #[must_use]
+    pub fn damage(&self) -> Damage {
+        self.shared.lock().line.damage()
     }
 
     fn change(&self, act: impl FnOnce(&mut State, Millis)) {

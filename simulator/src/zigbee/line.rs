@@ -32,13 +32,24 @@ pub struct Line {
     random: Random,
     faults: Faults,
     planned: [Planned; 2],
+    damage: Damage,
+}
+
+/// What went wrong so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Damage {
+    /// Bytes that were lost.
+    pub lost: u64,
+    /// Bits that were turned.
+    pub turned: u64,
 }
 
 impl Line {
     /// A wire without faults; print the seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed, 0), faults: Faults::default(), planned: Default::default() }
+        let (random, faults) = (Random::new(seed, 0), Faults::default());
+        Self { random, faults, planned: Default::default(), damage: Damage::default() }
     }
 
     /// From now on it is as bad as this.
@@ -64,8 +75,20 @@ impl Line {
         }
     }
 
+    /// What went wrong so far.
+    #[must_use]
+    pub fn damage(&self) -> Damage {
+        self.damage
+    }
+
     /// What of it arrives.
     pub fn carry(&mut self, direction: Direction, bytes: &[u8]) -> Vec<u8> {
+        let arrived = self.damaged(direction, bytes);
+        self.damage.lost += u64::try_from(bytes.len().saturating_sub(arrived.len())).unwrap_or(0);
+        arrived
+    }
+
+    fn damaged(&mut self, direction: Direction, bytes: &[u8]) -> Vec<u8> {
         let plan = self.plan(direction);
         if plan.lost > 0 {
             plan.lost -= 1;
@@ -78,12 +101,14 @@ impl Line {
         for byte in &mut arrived {
             if self.random.chance(self.faults.bit_errors) {
                 *byte ^= 1 << self.random.below(8);
+                self.damage.turned += 1;
             }
         }
         if planned_error {
             let at = self.random.below(u64::try_from(arrived.len()).unwrap_or(0));
             if let Some(byte) = usize::try_from(at).ok().and_then(|at| arrived.get_mut(at)) {
                 *byte ^= 1 << self.random.below(8);
+                self.damage.turned += 1;
             }
         }
         arrived

@@ -9,7 +9,7 @@
 //! name that stays, and can pull it out and plug it in again. What the NCP remembers survives both.
 //!
 //! The frames are those of `cardea-zigbee`, which is written by the same people: that they are right is for others to say,
-//! and zigbee-herdsman, zigpy-zboss and Wireshark do in `tests/tests/zigbee_peers.rs`. What no test shows is how a real dongle
+//! and zigbee-herdsman, zigpy-zboss and Wireshark do in `tests/tests/zigbee_peers`. What no test shows is how a real dongle
 //! behaves: docs/zigbee.md lists what was decided here without knowing. There are no routers, no distance and no
 //! cryptography in this air; that a device has the right keys is a comparison.
 
@@ -27,7 +27,7 @@ pub use air::{Asdu, DeviceConfig, Downlink, Uplink};
 pub use capture::Capture;
 pub use dongle::{Dongle, DongleConfig, Mailbox};
 pub use door_lock::{DoorLock, DoorLockConfig};
-pub use line::{Direction, Faults, Line};
+pub use line::{Damage, Direction, Faults, Line};
 pub use ncp::{Ncp, NcpConfig, Traffic};
 pub use nvram::Nvram;
 pub use sealed::{Label, SealedLock};

@@ -54,6 +54,11 @@ impl Nvram {
         self.stored.as_ref().map(|stored| stored.network)
     }
 
+    /// The devices of the network.
+    pub fn devices(&self) -> impl Iterator<Item = Eui64> + '_ {
+        self.members.keys().copied()
+    }
+
     /// Forgets the network and its devices. The NCP's own address stays if it was not set by a host.
     pub(super) fn erase(&mut self) {
         *self = Self::default();
