@@ -76,7 +76,7 @@ pub type Happened = (Instant, Happening);
 
 /// What the world does to a lock.
 #[derive(Debug, Clone, Copy)]
-enum Poke {
+pub(crate) enum Poke {
     Power,
     Touch,
     Turn(Bolt),
@@ -160,7 +160,7 @@ impl VirtualLock {
         Ok(lock)
     }
 
-    fn with<F: Future<Output = ()> + Send + 'static>(
+    pub(crate) fn with<F: Future<Output = ()> + Send + 'static>(
         random: Arc<Random>,
         made: Made,
         secret: AdmissionSecret,
@@ -263,7 +263,7 @@ impl Drop for VirtualLock {
 }
 
 /// What the factory makes.
-struct Made {
+pub(crate) struct Made {
     dev_eui: [u8; 8],
     join_eui: [u8; 8],
     app_key: [u8; 16],
@@ -274,7 +274,7 @@ struct Made {
 }
 
 impl Made {
-    fn new(random: &Arc<Random>, number: u64) -> Result<Self, cardea_credentials::Error> {
+    pub(crate) fn new(random: &Arc<Random>, number: u64) -> Result<Self, cardea_credentials::Error> {
         use cardea_credentials::Signer;
         let mut entropy = Entropy(random.clone());
         let mut app_key = [0; 16];
@@ -295,11 +295,11 @@ impl Made {
 }
 
 /// The lock's firmware: moves frames between the agent and the radio stack.
-struct Life {
-    agent: Agent<VirtualBoard>,
+pub(crate) struct Life {
+    pub(crate) agent: Agent<VirtualBoard>,
     agent_config: Config,
     crystal: Crystal,
-    pokes: mpsc::UnboundedReceiver<Poke>,
+    pub(crate) pokes: mpsc::UnboundedReceiver<Poke>,
     told: mpsc::UnboundedSender<Happened>,
 }
 
@@ -329,7 +329,7 @@ impl Life {
         }
     }
 
-    async fn power(&mut self) {
+    pub(crate) async fn power(&mut self) {
         while !matches!(self.pokes.recv().await, Some(Poke::Power) | None) {}
     }
 
@@ -411,13 +411,13 @@ impl Life {
         }
     }
 
-    fn timeout(&mut self) -> Instant {
+    pub(crate) fn timeout(&mut self) -> Instant {
         let timeout = self.agent.poll_timeout().map(|at| self.crystal.instant(at));
         timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
     /// What the world does to the lock; true for a reset.
-    async fn poked(&mut self, poke: Option<Poke>) -> bool {
+    pub(crate) async fn poked(&mut self, poke: Option<Poke>) -> bool {
         match poke {
             Some(Poke::Touch) => self.agent.touch(),
             Some(Poke::Turn(bolt)) => {
@@ -443,7 +443,7 @@ impl Life {
         }
     }
 
-    fn reborn(self) -> io::Result<Self> {
+    pub(crate) fn reborn(self) -> io::Result<Self> {
         let mut parts = self.agent.into_parts();
         let crystal = Crystal { booted: Instant::now(), ..self.crystal };
         parts.clock = crystal;
@@ -452,13 +452,13 @@ impl Life {
         Ok(Self { agent, crystal, ..self })
     }
 
-    fn tell_events(&mut self) {
+    pub(crate) fn tell_events(&mut self) {
         while let Some(event) = self.agent.poll_event() {
             self.tell(Happening::Agent(event));
         }
     }
 
-    fn tell(&self, happening: Happening) {
+    pub(crate) fn tell(&self, happening: Happening) {
         // Whoever does not listen any more does not want to know.
         let _ = self.told.send((Instant::now(), happening));
     }

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod fake_broker;
 pub mod lines;
 pub mod loopback;
+pub mod node;
 pub mod observer;
 pub mod phone;
 pub mod process;

@@ -26,3 +26,28 @@ pub fn python(script: &str) -> Option<Command> {
     command.arg(workspace.join("tests/peers").join(script));
     Some(command)
 }
+
+/// A command that runs `script` in the environment of zigpy-zboss: `CARDEA_TEST_ZIGPY`, else `target/test-zigpy`.
+///
+/// `None`, and a line that says why, where `scripts/lib/zigpy.sh` found no Python that is new enough; otherwise as
+/// [`python`].
+pub fn zigpy(script: &str) -> Option<Command> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let venv = std::env::var_os("CARDEA_TEST_ZIGPY")
+        .map_or_else(|| workspace.join("target/test-zigpy"), PathBuf::from);
+    if let Ok(reason) = std::fs::read_to_string(venv.join("why-not.txt")) {
+        println!("skipped: {}", reason.trim());
+        return None;
+    }
+    let interpreter = venv.join("bin/python");
+    if !interpreter.is_file() {
+        let missing = format!("no Python environment at {}: run scripts/lib/zigpy.sh", venv.display());
+        let skip = std::env::var_os("CARDEA_ALLOW_SKIP").is_some_and(|value| value == "1");
+        assert!(skip, "{missing}, or set CARDEA_ALLOW_SKIP=1 to go without");
+        println!("skipped: {missing}");
+        return None;
+    }
+    let mut command = Command::new(interpreter);
+    command.arg(workspace.join("tests/peers").join(script));
+    Some(command)
+}

@@ -87,6 +87,17 @@ impl Value {
         }
     }
 
+    /// Characters, at most 254 bytes of them.
+    ///
+    /// # Errors
+    /// [`DecodeError::Field`] for more.
+    pub fn string(text: &str) -> Result<Self, DecodeError> {
+        if text.len() >= usize::from(u8::MAX) {
+            return Err(DecodeError::Field("the length of a ZCL string"));
+        }
+        Ok(Self { data_type: DataType::TEXT, bytes: text.as_bytes().to_vec() })
+    }
+
     /// Its type.
     #[must_use]
     pub fn data_type(&self) -> DataType {
@@ -200,6 +211,15 @@ mod tests {
             assert_eq!(error, DecodeError::Field("the ZCL data type"));
         }
         assert_eq!(Value::read(&mut Reader::new(&[0x41, 5, 1])), Err(DecodeError::Short));
+    }
+
+    #[test]
+    fn strings_are_these_bytes_and_no_longer_than_their_length_can_say() {
+        let mut out = Vec::new();
+        Value::string("lock").unwrap().write(&mut out);
+        assert_eq!(hex::encode(out), "42046c6f636b");
+        assert!(Value::string(&"x".repeat(254)).is_ok());
+        assert_eq!(Value::string(&"x".repeat(255)), Err(DecodeError::Field("the length of a ZCL string")));
     }
 
     #[test]

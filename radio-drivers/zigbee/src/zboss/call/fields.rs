@@ -207,15 +207,12 @@ impl IbCounters {
     /// The dataset's number.
     pub const DATASET: u16 = 7;
 
-    /// Reads the dataset's content: a count of bytes, then the counters; what follows them is another version's.
+    /// Reads the dataset's content; what follows the counters is another version's.
     ///
     /// # Errors
     /// See [`DecodeError`].
     pub fn parse(data: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(data);
-        if reader.u16()? < 8 {
-            return Err(DecodeError::Field("the counters' length"));
-        }
         Ok(Self { nib: reader.u32()?, aib: reader.u32()? })
     }
 
@@ -223,7 +220,6 @@ impl IbCounters {
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
         let mut out = Vec::new();
-        8u16.write(&mut out);
         self.nib.write(&mut out);
         self.aib.write(&mut out);
         out

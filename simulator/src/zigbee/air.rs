@@ -1,0 +1,204 @@
+//! Devices as their coordinator meets them: what they are, whether they are there, and what their parent keeps for them.
+
+use std::collections::VecDeque;
+
+use cardea_radio::Millis;
+use cardea_zigbee::descriptors::{NodeDescriptor, SimpleDescriptor};
+use cardea_zigbee::zboss::call::ApsAddress;
+use cardea_zigbee::{Eui64, InstallCode, Key, NwkAddr};
+
+/// How long a parent keeps a frame for a child that sleeps (macTransactionPersistenceTime: 500 × 15.36 ms).
+pub(super) const PERSISTENCE_MS: Millis = 7_680;
+/// One hop, there or back.
+pub(super) const HOP_MS: Millis = 4;
+/// Between two looks for an open network.
+pub(super) const SCAN_MS: Millis = 500;
+/// How long a device that was sent away stays away.
+pub(super) const AWAY_MS: Millis = 10_000;
+/// "ZigBeeAlliance09", which everybody knows: the link key of devices without an install code.
+const WELL_KNOWN: [u8; 16] = *b"ZigBeeAlliance09";
+
+/// What a device is made with.
+#[derive(Debug, Clone)]
+pub struct DeviceConfig {
+    /// Who.
+    pub eui: Eui64,
+    /// What its label says; without one it joins with the key that everybody knows.
+    pub code: Option<InstallCode>,
+    /// Takes a link key of its own when it has joined (R21 and later).
+    pub unique_key: bool,
+    /// Milliseconds between two polls; `None`: it listens always.
+    pub poll: Option<Millis>,
+    /// What it says it is.
+    pub node: NodeDescriptor,
+    /// What it speaks.
+    pub endpoints: Vec<SimpleDescriptor>,
+}
+
+impl DeviceConfig {
+    /// The link key that it begins with.
+    pub(super) fn link_key(&self) -> Key {
+        self.code.as_ref().map_or(Key(WELL_KNOWN), InstallCode::link_key)
+    }
+
+    /// The key that the trust centre takes for a device of which it knows this.
+    pub(super) fn expected_key(code: Option<&InstallCode>) -> Key {
+        code.map_or(Key(WELL_KNOWN), InstallCode::link_key)
+    }
+}
+
+/// One APS payload between a device and the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asdu {
+    /// Which profile.
+    pub profile: u16,
+    /// Which cluster.
+    pub cluster: u16,
+    /// The sender's.
+    pub src_endpoint: u8,
+    /// The receiver's.
+    pub dst_endpoint: u8,
+    /// ZCL.
+    pub payload: Vec<u8>,
+}
+
+/// What a device's application learns from its radio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Downlink {
+    /// It is in a network now, with keys that fit.
+    Joined,
+    /// It is in no network any more, and looks for one.
+    Left,
+    /// A frame for it.
+    Frame(Asdu),
+    /// A binding was made (true) or ended: reports of a cluster go to this endpoint of the coordinator.
+    Bound(u16, u8, bool),
+}
+
+/// What a device's application gives its radio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uplink {
+    /// Its battery was put in or taken out. Which network it is in survives that.
+    Power(bool),
+    /// A frame for the coordinator.
+    Frame(Asdu),
+}
+
+/// What the parent keeps for a device until it can have it.
+pub(super) enum Kept {
+    /// A frame; the host is told under this number. Acknowledged by the device, or by its radio alone.
+    Frame { tsn: u8, to: ApsAddress, asdu: Asdu, acknowledged: bool },
+    /// A question that the device's stack answers with this packet.
+    Question { call: u16, tsn: u8, does: Does },
+}
+
+/// What a question to a device's stack does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Does {
+    Node,
+    Power,
+    Endpoints,
+    Endpoint(u8),
+    Bind(u16, u8, bool),
+    Leave(bool),
+    Unsupported,
+}
+
+pub(super) struct Waiting {
+    pub(super) kept: Kept,
+    /// When the device can have it, or this try ends.
+    pub(super) at: Millis,
+    /// Whether it is there then, as far as can be said now.
+    pub(super) reached: bool,
+    pub(super) tries: u8,
+}
+
+/// How far a device is with joining.
+#[derive(Clone)]
+pub(super) enum State {
+    /// In no network; looks for an open one at this time.
+    Apart(Millis),
+    /// Has an address and waits for keys; the next thing happens at this time.
+    Joining(NwkAddr, Step, Millis),
+    /// In the network with this extended PAN id and key.
+    In(Eui64, Key),
+}
+
+/// What happens next in a join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Announce,
+    /// Type and status of the indication.
+    Authorise(u8, u8),
+}
+
+pub(super) struct Device {
+    pub(super) config: DeviceConfig,
+    pub(super) on: bool,
+    pub(super) state: State,
+    pub(super) waiting: VecDeque<Waiting>,
+    /// A poll happened at this time, and others do at multiples of the interval from it.
+    pub(super) polled: Millis,
+    /// APS counter of what it sends.
+    pub(super) counter: u8,
+}
+
+impl Device {
+    pub(super) fn new(config: DeviceConfig) -> Self {
+        let state = State::Apart(0);
+        Self { config, on: false, state, waiting: VecDeque::new(), polled: 0, counter: 0 }
+    }
+
+    /// When a frame that its parent gets now can be with it.
+    pub(super) fn listens_at(&self, now: Millis) -> Millis {
+        let ready = now.saturating_add(HOP_MS);
+        match self.config.poll {
+            None => ready,
+            Some(interval) => {
+                let interval = interval.max(1);
+                let since = ready.saturating_sub(self.polled);
+                self.polled.saturating_add(since.div_ceil(interval).saturating_mul(interval))
+            }
+        }
+    }
+
+    /// When anything happens to it by itself.
+    pub(super) fn poll_timeout(&self) -> Option<Millis> {
+        let own = match &self.state {
+            State::Apart(at) | State::Joining(_, _, at) => self.on.then_some(*at),
+            State::In(..) => None,
+        };
+        self.waiting.iter().map(|waiting| waiting.at).chain(own).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(poll: Option<Millis>) -> Device {
+        let node = NodeDescriptor {
+            flags: 0,
+            mac_capability: 0,
+            manufacturer: 0,
+            max_buffer: 0,
+            max_incoming: 0,
+            server_mask: 0,
+            max_outgoing: 0,
+            descriptor_capability: 0,
+        };
+        let eui = Eui64([1; 8]);
+        Device::new(DeviceConfig { eui, code: None, unique_key: true, poll, node, endpoints: vec![] })
+    }
+
+    #[test]
+    fn who_sleeps_is_reached_at_its_next_poll_and_who_listens_at_once() {
+        let mut sleepy = device(Some(1_000));
+        sleepy.polled = 300;
+        assert_eq!(
+            (sleepy.listens_at(300), sleepy.listens_at(1_296), sleepy.listens_at(1_297)),
+            (1_300, 1_300, 2_300)
+        );
+        assert_eq!(device(None).listens_at(300), 300 + HOP_MS);
+    }
+}
