@@ -14,6 +14,7 @@
 //! Not here yet: a driver of `cardea-radio`'s contract on top of a coordinator, EZSP, backup and restore, rotation of the
 //! network key. Nothing was tried on a real dongle.
 
+pub mod backup;
 pub mod coordinator;
 pub mod descriptors;
 pub mod tunnel;
