@@ -14,7 +14,9 @@
 //! Not here yet: a driver of `cardea-radio`'s contract on top of a coordinator, EZSP, backup and restore, rotation of the
 //! network key. Nothing was tried on a real dongle.
 
+mod addresses;
 pub mod backup;
+mod bucket;
 pub mod coordinator;
 pub mod descriptors;
 pub mod tunnel;

@@ -201,7 +201,8 @@ impl Backup {
 
 impl From<File<'_>> for Backup {
     fn from(file: File<'_>) -> Self {
-        let channels = file.channel_mask.iter().map(|channel| 1u32.checked_shl((*channel).into()).unwrap_or(1));
+        let channels =
+            file.channel_mask.iter().map(|channel| 1u32.checked_shl((*channel).into()).unwrap_or(1));
         let hashed = file.stack_specific.and_then(|specific| specific.ezsp?.hashed_tclk);
         Self {
             source: file.metadata.source.to_owned(),
@@ -244,7 +245,12 @@ impl<'a> From<&'a Backup> for File<'a> {
         let hashed = backup.hashed_link_keys.as_ref();
         let ezsp = hashed.map(|key| Ezsp { hashed_tclk: Some(Hex(key.0)) });
         Self {
-            metadata: Metadata { format: FORMAT, version: VERSION, source: &backup.source, internal: Internal {} },
+            metadata: Metadata {
+                format: FORMAT,
+                version: VERSION,
+                source: &backup.source,
+                internal: Internal {},
+            },
             stack_specific: Some(StackSpecific { ezsp }),
             coordinator_ieee: Hex(backup.network.coordinator.0),
             pan_id: Hex(backup.network.pan.to_be_bytes()),

@@ -70,7 +70,7 @@ pub struct Backup {
 }
 
 /// The network key as it is used now.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkKey {
     /// The key.
     pub key: Key,
@@ -81,7 +81,7 @@ pub struct NetworkKey {
 }
 
 /// A device that has joined.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Who.
     pub eui: Eui64,
@@ -94,7 +94,7 @@ pub struct Device {
 }
 
 /// A link key of one device.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkKey {
     /// The key.
     pub key: Key,
@@ -148,7 +148,8 @@ impl Backup {
     /// [`BackupError::Field`].
     pub fn check(&self) -> Result<(), BackupError> {
         let is = |good: bool, what| if good { Ok(()) } else { Err(BackupError::Field(what)) };
-        let blank = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0) || bytes.iter().all(|byte| *byte == 0xFF);
+        let blank =
+            |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0) || bytes.iter().all(|byte| *byte == 0xFF);
         let Network { coordinator, extended_pan, pan, channel } = self.network;
         is(!blank(&coordinator.0), "the coordinator's address")?;
         is(!blank(&extended_pan.0), "the extended PAN id")?;

@@ -64,7 +64,11 @@ fn what_is_written_is_read_again_as_the_same_and_without_growing() {
         })
         .collect();
     let file = backup.encode();
-    assert_eq!(file.capacity(), 2_048 + 12 + MAX_DEVICES * 320, "a vector that grew would have left keys behind");
+    assert_eq!(
+        file.capacity(),
+        2_048 + 12 + MAX_DEVICES * 320,
+        "a vector that grew would have left keys behind"
+    );
     assert!(file.len() <= MAX_FILE);
     assert_eq!(Backup::parse(&file), Ok(backup));
 }
