@@ -37,6 +37,17 @@ pub struct CoordinatorEnd {
     pub expected: Option<Network>,
 }
 
+/// What is the same for a host's whole life, whatever family its dongle is of.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Our endpoint: what devices find when they look.
+    pub endpoint: SimpleDescriptor,
+    /// Our manufacturer code, assigned by the CSA.
+    pub manufacturer: u16,
+    /// End devices that may be children of the dongle itself.
+    pub max_children: u8,
+}
+
 /// What a network is called. It is the same one as long as [`is`](Self::is) says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {

@@ -19,6 +19,8 @@ pub mod backup;
 mod bucket;
 pub mod coordinator;
 pub mod descriptors;
+pub mod ezsp;
+mod port;
 pub mod tunnel;
 mod types;
 mod wire;

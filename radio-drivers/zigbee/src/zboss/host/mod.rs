@@ -24,8 +24,7 @@ use super::call::{Indication, Request, Response, reset};
 use super::hl::{Kind, Packet, RESET_TSN, Status};
 use super::link::Link;
 use crate::addresses::Addresses;
-use crate::coordinator::{Event, Failure, Network, Order, Outcome, State};
-use crate::descriptors::SimpleDescriptor;
+use crate::coordinator::{Event, Failure, HostConfig, Network, Order, Outcome, State};
 use crate::types::{Eui64, NwkAddr};
 use chores::Chores;
 use joins::Joins;
@@ -45,17 +44,6 @@ const DEVICE_MS: Millis = 20_000;
 const APS_MS: Millis = 45_000;
 /// A silent NCP is asked something after this time.
 const LIVENESS_MS: Millis = 30_000;
-
-/// What is the same for the host's whole life.
-#[derive(Debug, Clone)]
-pub struct HostConfig {
-    /// Our endpoint: what devices find when they look.
-    pub endpoint: SimpleDescriptor,
-    /// Our manufacturer code, assigned by the CSA.
-    pub manufacturer: u16,
-    /// End devices that may be children of the dongle itself.
-    pub max_children: u8,
-}
 
 /// What a request was for.
 #[derive(Debug)]
@@ -437,4 +425,4 @@ fn refusal(call: u16, status: Option<Status>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -32,8 +32,8 @@ fn inhabited() -> ScriptedNcp {
 fn backed_up(bench: &mut Bench) -> Result<Box<Backup>, String> {
     bench.order(Order::Backup);
     bench.run(1_000);
-    let backups = bench.events().into_iter().filter_map(|event| match event {
-        Event::BackedUp(backup) => Some(backup),
+    let backups = bench.events().into_iter().map(|event| match event {
+        Event::BackedUp(backup) => backup,
         other => panic!("the network goes on meanwhile: {other:?}"),
     });
     let backups: Vec<_> = backups.collect();

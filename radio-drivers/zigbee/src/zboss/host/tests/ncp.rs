@@ -177,7 +177,9 @@ impl ScriptedNcp {
                 Response::SetNwkKey {}
             }
             Request::SecurInitiateKeySwitch {} => {
-                let NumberedKey { key, number } = self.next_key.take().expect("there is a key to switch to");
+                let Some(NumberedKey { key, number }) = self.next_key.take() else {
+                    panic!("there is no key to switch to")
+                };
                 (self.nvram.key, self.nvram.key_number) = (Some(key), number);
                 Response::SecurInitiateKeySwitch {}
             }
@@ -263,7 +265,7 @@ pub(crate) fn device(nwk: u16) -> Eui64 {
 }
 
 pub(crate) fn config() -> HostConfig {
-    let endpoint = SimpleDescriptor {
+    let endpoint = crate::descriptors::SimpleDescriptor {
         endpoint: 1,
         profile: 0x0104,
         device: 0x0005,
