@@ -12,10 +12,11 @@ use super::ash::{Data, Decoder, Frame, MAX_DATA, MIN_DATA};
 
 /// Frames that may wait to be taken; more are not acknowledged, so that the NCP waits.
 pub const MAX_RECEIVED: usize = 64;
-/// First wait for an acknowledgement, milliseconds; doubled after each that did not come, to twice that.
-pub const ACK_TIMEOUT_MS: Millis = 1_600;
-/// Times that one frame is sent before the link counts as dead.
-pub const MAX_SENDS: u8 = 4;
+/// Waits for an acknowledgement after each send of a frame, milliseconds; then the link counts as dead.
+///
+/// Sent again soon and waited for long: a frame that got through late would carry a command past its deadline, so the last
+/// copy goes out 2.4 s after the first; but an NCP that is busy with its memory must not be reset for it.
+pub const ACK_TIMEOUTS_MS: [Millis; 4] = [600, 600, 1_200, 5_600];
 /// Wait for the answer to a reset, milliseconds.
 pub const RESET_MS: Millis = 3_200;
 
@@ -54,7 +55,7 @@ pub struct Link {
 
 struct Outstanding {
     data: Zeroizing<Vec<u8>>,
-    sends: u8,
+    sends: usize,
     /// `None`: to be sent (again) now.
     until: Option<Millis>,
 }
@@ -90,7 +91,7 @@ impl Link {
         self.up && self.outstanding.is_none()
     }
 
-    /// True once a frame was sent [`MAX_SENDS`] times without an acknowledgement.
+    /// True once a frame was sent as often as it may be, without an acknowledgement.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.dead
@@ -121,7 +122,9 @@ impl Link {
             Some(Frame::Nak { next }) => {
                 self.acknowledged(next);
                 // The last send has its whole time.
-                if let Some(outstanding) = self.outstanding.as_mut().filter(|out| out.sends < MAX_SENDS) {
+                if let Some(outstanding) =
+                    self.outstanding.as_mut().filter(|out| out.sends < ACK_TIMEOUTS_MS.len())
+                {
                     outstanding.until = None;
                 }
             }
@@ -177,7 +180,7 @@ impl Link {
         let (number, next) = (self.next_out, self.next_in);
         let outstanding = self.outstanding.as_mut().filter(|outstanding| outstanding.until.is_none())?;
         let again = outstanding.sends > 0;
-        let wait = if again { 2 * ACK_TIMEOUT_MS } else { ACK_TIMEOUT_MS };
+        let wait = ACK_TIMEOUTS_MS.get(outstanding.sends).copied().unwrap_or_default();
         outstanding.sends = outstanding.sends.saturating_add(1);
         outstanding.until = Some(now.saturating_add(wait));
         Some(Frame::Data(Data { number, again, next, data: outstanding.data.clone() }).encode())
@@ -194,7 +197,7 @@ impl Link {
         let Some(outstanding) = &mut self.outstanding else { return };
         if outstanding.until.is_some_and(|until| until <= now) {
             outstanding.until = None;
-            if outstanding.sends >= MAX_SENDS {
+            if outstanding.sends >= ACK_TIMEOUTS_MS.len() {
                 self.stop();
                 self.dead = true;
             }
@@ -301,9 +304,9 @@ mod tests {
             now = at;
             link.handle_timeout(now);
         }
-        let expected = [(0, false), (1_600, true), (4_800, true), (8_000, true)];
+        let expected = [(0, false), (600, true), (1_200, true), (2_400, true)];
         assert_eq!(sent, expected.map(|(at, again)| (at, frame(0, again, 0, "abc"))).to_vec());
-        assert!(link.is_dead() && now == 11_200 && !give(&mut link, "abc"));
+        assert!(link.is_dead() && now == 8_000 && !give(&mut link, "abc"));
         link.reset();
         assert!(!link.is_dead());
     }

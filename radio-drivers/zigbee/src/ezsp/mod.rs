@@ -12,5 +12,5 @@ mod port;
 mod zdo;
 
 pub use host::Host;
-pub use link::{ACK_TIMEOUT_MS, Link, LinkEvent, MAX_RECEIVED, MAX_SENDS, RESET_MS};
-pub use port::EzspNcp;
+pub use link::{ACK_TIMEOUTS_MS, Link, LinkEvent, MAX_RECEIVED, RESET_MS};
+pub use port::{EzspNcp, drive};

@@ -1,10 +1,13 @@
 //! A dongle with EmberZNet NCP firmware (Silicon Labs) on its port.
 
+use std::io;
 use std::path::PathBuf;
+
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::host::Host;
 use crate::coordinator::{Coordinator, CoordinatorEnd, HostConfig};
-use crate::port::{drive, machine};
+use crate::port::machine;
 
 /// A dongle with EmberZNet NCP firmware (Silicon Labs).
 #[derive(Debug, Clone)]
@@ -20,9 +23,17 @@ pub struct EzspNcp {
 impl Coordinator for EzspNcp {
     async fn run(self, end: CoordinatorEnd) {
         let Self { device, baud, config } = self;
-        let host = Host::new(config, end.expected);
-        drive(|| serial2_tokio::SerialPort::open(&device, baud), host, end).await;
+        drive(|| serial2_tokio::SerialPort::open(&device, baud), config, end).await;
     }
+}
+
+/// What [`EzspNcp`] does, on any port: runs until the orders end. `open` is called again a second after each failure.
+pub async fn drive<P>(open: impl FnMut() -> io::Result<P>, config: HostConfig, end: CoordinatorEnd)
+where
+    P: AsyncRead + AsyncWrite + Unpin,
+{
+    let host = Host::new(config, end.expected);
+    crate::port::drive(open, host, end).await;
 }
 
 machine!(Host);

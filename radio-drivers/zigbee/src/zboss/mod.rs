@@ -16,4 +16,4 @@ pub use host::Host;
 #[cfg(test)]
 pub(crate) use host::tests;
 pub use link::{ACK_TIMEOUT_MS, Link, LinkError, MAX_PACKET, MAX_QUEUED, MAX_RECEIVED, MAX_SENDS};
-pub use port::ZbossNcp;
+pub use port::{ZbossNcp, drive};

@@ -42,7 +42,7 @@ use traffic::Traffic;
 
 /// Commands that may wait for their turn.
 const MAX_QUEUED: usize = 48;
-/// Wait for an answer, milliseconds: three sends of the command take eight seconds.
+/// Wait for an answer, milliseconds: the link waits for eight seconds before it counts as dead.
 const ANSWER_MS: Millis = 12_000;
 /// Wait for an answer that a device gives over the air; its parent may have to keep the question first.
 const DEVICE_MS: Millis = 20_000;

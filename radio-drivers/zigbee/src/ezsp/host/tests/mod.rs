@@ -235,7 +235,7 @@ fn a_stalled_dongle_is_reset_as_soon_as_it_acknowledges_nothing() {
     bench.ncp.stalled = true;
     bench.ncp.known.insert(device(0x1001), NwkAddr(0x1001));
     bench.order(Order::Send(frames::frame(1, 0x1001, bench.now + 60_000)));
-    bench.run(11_500);
+    bench.run(8_500);
     assert!(matches!(&bench.states()[..], [State::Down(_), State::Starting]));
     bench.ncp.stalled = false;
     bench.run(6_000);

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::coordinator::CoordinatorEnd;
-use crate::port::drive;
+use crate::ezsp::drive;
 
 /// The double behind a pseudo-terminal; pulled out by aborting it.
 fn plug(mut ncp: ScriptedNcp, clock: Clock) -> (SerialPort, JoinHandle<()>) {
@@ -38,7 +38,7 @@ async fn over_a_terminal_the_network_is_resumed_and_a_replugged_dongle_too() {
     let end = CoordinatorEnd { orders: order_queue, events: event_queue, clock, expected: Some(OURS) };
     let plugged = socket.clone();
     let open = move || plugged.lock().unwrap().take().ok_or_else(|| std::io::ErrorKind::NotFound.into());
-    tokio::spawn(drive(open, Host::new(crate::zboss::tests::ncp::config(), Some(OURS)), end));
+    tokio::spawn(drive(open, crate::zboss::tests::ncp::config(), end));
     let mut seen = Vec::new();
     for pulled in [false, true] {
         if pulled {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::coordinator::CoordinatorEnd;
-use crate::port::drive;
+use crate::zboss::port::drive;
 
 /// The double behind a pseudo-terminal; pulled out by aborting it.
 fn plug(ncp: ScriptedNcp, clock: Clock) -> (SerialPort, JoinHandle<()>) {
@@ -45,7 +45,7 @@ fn run(expected: Option<Network>) -> Running {
     let end = CoordinatorEnd { orders: order_queue, events: event_queue, clock, expected };
     let port = socket.clone();
     let open = move || port.lock().unwrap().take().ok_or_else(|| std::io::ErrorKind::NotFound.into());
-    let task = tokio::spawn(drive(open, Host::new(ncp::config(), expected), end));
+    let task = tokio::spawn(drive(open, ncp::config(), end));
     Running { orders, events, socket, clock, task }
 }
 
