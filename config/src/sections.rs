@@ -327,11 +327,6 @@ impl Config {
             "zigbee.device",
             "must name the dongle's port while `zigbee.enabled` is true: see `ls /dev/serial/by-id`",
         );
-        need(
-            !zigbee.enabled || zigbee.family == ZigbeeFamily::Zboss,
-            "zigbee.family",
-            "\"ezsp\" is not in this version yet: only dongles with ZBOSS NCP firmware are",
-        );
         need((1_200..=4_000_000).contains(&zigbee.baud), "zigbee.baud", "must be 1200 to 4000000");
         need(
             !zigbee.channels.is_empty() && zigbee.channels.iter().all(|channel| (11..=26).contains(channel)),

@@ -126,7 +126,6 @@ fn a_zigbee_radio_needs_its_port_and_what_cannot_work_is_named() {
     assert_eq!((config.zigbee.cluster.0, config.zigbee.channels), (0xFC7C, vec![11, 15, 20, 25]));
     assert!(said("[zigbee]\nenabled = true\n").contains("/dev/serial/by-id"));
     for (line, words) in [
-        ("family = \"ezsp\"", "not in this version yet"),
         ("family = \"znp\"", "zboss"),
         ("channels = []", "11 to 26"),
         ("channels = [10]", "11 to 26"),

@@ -256,8 +256,7 @@ fn dongle(config: &Config) -> Option<Dongle> {
     let device = section.device.clone().filter(|_| section.enabled)?;
     let family = match section.family {
         cardea_config::ZigbeeFamily::Zboss => zigbee::Family::Zboss,
-        // Refused when the file was read.
-        cardea_config::ZigbeeFamily::Ezsp => return None,
+        cardea_config::ZigbeeFamily::Ezsp => zigbee::Family::Ezsp,
     };
     let flow = match section.flow_control {
         cardea_config::FlowControl::None => zigbee::FlowControl::None,

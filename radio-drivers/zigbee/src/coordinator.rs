@@ -11,6 +11,7 @@ use bytes::Bytes;
 use cardea_radio::{Clock, Millis};
 use tokio::sync::mpsc;
 
+use crate::backup::Backup;
 use crate::descriptors::{Neighbour, NodeDescriptor, SimpleDescriptor};
 use crate::types::{Eui64, InstallCode, Key, NwkAddr};
 
@@ -34,6 +35,17 @@ pub struct CoordinatorEnd {
     pub clock: Clock,
     /// The network that this gateway formed or adopted before. Any other, and any when there is none, is foreign.
     pub expected: Option<Network>,
+}
+
+/// What is the same for a host's whole life, whatever family its dongle is of.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Our endpoint: what devices find when they look.
+    pub endpoint: SimpleDescriptor,
+    /// Our manufacturer code, assigned by the CSA.
+    pub manufacturer: u16,
+    /// End devices that may be children of the dongle itself.
+    pub max_children: u8,
 }
 
 /// What a network is called. It is the same one as long as [`is`](Self::is) says so.
@@ -82,6 +94,20 @@ pub enum Order {
     },
     /// Take the foreign network that was found as ours.
     Adopt,
+    /// Take a backup of the network that runs. It goes on meanwhile. Answered by [`Event::BackedUp`].
+    Backup,
+    /// Erase what the dongle remembers and make it the coordinator of this backup, whatever family it was taken from: its
+    /// addresses, its keys, and its counters [far ahead](Backup::jump). Answered by [`Event::Formed`]. The dongle that
+    /// was the coordinator must never be plugged in again with what it remembers: two would speak with one address.
+    Restore {
+        /// The network.
+        backup: Box<Backup>,
+        /// Also where there is a network already: the one that runs, or a foreign one.
+        replace: bool,
+    },
+    /// Give the network that runs another key. Devices that sleep fetch it when they wake, those that are away too long
+    /// ask for it with their link key. Answered by [`Event::KeyRotated`].
+    RotateKey(Key),
     /// Let this device join. Admissions take turns; each ends in [`Event::Joined`] or [`Event::JoinFailed`], but for one that
     /// another for the same device replaces.
     Admit {
@@ -214,9 +240,13 @@ pub enum Answer {
 pub enum Event {
     /// Where the coordinator stands, whenever it changes.
     State(State),
-    /// What became of [`Order::Form`] or [`Order::Adopt`]: the network is to be stored before anything else, because after
+    /// What became of [`Order::Form`], [`Order::Adopt`] or [`Order::Restore`]: the network is to be stored before anything else, because after
     /// the next start any other one is foreign.
     Formed(Result<Network, String>),
+    /// What became of [`Order::Backup`].
+    BackedUp(Result<Box<Backup>, String>),
+    /// What became of [`Order::RotateKey`]: the new key's number.
+    KeyRotated(Result<u8, String>),
     /// For whom the network is open now; `None`: for nobody.
     Open(Option<Eui64>),
     /// A device was let in, with a link key of its own; also one that comes back and proves who it is.

@@ -223,6 +223,8 @@ impl Driver {
             E::Received(received) => self.received(now, received),
             E::Outcome { handle, outcome } => self.outcome(handle, outcome),
             E::Answer { handle, answer } => self.answered(now, handle, answer),
+            // Nobody orders these through the driver yet.
+            E::BackedUp(_) | E::KeyRotated(_) => {}
         }
         self.progress(now);
     }

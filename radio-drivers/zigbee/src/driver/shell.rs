@@ -12,10 +12,10 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::{Counters, Driver, DriverConfig, ENDPOINT, NetworkOrder, RecordError};
-use crate::coordinator::{Coordinator, CoordinatorEnd, Network, Order};
+use crate::coordinator::{Coordinator, CoordinatorEnd, HostConfig, Network, Order};
 use crate::descriptors::{Clusters, SimpleDescriptor};
 use crate::tunnel::Tunnel;
-use crate::zboss::{self, HostConfig};
+use crate::{ezsp, zboss};
 
 pub use serial2_tokio::FlowControl;
 
@@ -73,6 +73,8 @@ impl Serial {
 pub enum Family {
     /// ZBOSS NCP.
     Zboss,
+    /// Silicon Labs EmberZNet NCP.
+    Ezsp,
 }
 
 /// A dongle of any family on a serial port.
@@ -104,6 +106,7 @@ impl Coordinator for Dongle {
         let Self { serial, family, host } = self;
         match family {
             Family::Zboss => zboss::drive(|| serial.open(), host, end).await,
+            Family::Ezsp => ezsp::drive(|| serial.open(), host, end).await,
         }
     }
 }

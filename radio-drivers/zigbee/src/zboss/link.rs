@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::ll::{Data, Decoder, Frame, MAX_BODY};
 use crate::wire::secret_buffer;
 
-/// Longest packet, bytes: an APS payload of the largest buffer that NCPs have (1,500) and what stands before it.
-pub const MAX_PACKET: usize = 2048;
+/// Longest packet, bytes: the link keys of 255 devices, as a backup reads and a restore writes them.
+pub const MAX_PACKET: usize = 8_192;
 /// Packets that may wait to be sent.
 pub const MAX_QUEUED: usize = 16;
 /// Packets that may wait to be taken; more are not acknowledged, so that the NCP waits.

@@ -11,6 +11,9 @@ mod link;
 pub mod ll;
 mod port;
 
-pub use host::{Host, HostConfig};
+pub use crate::coordinator::HostConfig;
+pub use host::Host;
+#[cfg(test)]
+pub(crate) use host::tests;
 pub use link::{ACK_TIMEOUT_MS, Link, LinkError, MAX_PACKET, MAX_QUEUED, MAX_RECEIVED, MAX_SENDS};
 pub use port::{ZbossNcp, drive};

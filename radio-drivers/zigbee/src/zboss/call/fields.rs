@@ -194,38 +194,6 @@ impl Field for DatasetBytes {
     }
 }
 
-/// What IB_COUNTERS (dataset 7) holds: the counters that must never go back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IbCounters {
-    /// Outgoing frame counter of the network key.
-    pub nib: u32,
-    /// Outgoing frame counter of the link keys.
-    pub aib: u32,
-}
-
-impl IbCounters {
-    /// The dataset's number.
-    pub const DATASET: u16 = 7;
-
-    /// Reads the dataset's content; what follows the counters is another version's.
-    ///
-    /// # Errors
-    /// See [`DecodeError`].
-    pub fn parse(data: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(data);
-        Ok(Self { nib: reader.u32()?, aib: reader.u32()? })
-    }
-
-    /// The dataset's content.
-    #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.nib.write(&mut out);
-        self.aib.write(&mut out);
-        out
-    }
-}
-
 /// An APSDE_DATA_REQ: one frame for the air.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApsRequest {

@@ -3,11 +3,13 @@
 //! Requests are read strictly. A response or indication may go on behind its last field: firmware adds fields, and some
 //! answers are known to have bytes that nobody describes.
 
+mod datasets;
 mod fields;
 
+pub use datasets::{AddressMap, ApsSecure, IbCounters, SecureEntry};
 pub use fields::{
     ApsAddress, ApsConfirm, ApsIndication, ApsRequest, ChannelMask, Counted, Dataset, DatasetBytes,
-    IbCounters, NumberedKey, Rest, Reversed, Version, tx,
+    NumberedKey, Rest, Reversed, Version, tx,
 };
 
 use zeroize::Zeroizing;

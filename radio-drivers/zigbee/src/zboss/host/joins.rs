@@ -9,10 +9,10 @@ use cardea_radio::Millis;
 
 use super::start::permit;
 use super::{ANSWER_MS, DEVICE_MS, Host, Purpose};
+use crate::bucket::Bucket;
 use crate::coordinator::{Event, JoinFailure, MAX_PERMIT_SECONDS};
 use crate::types::{Eui64, InstallCode, NwkAddr};
 use crate::zboss::call::Request;
-use crate::zboss::host::bucket::Bucket;
 
 /// Admissions that may wait for their turn.
 const MAX_ADMISSIONS: usize = 64;

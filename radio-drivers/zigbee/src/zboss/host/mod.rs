@@ -9,8 +9,7 @@
 //!
 //! What the NCP remembers is resumed before anything is set. Nothing is formed or erased but by [`Order::Form`].
 
-mod addresses;
-mod bucket;
+mod chores;
 mod joins;
 mod questions;
 mod start;
@@ -24,13 +23,13 @@ use zeroize::Zeroizing;
 use super::call::{Indication, Request, Response, reset};
 use super::hl::{Kind, Packet, RESET_TSN, Status};
 use super::link::Link;
-use crate::coordinator::{Event, Failure, Network, Order, Outcome, Plan, State};
-use crate::descriptors::SimpleDescriptor;
+use crate::addresses::Addresses;
+use crate::coordinator::{Event, Failure, HostConfig, Network, Order, Outcome, State};
 use crate::types::{Eui64, NwkAddr};
-use addresses::Addresses;
+use chores::Chores;
 use joins::Joins;
 use questions::{Asked, Questions};
-use start::{Found, Phase};
+use start::{Forming, Found, Phase};
 use traffic::Traffic;
 
 /// Requests that may be unanswered.
@@ -46,17 +45,6 @@ const APS_MS: Millis = 45_000;
 /// A silent NCP is asked something after this time.
 const LIVENESS_MS: Millis = 30_000;
 
-/// What is the same for the host's whole life.
-#[derive(Debug, Clone)]
-pub struct HostConfig {
-    /// Our endpoint: what devices find when they look.
-    pub endpoint: SimpleDescriptor,
-    /// Our manufacturer code, assigned by the CSA.
-    pub manufacturer: u16,
-    /// End devices that may be children of the dongle itself.
-    pub max_children: u8,
-}
-
 /// What a request was for.
 #[derive(Debug)]
 enum Purpose {
@@ -64,6 +52,8 @@ enum Purpose {
     /// A step of the script; false: it may fail.
     Script(bool),
     Liveness,
+    /// A step of a backup or of a change of the key.
+    Chore,
     /// The NCP's answer changes nothing.
     Nothing,
     AddCode(Eui64),
@@ -91,7 +81,7 @@ pub struct Host {
     phase: Phase,
     found: Found,
     /// What is to be formed once the NCP is back from its reset, if it is back by then.
-    forming: Option<(Plan, Millis)>,
+    forming: Option<Forming>,
     /// Starts in a row that came to nothing.
     failures: u32,
     /// The port must be closed and opened again.
@@ -100,6 +90,7 @@ pub struct Host {
     next_tsn: u8,
     heard: Millis,
     addresses: Addresses,
+    chores: Chores,
     joins: Joins,
     traffic: Traffic,
     questions: Questions,
@@ -125,6 +116,7 @@ impl Host {
             next_tsn: 0,
             heard: 0,
             addresses: Addresses::default(),
+            chores: Chores::default(),
             joins: Joins::default(),
             traffic: Traffic::default(),
             questions: Questions::default(),
@@ -138,7 +130,7 @@ impl Host {
     pub fn handle_open(&mut self, now: Millis) {
         self.link.reopen();
         self.reopen = false;
-        if self.forming.as_ref().is_some_and(|(_, until)| *until <= now) {
+        if self.forming.as_ref().is_some_and(|forming| forming.until <= now) {
             self.abandon_forming("the dongle did not come back from its reset in time");
         }
         self.forget_requests();
@@ -174,6 +166,9 @@ impl Host {
     pub fn handle_order(&mut self, now: Millis, order: Order) {
         match order {
             Order::Form { plan, replace } => self.form(now, plan, replace),
+            Order::Backup => self.back_up(now),
+            Order::Restore { backup, replace } => self.restore(now, &backup, replace),
+            Order::RotateKey(key) => self.rotate_key(now, key),
             Order::Adopt => self.adopt(now),
             Order::Admit { eui, code, seconds } => self.admit(now, eui, code, seconds),
             Order::Dismiss(eui) => self.dismiss(now, eui),
@@ -347,6 +342,7 @@ impl Host {
                     self.start_over(now);
                 }
             }
+            Purpose::Chore => self.chore_answered(now, call, answer),
             Purpose::Nothing => {}
             Purpose::AddCode(eui) => {
                 let refused = answer.err().map(|status| refusal(call, status));
@@ -363,6 +359,7 @@ impl Host {
             // The phase has its own time.
             Purpose::Probe | Purpose::Nothing => {}
             Purpose::Script(_) | Purpose::Liveness => self.recover(now, "the dongle does not answer"),
+            Purpose::Chore => self.chore_failed("the dongle does not answer"),
             Purpose::AddCode(eui) => self.code_added(now, eui, Some("no answer".into())),
             Purpose::Send { handle, to } => self.ended(handle, to, Outcome::Failed(Failure::Unknown)),
             Purpose::Ask(asked) => self.answer(asked.handle, Err(Failure::NoAnswer)),
@@ -391,6 +388,7 @@ impl Host {
 
     /// All that could not be done before: the link was busy, or the network did not run.
     fn progress(&mut self, now: Millis) {
+        self.chores_progress(now);
         self.joins_progress(now);
         self.traffic_progress(now);
         self.questions_progress(now);
@@ -405,11 +403,13 @@ impl Host {
                 Purpose::Probe
                 | Purpose::Script(_)
                 | Purpose::Liveness
+                | Purpose::Chore
                 | Purpose::Nothing
                 | Purpose::WhoIs(_)
                 | Purpose::AddCode(_) => {}
             }
         }
+        self.chore_failed("the network went down meanwhile");
         self.joins_interrupted();
         self.traffic_interrupted();
         self.questions_interrupted();
@@ -425,4 +425,4 @@ fn refusal(call: u16, status: Option<Status>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

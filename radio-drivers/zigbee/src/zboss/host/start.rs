@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 
 use cardea_radio::Millis;
 
-use super::addresses::Addresses;
+use super::chores::{MAX_ENTRIES, datasets};
 use super::{ANSWER_MS, Host, Purpose, SCAN_MS, refusal, reset};
+use crate::addresses::Addresses;
+use crate::backup::Backup;
 use crate::coordinator::{Event, Failure, Network, Plan, State};
 use crate::types::{Eui64, NwkAddr};
-use crate::zboss::call::{ChannelMask, Counted, NumberedKey, Request, Response, policy};
+use crate::zboss::call::{ChannelMask, Counted, IbCounters, NumberedKey, Request, Response, policy};
 use crate::zboss::hl::Status;
 
 /// Milliseconds between two probes.
@@ -65,6 +67,23 @@ impl Phase {
     }
 }
 
+/// What is to be formed, and until when the dongle may take to come back from its reset.
+#[derive(Debug)]
+pub(super) struct Forming {
+    pub(super) goal: Goal,
+    pub(super) until: Millis,
+}
+
+#[derive(Debug)]
+pub(super) enum Goal {
+    /// A new network.
+    New(Plan),
+    /// Another dongle's, with counters far ahead.
+    Restored(Box<Backup>),
+    /// It was written; the dongle starts from it.
+    Written(Box<Backup>),
+}
+
 /// Requests one after the other; each waits for the answer of the one before.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -86,6 +105,8 @@ pub(super) enum Then {
     Erased,
     /// The network was formed: who are we?
     Formed,
+    /// The network was formed and its keys were written: they count after a reset.
+    Written,
     /// Policies and endpoints are set.
     Up,
 }
@@ -98,10 +119,12 @@ pub(super) struct Found {
     extended_pan: Option<Eui64>,
     pan: Option<u16>,
     channel: Option<u8>,
+    /// Outgoing frame counter of the network key.
+    frame_counter: Option<u32>,
 }
 
 impl Found {
-    fn network(&self) -> Option<Network> {
+    pub(super) fn network(&self) -> Option<Network> {
         Some(Network {
             coordinator: self.coordinator?,
             extended_pan: self.extended_pan?,
@@ -126,7 +149,10 @@ impl Host {
         // Probes that are still on their way.
         self.pending.retain(|_, pending| !matches!(pending.purpose, Purpose::Probe));
         self.found = Found::default();
-        if self.forming.is_some() {
+        if matches!(self.forming, Some(Forming { goal: Goal::Written(_), .. })) {
+            let steps = vec![(Request::StartWithoutFormation {}, true), (Request::GetJoined {}, true)];
+            self.run(now, steps, Then::Resumed);
+        } else if self.forming.is_some() {
             // Whatever was plugged in meanwhile: what remembers a network is not formed over.
             let steps = vec![(Request::StartWithoutFormation {}, false), (Request::GetJoined {}, true)];
             self.run(now, steps, Then::Erased);
@@ -170,6 +196,9 @@ impl Host {
             Ok(Response::GetExtendedPanId { pan }) => self.found.extended_pan = Some(pan.0),
             Ok(Response::GetPanId { pan }) => self.found.pan = Some(pan),
             Ok(Response::GetChannel { channel, .. }) => self.found.channel = Some(channel),
+            Ok(Response::NvramRead { dataset: IbCounters::DATASET, data, .. }) => {
+                self.found.frame_counter = IbCounters::parse(&data.0).ok().map(|counters| counters.nib);
+            }
             Ok(_) => {}
             Err(status) if must => return self.refused(now, &refusal(call, status)),
             Err(status) => tracing::warn!(reason = refusal(call, status), "the Zigbee dongle refuses"),
@@ -183,12 +212,20 @@ impl Host {
                 let steps = vec![(Request::StartWithoutFormation {}, false), (Request::GetJoined {}, true)];
                 self.run(now, steps, Then::Resumed);
             }
-            Then::Resume | Then::Resumed if self.found.joined => self.run(now, identity(), Then::Compare),
+            Then::Resume | Then::Resumed if self.found.joined => {
+                let mut steps = identity();
+                if self.forming.is_some() {
+                    steps.push((Request::NvramRead { dataset: IbCounters::DATASET }, false));
+                }
+                self.run(now, steps, Then::Compare);
+            }
             Then::Resume | Then::Resumed => {
+                self.abandon_forming("the dongle does not start the network that was written");
                 self.phase = Phase::Unformed;
                 self.failures = 0;
                 self.set_state(State::Unformed);
             }
+            Then::Compare if self.forming.is_some() => self.restored(now),
             Then::Compare => match (self.found.network(), self.expected) {
                 (Some(found), Some(expected)) if found.is(&expected) => self.configure(now),
                 (Some(found), _) => {
@@ -199,9 +236,13 @@ impl Host {
                 (None, _) => self.recover(now, "the dongle does not say which network it is in"),
             },
             Then::Erased => match &self.forming {
-                Some((plan, _)) if !self.found.joined => {
+                Some(Forming { goal: Goal::New(plan), .. }) if !self.found.joined => {
                     let steps = formation(plan);
                     self.run(now, steps, Then::Formed);
+                }
+                Some(Forming { goal: Goal::Restored(backup), .. }) if !self.found.joined => {
+                    let steps = restoration(backup);
+                    self.run(now, steps, Then::Written);
                 }
                 _ => {
                     self.abandon_forming("the dongle still remembers a network after its reset");
@@ -209,20 +250,56 @@ impl Host {
                 }
             },
             Then::Formed => match self.found.network() {
-                Some(network) => {
-                    self.forming = None;
-                    self.addresses = Addresses::default();
-                    self.expected = Some(network);
-                    self.event(Event::Formed(Ok(network)));
-                    self.configure(now);
-                }
+                Some(network) => self.formed(now, network),
                 None => self.recover(now, "the dongle does not say which network it formed"),
             },
+            Then::Written => {
+                if let Some(Forming { goal: Goal::Restored(backup), until }) = self.forming.take() {
+                    self.forming = Some(Forming { goal: Goal::Written(backup), until });
+                }
+                self.reset(now, reset::KEEP);
+            }
             Then::Up => {
                 self.failures = 0;
                 self.phase = Phase::Up;
                 if let Some(network) = self.found.network() {
                     self.set_state(State::Up(network));
+                }
+            }
+        }
+    }
+
+    fn formed(&mut self, now: Millis, network: Network) {
+        self.addresses = Addresses::default();
+        if let Some(Forming { goal: Goal::Written(backup), .. }) = self.forming.take() {
+            backup.addresses().for_each(|(eui, nwk)| self.addresses.learn(eui, nwk));
+        }
+        self.expected = Some(network);
+        self.event(Event::Formed(Ok(network)));
+        self.configure(now);
+    }
+
+    /// Started from what was written: is it that? A dongle with a counter that devices have heard would be deaf to none and
+    /// heard by none.
+    fn restored(&mut self, now: Millis) {
+        let Some(Forming { goal: Goal::Written(backup), .. }) = &self.forming else {
+            return self.recover(now, "the dongle started a network that was not ordered");
+        };
+        let (wanted, counter) = (backup.network, backup.key.frame_counter);
+        match self.found.network() {
+            Some(found) if found == wanted && self.found.frame_counter.is_some_and(|is| is >= counter) => {
+                self.formed(now, found);
+            }
+            found => {
+                self.abandon_forming(
+                    "the dongle did not keep what was written: it has other ids or an old frame counter",
+                );
+                match found {
+                    Some(found) => {
+                        self.phase = Phase::Foreign(found);
+                        self.set_state(State::Foreign(found));
+                    }
+                    None => self.recover(now, "the dongle does not say which network it is in"),
                 }
             }
         }
@@ -243,6 +320,23 @@ impl Host {
     }
 
     pub(super) fn form(&mut self, now: Millis, plan: Plan, replace: bool) {
+        self.form_goal(now, Goal::New(plan), replace);
+    }
+
+    pub(super) fn restore(&mut self, now: Millis, backup: &Backup, replace: bool) {
+        let ahead = backup.check().and_then(|()| backup.jump());
+        let refusal = match ahead {
+            Err(error) => error.to_string(),
+            Ok(_) if backup.hashed_link_keys.is_some() => {
+                "the devices' link keys come from a secret that only a Silicon Labs dongle can use".into()
+            }
+            Ok(_) if backup.devices.len() > MAX_ENTRIES => "more devices than this dongle can be told".into(),
+            Ok(ahead) => return self.form_goal(now, Goal::Restored(Box::new(ahead)), replace),
+        };
+        self.event(Event::Formed(Err(refusal)));
+    }
+
+    fn form_goal(&mut self, now: Millis, goal: Goal, replace: bool) {
         let refusal = match &self.phase {
             Phase::Unformed => None,
             Phase::Foreign(_) | Phase::Up if replace => None,
@@ -252,7 +346,7 @@ impl Host {
         if let Some(refusal) = refusal {
             return self.event(Event::Formed(Err(refusal.into())));
         }
-        self.forming = Some((plan, now.saturating_add(FORMING_MS)));
+        self.forming = Some(Forming { goal, until: now.saturating_add(FORMING_MS) });
         self.reset(now, reset::FACTORY);
     }
 
@@ -363,7 +457,7 @@ pub(super) fn permit(dst: NwkAddr, seconds: u8) -> Request {
     Request::PermitJoiningReq { dst, seconds, tc_significance: 1 }
 }
 
-fn identity() -> Vec<(Request, bool)> {
+pub(super) fn identity() -> Vec<(Request, bool)> {
     [
         Request::GetLocalIeee { interface: 0 },
         Request::GetExtendedPanId {},
@@ -390,12 +484,31 @@ fn policies() -> Vec<(Request, bool)> {
 
 /// The PAN id comes after the formation, which would choose another one.
 fn formation(plan: &Plan) -> Vec<(Request, bool)> {
+    let mut steps = found_network(plan, 0);
+    steps.extend(identity());
+    steps
+}
+
+/// The coordinator's own address first, since everything else is stored under it; what zigpy-zboss writes in the end, in its order.
+fn restoration(backup: &Backup) -> Vec<(Request, bool)> {
+    let Network { coordinator, extended_pan, pan, channel } = backup.network;
+    let key = backup.key.key.clone();
+    let plan = Plan { channels: 1 << channel, extended_pan, pan: Some(pan), key };
+    let mut steps = vec![(Request::SetLocalIeee { interface: 0, eui: coordinator }, true)];
+    steps.extend(found_network(&plan, backup.key.number));
+    steps.extend(
+        datasets(backup).map(|dataset| (Request::NvramWrite { datasets: Counted(vec![dataset]) }, true)),
+    );
+    steps
+}
+
+fn found_network(plan: &Plan, key_number: u8) -> Vec<(Request, bool)> {
     let mask = ChannelMask { page: 0, mask: plan.channels };
     let mut steps = vec![
         (Request::SetZigbeeRole { role: 0 }, true),
         (Request::SetExtendedPanId { pan: plan.extended_pan }, true),
         (Request::SetChannelMask { mask: mask.clone() }, true),
-        (Request::SetNwkKey { key: NumberedKey { key: plan.key.clone(), number: 0 } }, true),
+        (Request::SetNwkKey { key: NumberedKey { key: plan.key.clone(), number: key_number } }, true),
     ];
     steps.extend(policies());
     steps.push((
@@ -409,6 +522,5 @@ fn formation(plan: &Plan) -> Vec<(Request, bool)> {
         true,
     ));
     steps.extend(plan.pan.map(|pan| (Request::SetPanId { pan }, true)));
-    steps.extend(identity());
     steps
 }

@@ -1,12 +1,13 @@
 //! The host against the scripted double: start-up, faults, joins; [frames] have a file of their own.
 
+mod backups;
 mod driver;
 mod frames;
-mod ncp;
+pub(crate) mod ncp;
 mod port;
 
 use super::*;
-use crate::coordinator::{Answer, Frame, JoinFailure, Question, Received};
+use crate::coordinator::{Answer, Frame, JoinFailure, Plan, Question, Received};
 use crate::types::{InstallCode, Key};
 use crate::zboss::call::{ApsAddress, ApsIndication, policy, tx};
 use bytes::Bytes;

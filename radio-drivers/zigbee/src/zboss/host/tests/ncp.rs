@@ -5,46 +5,56 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 use crate::descriptors::{Clusters, NodeDescriptor};
-use crate::zboss::call::{ApsConfirm, NumberedKey, Reversed, Version};
+use crate::zboss::call::{ApsConfirm, ChannelMask, Counted, DatasetBytes, NumberedKey, Reversed, Version};
 use crate::zboss::ll::RESYNC_QUIET_MS;
 
 /// What the double remembers through a reset.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Nvram {
-    pub(super) network: Option<Network>,
-    pub(super) key: Option<Key>,
+pub(crate) struct Nvram {
+    pub(crate) network: Option<Network>,
+    pub(crate) key: Option<Key>,
+    pub(crate) key_number: u8,
+    /// Version and content by number.
+    pub(crate) datasets: BTreeMap<u16, (u16, Vec<u8>)>,
 }
 
-pub(super) struct ScriptedNcp {
+pub(crate) struct ScriptedNcp {
     link: Link,
-    pub(super) nvram: Nvram,
+    pub(crate) nvram: Nvram,
     /// Is the network running?
-    pub(super) joined: bool,
-    pub(super) role: u8,
-    pub(super) policies: BTreeMap<u16, u8>,
-    pub(super) codes: Vec<Eui64>,
+    pub(crate) joined: bool,
+    pub(crate) role: u8,
+    pub(crate) policies: BTreeMap<u16, u8>,
+    pub(crate) codes: Vec<Eui64>,
     /// Every request, in order.
-    pub(super) asked: Vec<Request>,
+    pub(crate) asked: Vec<Request>,
     /// Calls that are refused.
-    pub(super) refuses: BTreeMap<u16, Status>,
+    pub(crate) refuses: BTreeMap<u16, Status>,
     /// Does not answer these calls until it is restarted.
-    pub(super) ignores: Vec<u16>,
+    pub(crate) ignores: Vec<u16>,
     /// Transmissions that have not ended: transaction number and frame.
-    pub(super) air: VecDeque<(u8, crate::zboss::call::ApsRequest)>,
+    pub(crate) air: VecDeque<(u8, crate::zboss::call::ApsRequest)>,
     /// Hears nothing, says nothing.
-    pub(super) stalled: bool,
+    pub(crate) stalled: bool,
     /// Comes back from resets.
-    pub(super) wakes: bool,
-    eui: Eui64,
+    pub(crate) wakes: bool,
+    /// Its own address; another one's once it was told so.
+    pub(crate) eui: Eui64,
+    /// The key beside the active one.
+    next_key: Option<NumberedKey>,
+    /// What it was written counts once it was reset.
+    written: BTreeMap<u16, (u16, Vec<u8>)>,
+    /// Loses what it was written.
+    pub(crate) forgetful: bool,
 }
 
-pub(super) const NCP: Eui64 = Eui64([0, 0x50, 0xCA, 0xEF, 0xDE, 0xAD, 0xBE, 0xEF]);
+pub(crate) const NCP: Eui64 = Eui64([0, 0x50, 0xCA, 0xEF, 0xDE, 0xAD, 0xBE, 0xEF]);
 
 impl ScriptedNcp {
-    pub(super) fn new(network: Option<Network>) -> Self {
+    pub(crate) fn new(network: Option<Network>) -> Self {
         Self {
             link: Link::default(),
-            nvram: Nvram { network, key: None },
+            nvram: Nvram { network, ..Nvram::default() },
             joined: false,
             role: 3,
             policies: BTreeMap::new(),
@@ -56,24 +66,31 @@ impl ScriptedNcp {
             stalled: false,
             wakes: true,
             eui: NCP,
+            next_key: None,
+            written: BTreeMap::new(),
+            forgetful: false,
         }
     }
 
     /// As after a power cut.
-    pub(super) fn restart(&mut self, source: u8) {
+    pub(crate) fn restart(&mut self, source: u8) {
         self.link = Link::default();
         self.joined = false;
         self.policies.clear();
         self.ignores.clear();
         self.air.clear();
+        let written = std::mem::take(&mut self.written);
+        if !self.forgetful {
+            self.nvram.datasets.extend(written);
+        }
         self.say(&Indication::Reset { source });
     }
 
-    pub(super) fn say(&mut self, indication: &Indication) {
+    pub(crate) fn say(&mut self, indication: &Indication) {
         self.link.send(indication.encode()).unwrap();
     }
 
-    pub(super) fn ended(&mut self, tsn: u8, status: Status) {
+    pub(crate) fn ended(&mut self, tsn: u8, status: Status) {
         let packet = Packet { kind: Kind::Response { tsn, status }, call: 0x0301, body: &[] };
         if status.is_ok() {
             let to = ApsAddress::Ieee(self.eui);
@@ -84,15 +101,15 @@ impl ScriptedNcp {
         }
     }
 
-    pub(super) fn times(&self, call: u16) -> usize {
+    pub(crate) fn times(&self, call: u16) -> usize {
         self.asked.iter().filter(|request| request.call() == call).count()
     }
 
-    pub(super) fn poll_transmit(&mut self, now: Millis) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn poll_transmit(&mut self, now: Millis) -> Option<Zeroizing<Vec<u8>>> {
         self.link.poll_transmit(now)
     }
 
-    pub(super) fn handle(&mut self, now: Millis, bytes: &[u8]) {
+    pub(crate) fn handle(&mut self, now: Millis, bytes: &[u8]) {
         if self.stalled {
             return;
         }
@@ -152,9 +169,47 @@ impl ScriptedNcp {
             Request::GetChannel {} => Response::GetChannel { page: 0, channel: network.channel },
             Request::SetExtendedPanId { .. } => Response::SetExtendedPanId {},
             Request::SetChannelMask { .. } => Response::SetChannelMask {},
-            Request::SetNwkKey { key: NumberedKey { key, .. } } => {
-                self.nvram.key = Some(key);
+            Request::SetNwkKey { key } if self.joined => {
+                self.next_key = Some(key);
                 Response::SetNwkKey {}
+            }
+            Request::SetNwkKey { key: NumberedKey { key, number } } => {
+                (self.nvram.key, self.nvram.key_number) = (Some(key), number);
+                Response::SetNwkKey {}
+            }
+            Request::SecurInitiateKeySwitch {} => {
+                let Some(NumberedKey { key, number }) = self.next_key.take() else {
+                    panic!("there is no key to switch to")
+                };
+                (self.nvram.key, self.nvram.key_number) = (Some(key), number);
+                Response::SecurInitiateKeySwitch {}
+            }
+            Request::GetNwkKeys {} => {
+                let none = NumberedKey { key: Key([0xFF; 16]), number: 0 };
+                let key = self.nvram.key.clone().unwrap_or(Key([0xFF; 16]));
+                let first = NumberedKey { key, number: self.nvram.key_number };
+                Response::GetNwkKeys { first, second: none.clone(), third: none }
+            }
+            Request::GetChannelMask {} => {
+                let masks = Counted(vec![ChannelMask { page: 0, mask: 1 << network.channel }]);
+                Response::GetChannelMask { masks }
+            }
+            Request::SetLocalIeee { eui, .. } => {
+                self.eui = eui;
+                Response::SetLocalIeee {}
+            }
+            Request::NvramWrite { datasets } => {
+                let datasets = datasets.0.into_iter().map(|d| (d.kind, (d.version, d.data.0.to_vec())));
+                self.written.extend(datasets);
+                Response::NvramWrite {}
+            }
+            Request::NvramRead { dataset } => {
+                let Some((version, data)) = self.nvram.datasets.get(&dataset).cloned() else {
+                    let kind = Kind::Response { tsn, status: Status { category: 0, code: 1 } };
+                    self.link.send(Packet { kind, call: 0x002F, body: &[] }.encode()).unwrap();
+                    return None;
+                };
+                Response::NvramRead { nvram_version: 1, dataset, version, data: DatasetBytes(data.into()) }
             }
             Request::NwkFormation { channels, extended_pan, .. } => {
                 let channel = channels.0[0].mask.trailing_zeros() as u8;
@@ -190,9 +245,7 @@ impl ScriptedNcp {
                 let [.., high, low] = eui.0;
                 Response::NwkGetShortByIeee { nwk: NwkAddr(u16::from_be_bytes([high, low])) }
             }
-            Request::ActiveEpReq { nwk } => {
-                Response::ActiveEpReq { endpoints: crate::zboss::call::Counted(vec![1]), nwk }
-            }
+            Request::ActiveEpReq { nwk } => Response::ActiveEpReq { endpoints: Counted(vec![1]), nwk },
             Request::NodeDescReq { nwk } => {
                 let descriptor = NodeDescriptor {
                     flags: 2,
@@ -213,7 +266,7 @@ impl ScriptedNcp {
                 Response::SimpleDescReq { descriptor, nwk }
             }
             Request::MgmtLqiReq { start, .. } => {
-                Response::MgmtLqiReq { total: 0, start, neighbours: crate::zboss::call::Counted(vec![]) }
+                Response::MgmtLqiReq { total: 0, start, neighbours: Counted(vec![]) }
             }
             Request::MgmtLeaveReq { .. } => Response::MgmtLeaveReq {},
             Request::ApsdeDataReq { frame } => {
@@ -226,13 +279,13 @@ impl ScriptedNcp {
 }
 
 /// The device that the double knows under this address.
-pub(super) fn device(nwk: u16) -> Eui64 {
+pub(crate) fn device(nwk: u16) -> Eui64 {
     let [high, low] = nwk.to_be_bytes();
     Eui64([0x00, 0x12, 0x4B, 0, 0, 0, high, low])
 }
 
-pub(super) fn config() -> HostConfig {
-    let endpoint = SimpleDescriptor {
+pub(crate) fn config() -> HostConfig {
+    let endpoint = crate::descriptors::SimpleDescriptor {
         endpoint: 1,
         profile: 0x0104,
         device: 0x0005,
@@ -243,24 +296,24 @@ pub(super) fn config() -> HostConfig {
 }
 
 /// A host, its NCP, and the time.
-pub(super) struct Bench {
-    pub(super) host: Host,
-    pub(super) ncp: ScriptedNcp,
-    pub(super) now: Millis,
-    pub(super) events: Vec<Event>,
+pub(crate) struct Bench {
+    pub(crate) host: Host,
+    pub(crate) ncp: ScriptedNcp,
+    pub(crate) now: Millis,
+    pub(crate) events: Vec<Event>,
     /// Loses one frame in this many, from host to NCP and back.
-    pub(super) loses: Option<u64>,
+    pub(crate) loses: Option<u64>,
     carried: u64,
 }
 
 impl Bench {
-    pub(super) fn new(ncp: ScriptedNcp, expected: Option<Network>) -> Self {
+    pub(crate) fn new(ncp: ScriptedNcp, expected: Option<Network>) -> Self {
         let host = Host::new(config(), expected);
         Self { host, ncp, now: 1_000, events: Vec::new(), loses: None, carried: 0 }
     }
 
     /// Opened, and what follows within a second.
-    pub(super) fn opened(ncp: ScriptedNcp, expected: Option<Network>) -> Self {
+    pub(crate) fn opened(ncp: ScriptedNcp, expected: Option<Network>) -> Self {
         let mut bench = Self::new(ncp, expected);
         bench.host.handle_open(bench.now);
         bench.run(1_000);
@@ -273,7 +326,7 @@ impl Bench {
     }
 
     /// Lets time pass in steps.
-    pub(super) fn run(&mut self, ms: Millis) {
+    pub(crate) fn run(&mut self, ms: Millis) {
         let end = self.now + ms;
         loop {
             self.exchange();
@@ -317,22 +370,22 @@ impl Bench {
         }
     }
 
-    pub(super) fn order(&mut self, order: Order) {
+    pub(crate) fn order(&mut self, order: Order) {
         self.host.handle_order(self.now, order);
         self.run(200);
     }
 
-    pub(super) fn say(&mut self, indication: &Indication) {
+    pub(crate) fn say(&mut self, indication: &Indication) {
         self.ncp.say(indication);
         self.run(200);
     }
 
     /// Events since the last call.
-    pub(super) fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
-    pub(super) fn states(&mut self) -> Vec<State> {
+    pub(crate) fn states(&mut self) -> Vec<State> {
         let states = self.events().into_iter().filter_map(|event| match event {
             Event::State(state) => Some(state),
             _ => None,

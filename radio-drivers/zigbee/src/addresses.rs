@@ -9,13 +9,13 @@ const MAX_DEVICES: usize = 1_024;
 
 /// Both ways round; one address each.
 #[derive(Debug, Default)]
-pub(super) struct Addresses {
+pub(crate) struct Addresses {
     by_nwk: BTreeMap<NwkAddr, Eui64>,
     by_eui: BTreeMap<Eui64, NwkAddr>,
 }
 
 impl Addresses {
-    pub(super) fn learn(&mut self, eui: Eui64, nwk: NwkAddr) {
+    pub(crate) fn learn(&mut self, eui: Eui64, nwk: NwkAddr) {
         if !nwk.is_unicast() || nwk == NwkAddr::COORDINATOR {
             return;
         }
@@ -33,17 +33,17 @@ impl Addresses {
         self.by_eui.insert(eui, nwk);
     }
 
-    pub(super) fn forget(&mut self, eui: Eui64) {
+    pub(crate) fn forget(&mut self, eui: Eui64) {
         if let Some(nwk) = self.by_eui.remove(&eui) {
             self.by_nwk.remove(&nwk);
         }
     }
 
-    pub(super) fn eui(&self, nwk: NwkAddr) -> Option<Eui64> {
+    pub(crate) fn eui(&self, nwk: NwkAddr) -> Option<Eui64> {
         self.by_nwk.get(&nwk).copied()
     }
 
-    pub(super) fn nwk(&self, eui: Eui64) -> Option<NwkAddr> {
+    pub(crate) fn nwk(&self, eui: Eui64) -> Option<NwkAddr> {
         self.by_eui.get(&eui).copied()
     }
 }

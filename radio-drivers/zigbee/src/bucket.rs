@@ -10,14 +10,14 @@ const BURST: Millis = 4;
 
 /// A token bucket: 0.67 broadcasts a second.
 #[derive(Debug, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// When it is full again.
     full_at: Millis,
 }
 
 impl Bucket {
     /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, now: Millis) -> bool {
+    pub(crate) fn take(&mut self, now: Millis) -> bool {
         if now < self.next(now) {
             return false;
         }
@@ -26,7 +26,7 @@ impl Bucket {
     }
 
     /// When there is one.
-    pub(super) fn next(&self, now: Millis) -> Millis {
+    pub(crate) fn next(&self, now: Millis) -> Millis {
         self.full_at.saturating_sub((BURST - 1) * PERIOD_MS).max(now)
     }
 }
