@@ -32,8 +32,7 @@ pub struct Label {
     pub code: InstallCode,
 }
 
-/// A lock of ours in a dongle's air. Everything but its radio is a [`VirtualLock`]'s; the admission of that one names the
-/// lock and says loopback, because what admits it here is the [`Label`].
+/// A lock of ours in a dongle's air. Everything but its radio is a [`VirtualLock`]'s.
 pub struct SealedLock {
     lock: VirtualLock,
     label: Label,
@@ -65,8 +64,9 @@ impl SealedLock {
             endpoints: vec![endpoint],
         });
         let config = Config { link_retry_ms: LINK_RETRY_MS, ..Config::listening(FIRMWARE) };
-        let lock =
-            VirtualLock::with(random, made, AdmissionSecret::Loopback, config, |life| run(life, radio))?;
+        let install_code = label.code.as_bytes().to_vec().into();
+        let secret = AdmissionSecret::Zigbee { eui: label.eui.0, install_code };
+        let lock = VirtualLock::with(random, made, secret, config, |life| run(life, radio))?;
         lock.switch_on();
         Ok(Self { lock, label })
     }
@@ -81,6 +81,12 @@ impl SealedLock {
     #[must_use]
     pub fn lock(&mut self) -> &mut VirtualLock {
         &mut self.lock
+    }
+
+    /// The same, for who has no use for its label beyond [`VirtualLock::admission`].
+    #[must_use]
+    pub fn into_lock(self) -> VirtualLock {
+        self.lock
     }
 }
 

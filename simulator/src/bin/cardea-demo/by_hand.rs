@@ -11,6 +11,8 @@ use crate::{Cast, gateway::Gateway, story::Story};
 
 /// A sleeping lock must be touched within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Until somebody plugs it in again, at the latest.
+const UNPLUGGED: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(story: &Story, broker: &Broker, gateway: &Gateway, mut cast: Cast) -> Result<()> {
     let (program, config) = (gateway.program().display(), gateway.config().display());
@@ -21,6 +23,7 @@ It is your turn now. Type here:
   unlock N | lock N | status N | battery N      the platform asks lock N (1 and 2 sleep: touch them then)
   touch N | turn N | reset N                    do something to lock N itself
   forwarder off | forwarder on                  the packet forwarder goes, and comes back
+  dongle off | dongle on                        the Zigbee dongle is pulled out, and plugged in again
   quit
 
 In another terminal:
@@ -45,8 +48,18 @@ Topics: cardea/v1/{name}/state|info|health|locks, cardea/v1/{name}/lock/<lock>/u
                 cast.forwarder = Some(Forwarder::start(cast.forwarder_config, cast.air.clone()).await?);
                 story.say("the packet forwarder is back");
             }
+            ["dongle", "off"] => {
+                cast.dongle.unplug(UNPLUGGED);
+                story.say("the Zigbee dongle is pulled out");
+            }
+            ["dongle", "on"] => {
+                cast.dongle.unplug(Duration::ZERO);
+                story.say("the Zigbee dongle is plugged in");
+            }
             [verb, number] => to_lock(story, &cast, verb, number),
-            _ => println!("unlock|lock|status|battery|touch|turn|reset N, forwarder on|off, quit"),
+            _ => println!(
+                "unlock|lock|status|battery|touch|turn|reset N, forwarder on|off, dongle on|off, quit"
+            ),
         }
     }
     // Standard input has ended: what is left is Ctrl-C.
@@ -55,7 +68,7 @@ Topics: cardea/v1/{name}/state|info|health|locks, cardea/v1/{name}/lock/<lock>/u
 
 fn to_lock(story: &Story, cast: &Cast, verb: &str, number: &str) {
     let Some(door) = cast.doors.iter().find(|door| door.number.to_string() == number) else {
-        println!("there are locks 1, 2 and 3");
+        println!("there are locks 1 to 4");
         return;
     };
     let ask = match verb {

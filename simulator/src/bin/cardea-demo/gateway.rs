@@ -34,6 +34,7 @@ impl Gateway {
         folder: &Path,
         broker: &str,
         forwarder: [u8; 8],
+        dongle: &Path,
     ) -> Result<Self> {
         let program = match program {
             Some(program) => program,
@@ -64,6 +65,9 @@ enabled = true
 bind = "{lora}"
 region = "EU868"
 forwarders = ["{forwarder}"]
+[zigbee]
+enabled = true
+device = "{dongle}"
 [metrics]
 bind = "{metrics}"
 [api]
@@ -72,6 +76,7 @@ socket = "{socket}"
             name = Self::NAME,
             data = data.display(),
             forwarder = hex::encode(forwarder),
+            dongle = dongle.display(),
             socket = folder.join("cardea.sock").display(),
         );
         std::fs::write(&config, text)?;
@@ -136,20 +141,35 @@ socket = "{socket}"
 
     /// Lets a lock in, with the CLI, as an installer would.
     pub(crate) async fn admit(&self, label: &str) -> Result<()> {
+        self.cli(&["locks", "admit", "-"], label).await
+    }
+
+    /// Has the dongle form a network, once it is ready for that.
+    pub(crate) async fn form_zigbee(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.cli(&["radio", "form", "zigbee"], "").await {
+                Err(_) if Instant::now() < end => sleep(Duration::from_millis(500)).await,
+                result => return result,
+            }
+        }
+    }
+
+    async fn cli(&self, arguments: &[&str], input: &str) -> Result<()> {
         let mut command = Command::new(&self.program);
-        command.args(["locks", "admit", "-", "--config"]).arg(&self.config);
-        let label = label.to_owned();
+        command.args(arguments).arg("--config").arg(&self.config);
+        let (words, input) = (arguments.join(" "), input.to_owned());
         let output = tokio::task::spawn_blocking(move || {
             let mut child =
                 command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
-                stdin.write_all(label.as_bytes())?;
+                stdin.write_all(input.as_bytes())?;
             }
             child.wait_with_output()
         })
         .await??;
         if !output.status.success() {
-            bail!("cardea locks admit: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("cardea {words}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }

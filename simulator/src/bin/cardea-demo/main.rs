@@ -1,4 +1,4 @@
-//! The whole of Cardea in one command: a broker, the real gateway daemon, an owner's platform and three virtual locks.
+//! The whole of Cardea in one command: a broker, the real gateway daemon, an owner's platform and four virtual locks.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a narration")]
 
@@ -12,6 +12,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use cardea_radio::LorawanClass;
 use cardea_sdk::{Ask, Bolt, Outcome, Platform, PlatformEvent};
+use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
 use cardea_simulator::{
     Air, Broker, Forwarder, ForwarderConfig, Happening, LockConfig, Region, VirtualLock, Weather,
 };
@@ -21,6 +22,10 @@ use story::{Door, Seen, Story};
 
 /// EUI of the virtual packet forwarder.
 const FORWARDER: [u8; 8] = *b"\x02\xca\xde\xa2\0\0\0\x01";
+/// Its network and PAN ids are made from this and the seed.
+const DONGLE: cardea_zigbee::Eui64 = cardea_zigbee::Eui64(*b"\x02\xca\xde\xa3\0\0\0\x01");
+/// Milliseconds between two polls of the Zigbee lock: how long a command waits for it at most.
+const POLL: u64 = 1_000;
 /// A join takes 5 to 6 s, and the first try may be lost to a bad draw of the weather.
 const JOIN: Duration = Duration::from_secs(60);
 /// An activation is three messages with certificates, fragmented where they must be, each in its own window.
@@ -96,13 +101,18 @@ async fn demo(arguments: Arguments) -> Result<bool> {
     let story = Story::new();
     story.say(&format!("an MQTT broker listens at {url}"));
 
-    let mut gateway = Gateway::start(arguments.cardea.clone(), folder.path(), &url, FORWARDER)?;
+    let config = DongleConfig { port: folder.path().join("dongle"), seed, usb: true, capture: None };
+    let dongle = Dongle::plug_in(Ncp::new(NcpConfig { eui: DONGLE, seed }, Nvram::default()), config)
+        .context("the virtual Zigbee dongle")?;
+    let port = dongle.port().to_owned();
+    story.say(&format!("a virtual Zigbee dongle is plugged in at {}", port.display()));
+    let mut gateway = Gateway::start(arguments.cardea.clone(), folder.path(), &url, FORWARDER, &port)?;
     story.say(&format!(
         "the gateway daemon {} runs as process {}",
         gateway.program().display(),
         gateway.id()
     ));
-    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, seed, &arguments).await;
+    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, dongle, seed, &arguments).await;
     let cast = match outcome {
         Ok(cast) => cast,
         Err(error) => {
@@ -125,6 +135,7 @@ struct Cast {
     forwarder: Option<Forwarder>,
     forwarder_config: ForwarderConfig,
     air: std::sync::Arc<Air>,
+    dongle: Dongle,
 }
 
 async fn tell(
@@ -133,6 +144,7 @@ async fn tell(
     url: &str,
     folder: &std::path::Path,
     gateway: &mut Gateway,
+    dongle: Dongle,
     seed: u64,
     arguments: &Arguments,
 ) -> Result<Cast> {
@@ -161,17 +173,20 @@ async fn tell(
     story.say(&format!("a virtual packet forwarder sends to udp://{}", gateway.lora()));
 
     let mut doors = Vec::new();
-    for (number, class) in [(1, LorawanClass::A), (2, LorawanClass::A), (3, LorawanClass::C)] {
+    for (number, class, radio) in [
+        (1, LorawanClass::A, "LoRaWAN class A"),
+        (2, LorawanClass::A, "LoRaWAN class A"),
+        (3, LorawanClass::C, "LoRaWAN class C"),
+    ] {
         let config = LockConfig { number, class, region: Region::Eu868 };
         let lock = VirtualLock::new(seed, config, &air).context("a virtual lock")?;
-        let label = cardea_radio::label::reveal(lock.admission());
-        gateway.admit(&label).await?;
-        platform.enroll(cardea_sdk::LockName::Thumbprint(*lock.thumbprint()), lock.owner_code()).await?;
-        let door = story.follow_lock(number, lock, class);
-        story.say(&format!("{door}: admitted by its radio label, enrolled by its owner code"));
-        doors.push(door);
+        doors.push(admit(story, &platform, gateway, number, lock, radio).await?);
     }
     doors.iter().for_each(Door::switch_on);
+    gateway.form_zigbee().await?;
+    story.say("the Zigbee dongle was blank, and has formed a network because it was told to");
+    let lock = SealedLock::start(seed, 4, POLL, &dongle).context("a virtual lock")?;
+    doors.push(admit(story, &platform, gateway, 4, lock.into_lock(), "Zigbee").await?);
 
     for door in &doors {
         story
@@ -202,9 +217,14 @@ async fn tell(
             bail!("{door} pinned another owner root");
         }
     }
-    story.say("all three locks are activated: both sides proved the owner code, and the gateway saw neither");
+    story.say("all four locks are activated: both sides proved the owner code, and the gateway saw neither");
 
-    let [sleepy, _, listening] = doors.as_slice() else { bail!("there should be three locks") };
+    let [sleepy, _, listening, zigbee] = doors.as_slice() else { bail!("there should be four locks") };
+    for (ask, wanted) in [(Ask::Unlock, Bolt::Unlocked), (Ask::Lock, Bolt::Locked)] {
+        let ms = act(story, &platform, zigbee, ask, wanted).await?;
+        story.say(&format!("{zigbee}: {ask} answered in {ms} ms; it sleeps, and polls each second"));
+    }
+
     story
         .say(&format!("{listening}: it has its own windows to keep after each uplink; until it is idle ..."));
     story.idle(listening, Duration::from_secs(10)).await;
@@ -240,7 +260,24 @@ async fn tell(
     ));
 
     witness::blind(story, broker, gateway, &doors, &home)?;
-    Ok(Cast { platform, doors, forwarder: Some(forwarder), forwarder_config, air })
+    Ok(Cast { platform, doors, forwarder: Some(forwarder), forwarder_config, air, dongle })
+}
+
+/// Lets a lock in at the gateway and enrolls it at the platform, by its two labels.
+async fn admit(
+    story: &Story,
+    platform: &Platform,
+    gateway: &Gateway,
+    number: u64,
+    lock: VirtualLock,
+    radio: &'static str,
+) -> Result<Door> {
+    let label = cardea_radio::label::reveal(lock.admission());
+    gateway.admit(&label).await?;
+    platform.enroll(cardea_sdk::LockName::Thumbprint(*lock.thumbprint()), lock.owner_code()).await?;
+    let door = story.follow_lock(number, lock, radio);
+    story.say(&format!("{door}: admitted by its radio label, enrolled by its owner code"));
+    Ok(door)
 }
 
 /// Moves a bolt, and looks at the bolt itself.

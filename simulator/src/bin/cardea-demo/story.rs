@@ -9,7 +9,6 @@ use std::{
 use anyhow::{Result, bail};
 use cardea_agent::AgentEvent;
 use cardea_framing::LockId;
-use cardea_radio::LorawanClass;
 use cardea_sdk::{Bolt, Platform, PlatformEvent};
 use cardea_simulator::{Happening, VirtualLock};
 use tokio::sync::{Notify, broadcast::error::RecvError, mpsc, watch};
@@ -25,7 +24,7 @@ pub(crate) enum Seen {
 pub(crate) struct Door {
     pub(crate) number: u64,
     pub(crate) id: LockId,
-    class: LorawanClass,
+    radio: &'static str,
     pub(crate) owner_code: [u8; 16],
     bolt: watch::Receiver<Bolt>,
     pokes: mpsc::UnboundedSender<fn(&VirtualLock)>,
@@ -64,7 +63,7 @@ impl Door {
 
 impl fmt::Display for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lock {} (class {:?}, {})", self.number, self.class, self.id)
+        write!(f, "lock {} ({}, {})", self.number, self.radio, self.id)
     }
 }
 
@@ -147,12 +146,12 @@ impl Story {
         });
     }
 
-    pub(crate) fn follow_lock(&self, number: u64, mut lock: VirtualLock, class: LorawanClass) -> Door {
+    pub(crate) fn follow_lock(&self, number: u64, mut lock: VirtualLock, radio: &'static str) -> Door {
         let (pokes, mut poked) = mpsc::unbounded_channel::<fn(&VirtualLock)>();
         let door = Door {
             number,
             id: lock.id(),
-            class,
+            radio,
             owner_code: *lock.owner_code().to_bytes(),
             bolt: lock.bolt(),
             pokes,

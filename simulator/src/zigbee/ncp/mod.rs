@@ -64,6 +64,8 @@ pub struct Traffic {
     pub formed: u32,
     /// Networks resumed.
     pub resumed: u32,
+    /// Devices let in, each time with a key of their own or without.
+    pub joined: u32,
     /// Starts, whatever the reason.
     pub started: u32,
     /// Requests that made no sense; the answer said so.

@@ -101,6 +101,7 @@ impl Ncp {
                     key
                 });
                 self.nvram.members.insert(eui, Member { nwk, key: own });
+                self.traffic.joined = self.traffic.joined.saturating_add(1);
                 let Some(stored) = &self.nvram.stored else { return };
                 let inside = State::In(stored.network.extended_pan, stored.key.clone());
                 if let Some(device) = self.devices.get_mut(&eui) {
