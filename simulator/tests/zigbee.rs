@@ -1,7 +1,12 @@
 //! Our own host against the virtual dongle over a real pseudo-terminal: what a daemon's radio driver stands on. That the
 //! dongle is right is shown by others, in `tests/tests/zigbee_peers`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a failing test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a helper that fails is a failing test; seeds are printed"
+)]
 
 use std::time::Duration;
 
@@ -139,6 +144,7 @@ impl Bench {
             src_endpoint: 1,
             payload: Bytes::from(Tunnel::TEST.to_lock(sequence, &vec![0xEE; length]).unwrap()),
             deadline: self.clock.now() + 20_000,
+            acknowledge: true,
         };
         self.order(Order::Send(frame)).await;
         let ended = |event: &Event| match event {

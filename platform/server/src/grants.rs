@@ -286,7 +286,9 @@ pub(crate) async fn answer(platform: &Platform, request: Request) -> Result<Answ
                     .text
                     .push_str(&format!("\nno grant opens {} until its list is there", shut.join(", ")));
             }
-            answer.data["grants_wait"] = json!(shut);
+            if let Some(data) = answer.data.as_object_mut() {
+                data.insert("grants_wait".into(), json!(shut));
+            }
             let names = platform.grants(None).await?;
             for row in &list.keys {
                 let name = names.iter().find(|g| g.holder == row.thumbprint).map_or("", |g| g.name.as_str());

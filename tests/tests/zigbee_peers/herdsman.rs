@@ -99,7 +99,7 @@ async fn zigbee_herdsman_resumes_its_network_after_the_dongle_was_reset_but_not_
     let dir = tempfile::tempdir().unwrap();
     let dongle = plug_in(dir.path(), false, None);
     let formed = || dongle.with(|ncp, _| ncp.traffic().formed);
-    let mut run = |database: &str| {
+    let run = |database: &str| {
         let mut peer = peer()?;
         let result = ask(&mut peer, &start(dir.path(), database))["result"].clone();
         ask(&mut peer, &what("stop"));

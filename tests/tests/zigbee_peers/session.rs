@@ -90,6 +90,7 @@ pub async fn run(dongle: &Dongle) {
                 src_endpoint: 1,
                 payload: Bytes::from(payload),
                 deadline: clock.now() + 20_000,
+                acknowledge: true,
             }))
             .await;
         let acknowledged = Event::Outcome { handle, outcome: Outcome::Acknowledged };

@@ -96,6 +96,7 @@ async fn demo(arguments: Arguments) -> Result<bool> {
         folder.path().display()
     );
 
+    let chance = Chance { seed, loss: arguments.loss };
     let broker = Broker::start(arguments.broker_port).context("the embedded broker")?;
     let url = format!("mqtt://127.0.0.1:{}", broker.port());
     let story = Story::new();
@@ -112,7 +113,7 @@ async fn demo(arguments: Arguments) -> Result<bool> {
         gateway.program().display(),
         gateway.id()
     ));
-    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, dongle, seed, &arguments).await;
+    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, dongle, chance).await;
     let cast = match outcome {
         Ok(cast) => cast,
         Err(error) => {
@@ -126,6 +127,13 @@ async fn demo(arguments: Arguments) -> Result<bool> {
     }
     by_hand::run(&story, &broker, &gateway, cast).await?;
     Ok(true)
+}
+
+/// Where the virtual radio's luck comes from.
+#[derive(Clone, Copy)]
+struct Chance {
+    seed: u64,
+    loss: f64,
 }
 
 /// Who is on stage at the end.
@@ -145,9 +153,9 @@ async fn tell(
     folder: &std::path::Path,
     gateway: &mut Gateway,
     dongle: Dongle,
-    seed: u64,
-    arguments: &Arguments,
+    chance: Chance,
 ) -> Result<Cast> {
+    let Chance { seed, loss } = chance;
     gateway.wait_online(broker).await?;
     story.say("the gateway is online at the broker (its state topic says so)");
 
@@ -167,7 +175,7 @@ async fn tell(
         bail!("the platform's link to the broker ended");
     }
 
-    let air = Air::new(seed, Weather { loss: arguments.loss, ..Weather::default() });
+    let air = Air::new(seed, Weather { loss, ..Weather::default() });
     let forwarder_config = ForwarderConfig::eu868(gateway.lora(), FORWARDER);
     let forwarder = Forwarder::start(forwarder_config, air.clone()).await.context("the packet forwarder")?;
     story.say(&format!("a virtual packet forwarder sends to udp://{}", gateway.lora()));

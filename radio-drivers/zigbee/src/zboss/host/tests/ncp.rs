@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
-use crate::descriptors::{Clusters, NodeDescriptor};
+use crate::descriptors::{Clusters, NodeDescriptor, SimpleDescriptor};
 use crate::zboss::call::{ApsConfirm, ChannelMask, Counted, DatasetBytes, NumberedKey, Reversed, Version};
 use crate::zboss::ll::RESYNC_QUIET_MS;
 
@@ -285,7 +285,7 @@ pub(crate) fn device(nwk: u16) -> Eui64 {
 }
 
 pub(crate) fn config() -> HostConfig {
-    let endpoint = crate::descriptors::SimpleDescriptor {
+    let endpoint = SimpleDescriptor {
         endpoint: 1,
         profile: 0x0104,
         device: 0x0005,
