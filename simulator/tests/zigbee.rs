@@ -1,7 +1,7 @@
 //! Our own host against the virtual dongle over a real pseudo-terminal: what a daemon's radio driver stands on. That the
 //! dongle is right is shown by others, in `tests/tests/zigbee_peers`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a failing test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 use std::time::Duration;
 

@@ -311,3 +311,26 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     assert_eq!(bench.ncp.traffic().refused, 5);
     assert_eq!(bench.ncp.nvram().network(), formed);
 }
+
+/// Every number of a call, with noise for a body: nothing panics, and the NCP answers the next sane question.
+#[test]
+fn whatever_a_host_says_the_dongle_goes_on() {
+    let random = Random::new(3, 0);
+    for formed in [false, true] {
+        let mut bench = if formed { Bench::formed() } else { Bench::new() };
+        for call in 0..0x0600u16 {
+            let mut body = vec![0; usize::try_from(random.below(40)).unwrap()];
+            random.fill(&mut body);
+            // A reset would only make the others wait.
+            if call == 0x0002 {
+                continue;
+            }
+            let packet = Packet { kind: Kind::Request { tsn: 9 }, call, body: &body };
+            bench.host.send(packet.encode()).unwrap();
+            bench.exchange();
+            while bench.host.poll_packet().is_some() {}
+        }
+        bench.run(60_000);
+        assert!(bench.ask(&Request::GetModuleVersion {}).is_ok());
+    }
+}
