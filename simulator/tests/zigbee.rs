@@ -290,7 +290,7 @@ async fn after_every_fault_traffic_goes_on_and_nothing_is_formed_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_heard() {
     let (mut bench, _, mut lock) = Bench::joined(false).await;
-    bench.dongle.set_faults(Faults { lost: 0.002, bit_errors: 0.002 });
+    bench.dongle.set_faults(Faults { lost: 0.001, bit_errors: 0.001 });
     let mut frames = 0;
     // As many as it takes: how the port cuts its bytes decides on what the seed's faults fall.
     while frames < 25 || bench.dongle.damage().lost < 3 || bench.dongle.damage().turned < 3 {
