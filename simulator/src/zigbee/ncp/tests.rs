@@ -334,3 +334,27 @@ fn whatever_a_host_says_the_dongle_goes_on() {
         assert!(bench.ask(&Request::GetModuleVersion {}).is_ok());
     }
 }
+
+#[test]
+fn devices_follow_a_switched_network_key_and_not_one_that_was_replaced_with_its_network() {
+    let key = |number| cardea_zigbee::zboss::call::NumberedKey { key: Key([9; 16]), number };
+    let mut bench = Bench::formed();
+    let eui = bench.join(Some(&code()), device(Some(code()), true, None), &STRICT);
+    bench.ask(&Request::SetNwkKey { key: key(1) }).unwrap();
+    assert!(bench.ncp.is_reachable(eui));
+    bench.ask(&Request::SecurInitiateKeySwitch {}).unwrap();
+    let Ok(Response::GetNwkKeys { first, .. }) = bench.ask(&Request::GetNwkKeys {}) else {
+        panic!("no keys")
+    };
+    assert_eq!(first, key(1));
+    assert!(bench.ncp.is_reachable(eui));
+    // A link key of its own, which the host can read for its backup.
+    assert!(bench.ask(&Request::GetApsKeyByIeee { eui }).is_ok());
+    if let Some(stored) = &mut bench.ncp.nvram.stored {
+        stored.key = Key([8; 16]);
+    }
+    assert!(!bench.ncp.is_reachable(eui));
+    assert_eq!(bench.ask(&Request::NvramClear {}), Ok(Response::NvramClear {}));
+    assert_eq!(bench.ncp.nvram().network(), None);
+    assert!(bench.ncp.nvram.counters.is_some(), "counters never go back");
+}
