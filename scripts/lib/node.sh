@@ -15,7 +15,7 @@ make_test_node() {
         mkdir -p "$node" || return
         cp "$lock" "$root/tests/peers/herdsman/package.json" "$node" || return
         # Nothing is compiled and no script of a package runs: the serial port's binding comes built.
-        npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --silent || return
+        npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel=error || return
         cp "$lock" "$installed" || return
     fi
     export CARDEA_TEST_NODE="$node"

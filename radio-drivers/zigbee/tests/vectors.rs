@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use cardea_zigbee::zboss::call::{Indication, Request, Response};
+use cardea_zigbee::zboss::call::{IbCounters, Indication, Request, Response};
 use cardea_zigbee::zboss::hl::{Kind, Packet};
 use cardea_zigbee::zboss::ll::{Decoder, Frame};
 use cardea_zigbee::zboss::{ACK_TIMEOUT_MS, Link};
@@ -248,6 +248,27 @@ fn install_codes_give_the_keys_that_zigpy_computes() {
 }
 
 /// A part of the file that no test reads would prove nothing.
+/// zigpy-zboss restores a frame counter of 0x1234: the dataset's length stands before it once, and not again inside.
+#[test]
+fn the_counters_that_another_host_restores_are_read_and_written_again() {
+    let sessions = vectors()["sessions"]["zigpy_zboss_2_0_5"].clone();
+    let mut found = 0;
+    for entry in sessions.as_array().unwrap() {
+        let mut link = Link::default();
+        link.handle_bytes(1, &bytes(&entry[2]));
+        let Some(packet) = link.poll_packet() else { continue };
+        let packet = Packet::parse(&packet).unwrap();
+        let Ok(Request::NvramWrite { datasets }) = Request::parse(packet.call, packet.body) else { continue };
+        for dataset in datasets.0.iter().filter(|dataset| dataset.kind == IbCounters::DATASET) {
+            let counters = IbCounters { nib: 0x1234, aib: 0 };
+            assert_eq!(IbCounters::parse(&dataset.data.0), Ok(counters));
+            assert_eq!(counters.encode(), **dataset.data.0);
+            found += 1;
+        }
+    }
+    assert_eq!(found, 1);
+}
+
 #[test]
 fn every_part_of_the_file_has_its_test() {
     let all = vectors();

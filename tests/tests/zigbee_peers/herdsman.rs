@@ -5,6 +5,7 @@ use std::path::Path;
 use cardea_tests::{lines::LinePeer, node};
 use serde_json::{Value, json};
 
+use crate::wireshark::assert_clean;
 use crate::{
     CHANNEL, DONGLE, EXTENDED_PAN, KEY, LOCK, PAN, ask, break_body, is_member, ordinary, plug_in, until_left,
     what,
@@ -32,7 +33,8 @@ fn of_lock(question: &str, more: &Value) -> Value {
 async fn zigbee_herdsman_forms_interviews_a_lock_moves_it_hears_of_it_and_removes_it() {
     let Some(mut peer) = peer() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let dongle = plug_in(dir.path(), false, None);
+    let capture = dir.path().join("session.pcap");
+    let dongle = plug_in(dir.path(), false, Some(&capture));
     let started = ask(&mut peer, &start(dir.path(), "first"));
     assert_eq!(started["result"], "reset", "formed");
     assert_eq!(started["coordinator"], json!({ "eui": format!("0x{DONGLE}"), "endpoints": [1, 242] }));
@@ -91,6 +93,7 @@ async fn zigbee_herdsman_forms_interviews_a_lock_moves_it_hears_of_it_and_remove
         0,
         "it asked for nothing that the dongle did not understand"
     );
+    assert_clean(&capture, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

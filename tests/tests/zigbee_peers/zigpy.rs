@@ -5,6 +5,7 @@ use std::path::Path;
 use cardea_tests::{lines::LinePeer, venv};
 use serde_json::{Value, json};
 
+use crate::wireshark::assert_clean;
 use crate::{
     CHANNEL, DONGLE, EXTENDED_PAN, KEY, LOCK, PAN, ask, break_body, is_member, ordinary, plug_in, until_left,
     what,
@@ -36,7 +37,8 @@ fn of_lock(question: &str) -> Value {
 async fn zigpy_zboss_restores_a_network_interviews_a_lock_moves_it_hears_of_it_and_removes_it() {
     let Some(mut peer) = peer() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let dongle = plug_in(dir.path(), true, None);
+    let capture = dir.path().join("session.pcap");
+    let dongle = plug_in(dir.path(), true, Some(&capture));
     let formed = ask(&mut peer, &form(dir.path()));
     let counter = formed["counter"].as_u64().unwrap();
     assert!(counter >= u64::from(COUNTER), "it never goes back: {formed}");
@@ -87,6 +89,7 @@ async fn zigpy_zboss_restores_a_network_interviews_a_lock_moves_it_hears_of_it_a
     ask(&mut peer, &what("stop"));
     let traffic = dongle.with(|ncp, _| ncp.traffic());
     assert_eq!((traffic.refused, traffic.formed), (0, 1), "{traffic:?}");
+    assert_clean(&capture, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

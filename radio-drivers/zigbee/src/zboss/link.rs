@@ -33,7 +33,8 @@ pub enum LinkError {
     Dead,
 }
 
-/// The link to an NCP. Time is an argument; the shell reads and writes the port.
+/// The link to an NCP, or a virtual NCP's to its host: both ends are alike. Time is an argument; the shell reads and writes
+/// the port.
 #[derive(Default)]
 pub struct Link {
     decoder: Decoder,

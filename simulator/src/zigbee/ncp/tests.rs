@@ -311,3 +311,50 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     assert_eq!(bench.ncp.traffic().refused, 5);
     assert_eq!(bench.ncp.nvram().network(), formed);
 }
+
+/// Every number of a call, with noise for a body: nothing panics, and the NCP answers the next sane question.
+#[test]
+fn whatever_a_host_says_the_dongle_goes_on() {
+    let random = Random::new(3, 0);
+    for formed in [false, true] {
+        let mut bench = if formed { Bench::formed() } else { Bench::new() };
+        for call in 0..0x0600u16 {
+            let mut body = vec![0; usize::try_from(random.below(40)).unwrap()];
+            random.fill(&mut body);
+            // A reset would only make the others wait.
+            if call == 0x0002 {
+                continue;
+            }
+            let packet = Packet { kind: Kind::Request { tsn: 9 }, call, body: &body };
+            bench.host.send(packet.encode()).unwrap();
+            bench.exchange();
+            while bench.host.poll_packet().is_some() {}
+        }
+        bench.run(60_000);
+        assert!(bench.ask(&Request::GetModuleVersion {}).is_ok());
+    }
+}
+
+#[test]
+fn devices_follow_a_switched_network_key_and_not_one_that_was_replaced_with_its_network() {
+    let key = |number| cardea_zigbee::zboss::call::NumberedKey { key: Key([9; 16]), number };
+    let mut bench = Bench::formed();
+    let eui = bench.join(Some(&code()), device(Some(code()), true, None), &STRICT);
+    bench.ask(&Request::SetNwkKey { key: key(1) }).unwrap();
+    assert!(bench.ncp.is_reachable(eui));
+    bench.ask(&Request::SecurInitiateKeySwitch {}).unwrap();
+    let Ok(Response::GetNwkKeys { first, .. }) = bench.ask(&Request::GetNwkKeys {}) else {
+        panic!("no keys")
+    };
+    assert_eq!(first, key(1));
+    assert!(bench.ncp.is_reachable(eui));
+    // A link key of its own, which the host can read for its backup.
+    assert!(bench.ask(&Request::GetApsKeyByIeee { eui }).is_ok());
+    if let Some(stored) = &mut bench.ncp.nvram.stored {
+        stored.key = Key([8; 16]);
+    }
+    assert!(!bench.ncp.is_reachable(eui));
+    assert_eq!(bench.ask(&Request::NvramClear {}), Ok(Response::NvramClear {}));
+    assert_eq!(bench.ncp.nvram().network(), None);
+    assert!(bench.ncp.nvram.counters.is_some(), "counters never go back");
+}

@@ -49,7 +49,6 @@ impl Ncp {
         let open = self.is_open(now) && (known || !full);
         let nwk = self.fresh_address();
         let needs_code = self.policy(policy::INSTALL_CODE) == 1;
-        let needs_own_key = self.policy(policy::UNIQUE_LINK_KEY) == 1;
         let code = self.nvram.codes.get(&eui);
         let Some(device) = self.devices.get_mut(&eui) else { return };
         if !open {
@@ -64,11 +63,10 @@ impl Ncp {
         } else {
             Step::Announce
         };
-        let unwilling = needs_own_key && !device.config.unique_key;
         let wait = if next == Step::Announce { KEYS_MS } else { JOIN_TIMEOUT_MS };
         device.state = State::Joining(nwk, next, now.saturating_add(wait));
         device.polled = now;
-        tracing::debug!(%eui, fits, unwilling, "a device joins");
+        tracing::debug!(%eui, fits, "a device joins");
         self.nvram.members.insert(eui, Member { nwk, key: None });
         self.indicate(&Indication::DeviceUpdate { eui, nwk, status: JOINED });
     }
