@@ -77,6 +77,19 @@ impl Field for NwkAddr {
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Key(pub [u8; 16]);
 
+impl Key {
+    /// A key that follows from this one and says nothing of it to whom has only that: one block of AES.
+    #[must_use]
+    pub(crate) fn derived(&self, label: [u8; 16]) -> Self {
+        let mut block: aes::Block = label.into();
+        Aes128::new(&self.0.into()).encrypt_block(&mut block);
+        let mut key = Self([0; 16]);
+        key.0.copy_from_slice(&block);
+        block.as_mut_slice().zeroize();
+        key
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")

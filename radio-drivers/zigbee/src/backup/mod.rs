@@ -3,7 +3,7 @@
 //!
 //! The format is zigpy's and zigbee-herdsman's (github.com/zigpy/open-coordinator-backup): one JSON object, byte strings in
 //! hexadecimal, most significant byte first. [`Backup::parse`] believes nothing and is bounded; [`Backup::encode`] writes what
-//! both of them read. Keys are erased when dropped and shown nowhere.
+//! zigpy was seen to read. Keys are erased when dropped and shown nowhere.
 //!
 //! A file is older than the network. Every frame that the lost dongle sent after it was written raised a counter that the
 //! devices remember, and they refuse what does not exceed it: so a dongle is never given the counters of a file but

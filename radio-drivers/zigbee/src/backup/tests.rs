@@ -47,6 +47,13 @@ fn a_file_of_zigpy_is_read_field_by_field() {
     assert_eq!(keys, expected);
 }
 
+/// The file that zigpy 2.4.0 reads as the same network as its own (`NetworkBackup.from_open_coordinator_json`).
+#[test]
+fn a_file_of_ours_is_these_bytes() {
+    let ours = include_str!("../../../../tests/vectors/backup-cardea.json");
+    assert_eq!(std::str::from_utf8(&zigpy().encode()), Ok(ours));
+}
+
 #[test]
 fn what_is_written_is_read_again_as_the_same_and_without_growing() {
     let mut backup = zigpy();

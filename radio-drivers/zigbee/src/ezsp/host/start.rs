@@ -13,7 +13,7 @@ use crate::ezsp::call::{
     policy, security, token, value,
 };
 use crate::ezsp::link::RESET_MS;
-use crate::types::{Eui64, Key, NwkAddr};
+use crate::types::{Eui64, NwkAddr};
 use crate::wire::Field;
 
 /// Resets that may stay unanswered before the port is opened again: 16 s, its USB may have to come back.
@@ -30,8 +30,10 @@ const MAX_REOPEN_MS: Millis = 30_000;
 const END_DEVICE_TIMEOUT: u16 = 8;
 /// Link keys that the NCP is asked to make room for.
 const KEY_TABLE: u16 = 127;
-/// The link key that everybody knows. Nobody joins with it: install codes are required.
-const WELL_KNOWN: [u8; 16] = *b"ZigBeeAlliance09";
+/// What the link key of devices without their own is derived by. Others put the one here that everybody knows, and a trust centre
+/// that lets devices rejoin unsecured would give the network key to whoever claims to be one of these. This one nobody has who
+/// is not in the network: install codes are required, and each device gets its own.
+const NOBODYS_LINK_KEY: [u8; 16] = *b"cardea link key.";
 /// Transmit power of a network that is formed, dBm; as other hosts set it.
 const POWER_DBM: u8 = 8;
 
@@ -481,7 +483,7 @@ fn formation(plan: &Plan) -> Vec<Step> {
             | security::HAVE_NETWORK_KEY
             | security::GLOBAL_LINK_KEY
             | security::REQUIRE_ENCRYPTED_KEY,
-        preconfigured: Key(WELL_KNOWN),
+        preconfigured: plan.key.derived(NOBODYS_LINK_KEY),
         network: plan.key.clone(),
         number: 0,
         trust_centre: Eui64([0; 8]),
@@ -522,7 +524,10 @@ fn restoration(backup: &Backup) -> Vec<Step> {
     }
     let state = SecurityState {
         bitmask,
-        preconfigured: backup.hashed_link_keys.clone().unwrap_or(Key(WELL_KNOWN)),
+        preconfigured: backup
+            .hashed_link_keys
+            .clone()
+            .unwrap_or_else(|| backup.key.key.derived(NOBODYS_LINK_KEY)),
         network: backup.key.key.clone(),
         number: backup.key.number,
         trust_centre: backup.network.coordinator,

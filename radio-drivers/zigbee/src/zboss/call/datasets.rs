@@ -1,4 +1,5 @@
-//! Datasets of the NCP's memory that hold what the network cannot be moved without.
+//! Datasets of the NCP's memory that hold what the network cannot be moved without: their content. The length stands before it in
+//! NVRAM_READ and NVRAM_WRITE, once.
 
 use zeroize::Zeroizing;
 
@@ -18,15 +19,12 @@ impl IbCounters {
     /// The dataset's number.
     pub const DATASET: u16 = 7;
 
-    /// Reads the dataset's content: a count of bytes, then the counters; what follows them is another version's.
+    /// Reads the dataset's content; what follows the counters is another version's.
     ///
     /// # Errors
     /// See [`DecodeError`].
     pub fn parse(data: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(data);
-        if reader.u16()? < 8 {
-            return Err(DecodeError::Field("the counters' length"));
-        }
         Ok(Self { nib: reader.u32()?, aib: reader.u32()? })
     }
 
@@ -34,7 +32,6 @@ impl IbCounters {
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
         let mut out = Vec::new();
-        8u16.write(&mut out);
         self.nib.write(&mut out);
         self.aib.write(&mut out);
         out
@@ -44,9 +41,8 @@ impl IbCounters {
 /// What APS_SECURE (dataset 14) holds: the link keys.
 ///
 /// ```text
-/// 0  length    u16, of what follows
-/// 2  0         4 bytes that nobody describes
-/// 6  entries   28 bytes each: address, key, flags u32
+/// 0  0         4 bytes that nobody describes
+/// 4  entries   28 bytes each: address, key, flags u32
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ApsSecure(pub Vec<SecureEntry>);
@@ -78,16 +74,14 @@ impl ApsSecure {
     /// See [`DecodeError`].
     pub fn parse(data: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(data);
-        let len = usize::from(reader.u16()?);
-        let mut entries = Reader::new(reader.take(len)?);
-        entries.take(4)?;
-        if !len.saturating_sub(4).is_multiple_of(SecureEntry::BYTES) {
+        reader.take(4)?;
+        if !data.len().saturating_sub(4).is_multiple_of(SecureEntry::BYTES) {
             return Err(DecodeError::Field("the link keys' length"));
         }
-        let mut list = Vec::with_capacity(len / SecureEntry::BYTES);
-        while !entries.is_empty() {
-            let (eui, key) = (Eui64::read(&mut entries)?, Key::read(&mut entries)?);
-            list.push(SecureEntry { eui, key, flags: entries.u32()? });
+        let mut list = Vec::with_capacity(data.len() / SecureEntry::BYTES);
+        while !reader.is_empty() {
+            let (eui, key) = (Eui64::read(&mut reader)?, Key::read(&mut reader)?);
+            list.push(SecureEntry { eui, key, flags: reader.u32()? });
         }
         Ok(Self(list))
     }
@@ -96,8 +90,7 @@ impl ApsSecure {
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let len = self.0.len().saturating_mul(SecureEntry::BYTES).saturating_add(4);
-        let mut out = secret_buffer(len.saturating_add(2));
-        u16::try_from(len).unwrap_or(u16::MAX).write(&mut out);
+        let mut out = secret_buffer(len);
         0u32.write(&mut out);
         for entry in &self.0 {
             entry.eui.write(&mut out);
@@ -111,11 +104,10 @@ impl ApsSecure {
 /// What ADDR_MAP (dataset 11), version 2, holds: who has which address.
 ///
 /// ```text
-/// 0  length    u16, of what follows
-/// 2  count     u8
-/// 3  version   2
-/// 4  0         u16
-/// 6  entries   16 bytes each: address, address in the network, index, redirection (2 bytes), 3 of alignment
+/// 0  count     u8
+/// 1  version   2
+/// 2  0         u16
+/// 4  entries   16 bytes each: address, address in the network, index, redirection (2 bytes), 3 of alignment
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AddressMap(pub Vec<(Eui64, NwkAddr)>);
@@ -125,7 +117,6 @@ impl AddressMap {
     pub const DATASET: u16 = 11;
     /// Of the layout that we know.
     pub const VERSION: u16 = 2;
-    const ENTRY_BYTES: usize = 16;
 
     /// Reads the dataset's content.
     ///
@@ -136,7 +127,6 @@ impl AddressMap {
             return Err(DecodeError::Field("the address map's version"));
         }
         let mut reader = Reader::new(data);
-        let _length = reader.u16()?;
         let count = reader.u8()?;
         reader.take(3)?;
         let entry = |reader: &mut Reader<'_>| {
@@ -152,8 +142,6 @@ impl AddressMap {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let count = u8::try_from(self.0.len()).unwrap_or(u8::MAX);
-        let bytes = usize::from(count).saturating_mul(Self::ENTRY_BYTES).saturating_add(4);
-        u16::try_from(bytes).unwrap_or(u16::MAX).write(&mut out);
         out.extend_from_slice(&[count, 2, 0, 0]);
         for (eui, nwk) in self.0.iter().take(count.into()) {
             eui.write(&mut out);
@@ -168,31 +156,28 @@ impl AddressMap {
 mod tests {
     use super::*;
 
-    /// As zigpy-zboss 2.0.5 writes them (`DSApsSecureKeys`, `DSNwkAddrMap`, `DSIbCounters`).
+    /// As zigpy-zboss 2.0.5 writes them (`DSApsSecureKeys`, `DSNwkAddrMap`, `DSIbCounters`) behind their lengths.
     #[test]
     fn datasets_are_these_bytes() {
         let eui = Eui64([0x00, 0x12, 0x4B, 0x00, 0x22, 0x26, 0xEF, 0x87]);
         let key = Key([0x44; 16]);
         let keys = ApsSecure(vec![SecureEntry { eui, key, flags: SecureEntry::UNIQUE_AND_VERIFIED }]);
-        let hex = "20000000000087ef2622004b12004444444444444444444444444444444408000000";
+        let hex = "0000000087ef2622004b12004444444444444444444444444444444408000000";
         assert_eq!(hex::encode(keys.encode()), hex);
         assert_eq!(ApsSecure::parse(&keys.encode()), Ok(keys));
         let map = AddressMap(vec![(eui, NwkAddr(0x6B5D))]);
-        assert_eq!(hex::encode(map.encode()), "14000102000087ef2622004b12005d6b000000000000");
+        assert_eq!(hex::encode(map.encode()), "0102000087ef2622004b12005d6b000000000000");
         assert_eq!(AddressMap::parse(2, &map.encode()), Ok(map));
         let counters = IbCounters { nib: 0x0001_A7EA, aib: 7 };
-        assert_eq!(hex::encode(counters.encode()), "0800eaa7010007000000");
+        assert_eq!(hex::encode(counters.encode()), "eaa7010007000000");
         assert_eq!(IbCounters::parse(&counters.encode()), Ok(counters));
     }
 
     #[test]
     fn datasets_of_another_form_are_refused() {
-        assert_eq!(
-            ApsSecure::parse(&[5, 0, 0, 0, 0, 0, 1]),
-            Err(DecodeError::Field("the link keys' length"))
-        );
-        assert_eq!(ApsSecure::parse(&[3, 0, 0, 0, 0]), Err(DecodeError::Short));
+        assert_eq!(ApsSecure::parse(&[0, 0, 0, 0, 1]), Err(DecodeError::Field("the link keys' length")));
+        assert_eq!(ApsSecure::parse(&[0, 0, 0]), Err(DecodeError::Short));
         assert_eq!(AddressMap::parse(1, &[0; 32]), Err(DecodeError::Field("the address map's version")));
-        assert_eq!(AddressMap::parse(2, &[20, 0, 2, 2, 0, 0, 1]), Err(DecodeError::Short));
+        assert_eq!(AddressMap::parse(2, &[2, 2, 0, 0, 1]), Err(DecodeError::Short));
     }
 }

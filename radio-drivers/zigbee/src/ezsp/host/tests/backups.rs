@@ -83,7 +83,8 @@ fn another_dongle_becomes_the_same_coordinator_with_counters_far_ahead() {
         assert_eq!(events.last(), Some(&Event::State(State::Up(OURS))));
         assert_eq!(bench.ncp.memory.frame_counter, 5_000 + FRAME_COUNTER_JUMP);
         let (bitmask, key) = bench.ncp.memory.security.clone().unwrap();
-        assert_eq!((bitmask & security::KEEP_COUNTERS != 0, key), (true, Key(*b"ZigBeeAlliance09")));
+        assert!(bitmask & security::KEEP_COUNTERS != 0);
+        assert_ne!(key, Key(*b"ZigBeeAlliance09"));
         let ahead = backup.jump().unwrap();
         let mut again = *backed_up(&mut bench).unwrap();
         // What a dongle received last cannot be told to another one.

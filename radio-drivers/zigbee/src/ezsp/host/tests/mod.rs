@@ -117,6 +117,9 @@ fn a_blank_dongle_waits_for_the_order_to_form_even_when_a_network_is_expected() 
         let position = |event: Event| events.iter().position(|e| *e == event).unwrap();
         assert!(position(Event::Formed(Ok(formed))) < position(Event::State(State::Up(formed))));
         assert_eq!(bench.ncp.memory.key, Some(Key([7; 16])));
+        // AES-128 of the label under the network key, calculated by pyca/cryptography.
+        let (_, nobodys) = bench.ncp.memory.security.clone().unwrap();
+        assert_eq!(hex::encode(nobodys.0), "2eb49bcd763fcf083bef75c1bde9e651");
         // The order is used up: after a restart there is nothing to form.
         bench.ncp.restart(2);
         bench.run(3_000);

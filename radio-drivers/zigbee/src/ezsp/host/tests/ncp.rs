@@ -103,6 +103,7 @@ impl ScriptedNcp {
             key: network.map(|_| Key([0xA5; 16])),
             key_number: 4,
             frame_counter: 5_000,
+            security: network.map(|_| (security::GLOBAL_LINK_KEY, Key(*b"ZigBeeAlliance09"))),
             ..Memory::default()
         };
         Self {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 use crate::descriptors::{Clusters, NodeDescriptor, SimpleDescriptor};
-use crate::zboss::call::{ApsConfirm, ChannelMask, Counted, DatasetBytes, NumberedKey, Reversed, Version};
+use crate::zboss::call::{
+    ApsConfirm, ChannelMask, Counted, DatasetBytes, IbCounters, NumberedKey, Reversed, Version,
+};
 use crate::zboss::ll::RESYNC_QUIET_MS;
 
 /// What the double remembers through a reset.
@@ -44,7 +46,7 @@ pub(crate) struct ScriptedNcp {
     next_key: Option<NumberedKey>,
     /// What it was written counts once it was reset.
     written: BTreeMap<u16, (u16, Vec<u8>)>,
-    /// Loses what it was written.
+    /// Goes on with old counters, whatever it was written.
     pub(crate) forgetful: bool,
 }
 
@@ -79,9 +81,10 @@ impl ScriptedNcp {
         self.policies.clear();
         self.ignores.clear();
         self.air.clear();
-        let written = std::mem::take(&mut self.written);
-        if !self.forgetful {
-            self.nvram.datasets.extend(written);
+        self.nvram.datasets.extend(std::mem::take(&mut self.written));
+        if self.forgetful {
+            let old = IbCounters { nib: 5_000, aib: 70 };
+            self.nvram.datasets.insert(IbCounters::DATASET, (1, old.encode()));
         }
         self.say(&Indication::Reset { source });
     }
