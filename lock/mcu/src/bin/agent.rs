@@ -85,10 +85,7 @@ impl cardea_credentials::Agreement for Element {
         self.0
     }
 
-    fn agree(
-        &self,
-        peer: &cardea_credentials::PublicKey,
-    ) -> Result<cardea_credentials::SharedSecret, Error> {
+    fn agree(&self, peer: &cardea_credentials::PublicKey) -> Result<cardea_credentials::SharedSecret, Error> {
         let mut x = [0; 32];
         write_bytes(&peer.x());
         write_bytes(&peer.y());

@@ -10,12 +10,12 @@ use core::mem::MaybeUninit;
 
 use cardea_aead::{Aes128, AesCcm16_64_128, open, seal};
 use cardea_agent::{Agent, AgentEvent, Config, Home, Output, Parts, provision};
-use ccm::aead::KeyInit as _;
 use cardea_credentials::{SoftAgreement, SoftSigner};
 use cardea_mcu::board::{Board, CODE, DH, IDENTITY, RamStorage, TestClock, TestMotor, TestOnlyRandom};
 use cardea_mcu::instruments::{Counter, above, deepest_stack, paint_stack, words_below};
 use cardea_mcu::serial::Serial;
 use cardea_resources::{Bolt, Firmware};
+use ccm::aead::KeyInit as _;
 use cortex_m::peripheral::SCB;
 use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
 
@@ -201,7 +201,8 @@ fn report(serial: &mut Serial, agent: &mut Agent<Board>, used: &Used) {
     let motor = &agent.parts_mut().actuator;
     let (bolt, drives) = (motor.bolt.code(), motor.drives);
     let mut state = [0; 30];
-    let fields = [drives, agent.dropped(), used.stack as u32, size_of::<Agent<Board>>() as u32, used.above as u32];
+    let fields =
+        [drives, agent.dropped(), used.stack as u32, size_of::<Agent<Board>>() as u32, used.above as u32];
     for (place, field) in state.chunks_exact_mut(4).zip(fields) {
         place.copy_from_slice(&field.to_le_bytes());
     }
