@@ -309,6 +309,7 @@ impl<B: Board> Agent<B> {
 
     /// Whether this is a platform that the lock may have to do with.
     #[inline(never)]
+    #[allow(clippy::needless_borrows_for_generic_args)] // a key by value is a key more on the stack
     fn welcome(&mut self, peer: &Peer<'_>) -> Result<(), Refusal> {
         let Some(running) = &mut self.handshake.running else { return Ok(()) };
         let owner = self.owner.as_ref();

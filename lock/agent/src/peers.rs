@@ -221,6 +221,7 @@ impl<B: Board> Agent<B> {
     }
 
     #[inline(never)]
+    #[allow(clippy::needless_borrows_for_generic_args)] // a key by value is a key more on the stack
     fn peer_message_3(&mut self, now: u64, address: u16, id: &[u8], message: &mut [u8]) -> Option<()> {
         let signing = self.owner.as_ref()?.signing;
         let place = self
