@@ -126,7 +126,7 @@ pub(crate) unsafe fn enter(
         Ok(place) => {
             // SAFETY: the seal says that there is an agent, and the busy mark that nobody else refers to it. This
             // reference covers the agent alone; seal and state stay reachable for a call that comes back in.
-            let home = unsafe { (*(&raw mut (*place).home)).assume_init_mut() };
+            let home = unsafe { (*place).home.assume_init_mut() };
             let result = catch(|| home.agent().ok_or(CARDEA_ERR_NOT_BOOTED).and_then(call));
             // SAFETY: as above; the reference has ended.
             unsafe { (*place).state = if result.is_ok() { IDLE } else { BROKEN } };
@@ -155,7 +155,7 @@ pub(crate) unsafe fn demolish(agent: *mut cardea_agent) -> cardea_status {
     };
     // SAFETY: sealed, not busy, and nobody refers to the agent; after this it is not referred to again, because the
     // seal goes with it. A broken agent is still one in Rust's eyes: its members may contradict each other, not dangle.
-    let dropped = catch(|| unsafe { (*(&raw mut (*place).home)).assume_init_drop() });
+    let dropped = catch(|| unsafe { (*place).home.assume_init_drop() });
     // SAFETY: the memory is the caller's, and holds nothing that needs dropping any more.
     unsafe { wipe(place) };
     dropped.map_or(CARDEA_ERR_PANIC, |()| CARDEA_OK)
