@@ -12,9 +12,13 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use cardea_credentials::{OwnerCode, Signer as _, SoftSigner};
+use cardea_credentials::{Agreement as _, OwnerCode, Scope, Signer as _, SoftAgreement, SoftSigner};
 use cardea_framing::{Datagram, Kind, LinkConfig, LockId};
-use cardea_sdk::{Ask, Bolt, Outcome, PlatformEvent, session::Now};
+use cardea_sdk::{
+    Ask, Bolt, OsRandom, Outcome, PlatformEvent,
+    holder::{Holder, HolderEvent},
+    session::{NewGrant, Now},
+};
 use cardea_tests::counterpart::Counterpart;
 
 const MTU: usize = 222;
@@ -24,6 +28,9 @@ const EPOCH_MS: u64 = 1_800_000_000_000;
 /// The same as in `lock/mcu/src/board.rs`.
 const CODE: OwnerCode = OwnerCode::from_bytes([7; 16]);
 const IDENTITY: [u8; 32] = [1; 32];
+/// Addresses in the site.
+const LOCK: u16 = 7;
+const PHONE: u16 = 0xf001;
 
 /// What the lock says about itself after each thing that happens to it.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +40,12 @@ struct State {
     /// Deepest stack of this step below the firmware's own frames; the agent's own bytes are not in it.
     stack: u32,
     agent: u32,
+    /// The firmware's own frames above, in one of which the agent lies.
+    above: u32,
     instructions: u64,
     bolt: Bolt,
+    /// Whether this is the whole agent, with sessions of peers.
+    peers: bool,
 }
 
 /// What some steps took together.
@@ -53,6 +64,8 @@ struct Mcu {
     sent: VecDeque<Vec<u8>>,
     owner: Option<Vec<u8>>,
     connected: usize,
+    /// What a search of the stack found; see `search_for_keys` of the firmware.
+    keys_found: Option<[u32; 4]>,
     cost: Cost,
 }
 
@@ -68,8 +81,16 @@ impl Mcu {
             .spawn()
             .unwrap();
         let (to, from) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        let nothing =
-            State { drives: 0, dropped: 0, stack: 0, agent: 0, instructions: 0, bolt: Bolt::Unknown };
+        let nothing = State {
+            drives: 0,
+            dropped: 0,
+            stack: 0,
+            agent: 0,
+            above: 0,
+            instructions: 0,
+            bolt: Bolt::Unknown,
+            peers: false,
+        };
         let mut mcu = Self {
             process,
             to,
@@ -78,6 +99,7 @@ impl Mcu {
             sent: VecDeque::new(),
             owner: None,
             connected: 0,
+            keys_found: None,
             cost: Cost::default(),
         };
         mcu.listen();
@@ -109,6 +131,10 @@ impl Mcu {
                 b'O' => self.owner = Some(bytes),
                 b'C' => self.connected += 1,
                 b'M' => {}
+                b'K' => {
+                    let words = bytes.as_chunks::<4>().0;
+                    self.keys_found = Some([0, 1, 2, 3].map(|n| u32::from_le_bytes(words[n])));
+                }
                 b'S' => break self.settle(&bytes),
                 other => panic!("the lock says {:?}", char::from(other)),
             }
@@ -122,8 +148,10 @@ impl Mcu {
             dropped: word(4),
             stack: word(8),
             agent: word(12),
-            instructions: u64::from_le_bytes(bytes[16..24].try_into().unwrap()),
-            bolt: [Bolt::Locked, Bolt::Unlocked].into_iter().find(|b| b.code() == bytes[24]).unwrap(),
+            above: word(16),
+            instructions: u64::from_le_bytes(bytes[20..28].try_into().unwrap()),
+            bolt: [Bolt::Locked, Bolt::Unlocked].into_iter().find(|b| b.code() == bytes[28]).unwrap(),
+            peers: bytes[29] == 1,
         };
         assert_ne!(self.state.instructions, u64::MAX, "the lock's instruction counter ran out");
         self.cost.instructions += self.state.instructions;
@@ -134,6 +162,13 @@ impl Mcu {
     fn leave(mut self) {
         self.tell(b'Q', &[]);
         assert!(self.process.wait().unwrap().success(), "the firmware's own verdict");
+    }
+}
+
+/// QEMU does not outlive a test that failed.
+impl Drop for Mcu {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // it may have ended by itself
     }
 }
 
@@ -188,6 +223,15 @@ impl World {
         self.run()
     }
 
+    /// The processor starts again, from what storage holds.
+    fn restart(&mut self) -> Cost {
+        self.mcu.cost = Cost::default();
+        self.mcu.sent.clear();
+        self.mcu.happen(b'R', &[]);
+        self.other.link_anew();
+        std::mem::take(&mut self.mcu.cost)
+    }
+
     fn touch(&mut self) -> Cost {
         self.mcu.happen(b'T', &[]);
         self.run()
@@ -201,6 +245,26 @@ impl World {
         self.run()
     }
 
+    /// Carries datagrams between the lock and a phone at the gateway until the phone has something to say.
+    fn phone(&mut self, phone: &mut Holder<SoftAgreement>) -> (Cost, Option<HolderEvent>) {
+        let mut cost = Cost::default();
+        for _ in 0..20 {
+            while let Some(datagram) = phone.poll_transmit() {
+                self.other.down(with_address(PHONE, datagram));
+            }
+            let taken = self.run();
+            cost.instructions += taken.instructions;
+            cost.stack = cost.stack.max(taken.stack);
+            for (_, datagram) in std::mem::take(&mut self.other.for_peers) {
+                phone.handle_datagram(self.millis, &with_address(LOCK, datagram));
+            }
+            if let Some(event) = phone.poll_event() {
+                return (cost, Some(event));
+            }
+        }
+        (cost, None)
+    }
+
     fn command(&mut self, ask: Ask) -> (Cost, Outcome) {
         let now = self.now();
         let id = self.other.ask(now, ask, 10_000);
@@ -208,6 +272,12 @@ impl World {
         let ended = self.other.outcome(&id);
         (cost, ended.unwrap_or_else(|| panic!("{ask} has not ended: {:?}", self.other.events)))
     }
+}
+
+/// The gateway puts the other side's address into each datagram.
+fn with_address(address: u16, mut datagram: Vec<u8>) -> Vec<u8> {
+    datagram[1..3].copy_from_slice(&address.to_be_bytes());
+    datagram
 }
 
 /// The firmware, or `None` where a developer has not built it. CI must have it.
@@ -229,7 +299,10 @@ fn a_lock_on_a_cortex_m4_is_activated_obeys_once_and_refuses_the_replay() {
     let Some(elf) = firmware() else { return };
     let mut world = World::new(&elf);
     print("first boot: the lock signs its credential", &std::mem::take(&mut world.mcu.cost));
-    println!("figure: agent | {}", world.mcu.state.agent);
+    let State { agent, above, .. } = world.mcu.state;
+    println!("figure: agent | {agent}");
+    println!("figure: the firmware's frame with the agent in it | {above}");
+    assert!(above < agent + agent / 2, "the agent lies there once: {above} bytes, it has {agent}");
     assert_eq!(world.mcu.owner, None);
 
     print("activation: EDHOC method 3, credentials by value, owner code", &world.join());
@@ -269,6 +342,74 @@ fn a_lock_on_a_cortex_m4_is_activated_obeys_once_and_refuses_the_replay() {
     assert!(outcome.is_success(), "{outcome}");
     assert_eq!((world.mcu.state.drives, world.mcu.state.bolt), (2, Bolt::Locked), "the counter does count");
     world.mcu.leave();
+}
+
+#[test]
+fn a_lock_on_a_cortex_m4_that_starts_again_is_still_the_owners_and_asks_for_an_echo() {
+    let Some(elf) = firmware() else { return };
+    let mut world = World::new(&elf);
+    world.join();
+    world.command(Ask::Unlock);
+    print("boot with an owner and a context", &world.restart());
+    world.join();
+    let (cost, outcome) = world.command(Ask::Unlock);
+    print("command, the first after a boot: asked for an Echo", &cost);
+    assert!(outcome.is_success(), "{outcome}");
+    assert_eq!(world.mcu.connected, 1, "the context went on");
+    assert_eq!((world.mcu.state.drives, world.mcu.state.bolt), (1, Bolt::Unlocked));
+    world.mcu.leave();
+}
+
+#[test]
+fn a_phone_opens_a_lock_on_a_cortex_m4_with_nobody_else_online() {
+    let Some(elf) = firmware() else { return };
+    let mut world = World::new(&elf);
+    if !world.mcu.state.peers {
+        return println!("without peers: the core takes no phones");
+    }
+    world.join();
+    world.touch();
+    let key = || SoftAgreement::from_bytes(&[40; 32]).unwrap();
+    let (now, lock) = (world.now(), world.other.name);
+    let seconds = u32::try_from(now.unix / 1000).unwrap();
+    let grant = NewGrant {
+        lock,
+        holder: key().public(),
+        name: "a phone".into(),
+        scope: Scope::UNLOCK | Scope::STATUS,
+        not_before: seconds - 60,
+        expires: seconds + 3_600,
+        single_use: false,
+        window: None,
+        delegate: None,
+    };
+    let bundle = world.other.batch(now, |core, now| core.issue_grant(now, &grant)).unwrap().bundle;
+    world.run();
+    world.other.platform_hears = false;
+    let mut phone = Holder::new(bundle, key(), Box::new(OsRandom), LOCK);
+    phone.connect(world.millis).unwrap();
+    let (cost, event) = world.phone(&mut phone);
+    assert_eq!(event, Some(HolderEvent::Connected));
+    print("handshake with a phone: EDHOC method 3, a grant by value", &cost);
+    phone.ask(world.millis, Ask::Unlock, 10_000).unwrap();
+    let (cost, event) = world.phone(&mut phone);
+    print("command of a phone", &cost);
+    assert!(matches!(&event, Some(HolderEvent::Ended { outcome, .. }) if outcome.is_success()), "{event:?}");
+    assert_eq!((world.mcu.state.drives, world.mcu.state.bolt), (1, Bolt::Unlocked));
+    world.mcu.leave();
+}
+
+#[test]
+fn nothing_of_a_key_is_left_on_the_stack_of_a_cortex_m4_below_an_aead() {
+    let Some(elf) = firmware() else { return };
+    let mut mcu = Mcu::start(&elf);
+    mcu.happen(b'K', &[]);
+    let [made, sealed, opened, depth] = mcu.keys_found.unwrap();
+    println!("figure: words of a key left by a cipher that is only dropped | {made}");
+    println!("figure: stack of an AEAD operation | {depth}");
+    assert!(made > 4, "the search finds what is there: {made}");
+    assert_eq!((sealed, opened), (0, 0), "words of key and round keys after sealing, after opening");
+    mcu.leave();
 }
 
 #[test]

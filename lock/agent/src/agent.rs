@@ -142,6 +142,7 @@ pub struct Agent<B: Board> {
     /// Limits handshakes.
     pub(crate) limiter: Limiter,
     /// Limits the PIN pad.
+    #[cfg(feature = "pins")]
     pub(crate) pad: Limiter,
     pub(crate) battery_low: bool,
     pub(crate) sensors: Sensors,
@@ -229,6 +230,19 @@ impl<B: Board> Agent<B> {
     #[inline(never)] // its buffer is off the stack again when `pump` runs
     fn take_frame(&mut self, now: u64, frame: &[u8]) {
         let mut message = [0; COPY_MAX];
+        if let Some((kind, peer, len)) = self.datagram_of(now, frame, &mut message) {
+            self.message(now, kind, peer, message.get_mut(..len).unwrap_or_default());
+        }
+    }
+
+    /// What the frame is the last of, if it is: as [`unwrap`] has it, in `message`.
+    #[inline(never)] // its frame is off the stack again when the message is taken
+    fn datagram_of(
+        &mut self,
+        now: u64,
+        frame: &[u8],
+        message: &mut [u8; COPY_MAX],
+    ) -> Option<(Kind, Option<u16>, usize)> {
         match self.link.handle_frame(now, frame) {
             Ok(Some(incoming)) => {
                 let (receipt, bytes) = (incoming.receipt, incoming.datagram());
@@ -236,27 +250,30 @@ impl<B: Board> Agent<B> {
                 if let Some(body) = crate::site::site_message(bytes) {
                     let Parts { storage, identity, .. } = &mut self.parts;
                     let taken = self.site.take(now, body, storage, self.owner.as_ref(), identity);
-                    return self.site_took(now, receipt, taken);
+                    self.site_took(now, receipt, taken);
+                    return None;
                 }
                 // A receipt says received, never executed; what follows is judged for itself.
-                let taken = unwrap(bytes, &mut message);
+                let taken = unwrap(bytes, message);
                 if let Some(receipt) = receipt {
                     self.link.custody(now, receipt);
                 }
-                match taken {
-                    Some((kind, peer, len)) => {
-                        self.message(now, kind, peer, message.get(..len).unwrap_or_default());
-                    }
-                    None => self.drop_frame(),
+                if taken.is_none() {
+                    self.drop_frame();
                 }
+                taken
             }
             Ok(None) => {
                 if self.link.is_receiving() {
                     self.polls.got_fragment(now, &self.config);
                     self.handshake.alive(now, self.config.handshake_ms);
                 }
+                None
             }
-            Err(_) => self.drop_frame(),
+            Err(_) => {
+                self.drop_frame();
+                None
+            }
         }
     }
 
@@ -403,7 +420,7 @@ impl<B: Board> Agent<B> {
 
     /// Takes the body of a datagram; OSCORE messages restored.
     #[inline(never)]
-    fn message(&mut self, now: u64, kind: Kind, peer: Option<u16>, body: &[u8]) {
+    fn message(&mut self, now: u64, kind: Kind, peer: Option<u16>, body: &mut [u8]) {
         match (kind, peer) {
             (Kind::PlatformEdhoc, _) => self.edhoc_datagram(now, body),
             (Kind::PlatformOscore, _) => match Message::parse(body) {

@@ -20,7 +20,7 @@ pub enum Door {
 /// So many in a row are logged, then one more each `every_ms`.
 struct Limit {
     burst: u8,
-    every_ms: u64,
+    every_ms: u32,
 }
 
 /// A busy entrance stays below.
@@ -40,9 +40,10 @@ pub(crate) struct Sensor {
 impl Sensor {
     /// Whether an entry may be logged now; then it counts.
     fn admit(&mut self, now: u64, limit: &Limit) -> bool {
-        let recovered = now.saturating_sub(self.since) / limit.every_ms;
+        let elapsed = u32::try_from(now.saturating_sub(self.since)).unwrap_or(u32::MAX);
+        let recovered = elapsed / limit.every_ms; // after seven weeks, all of them
         self.spent = self.spent.saturating_sub(u8::try_from(recovered).unwrap_or(u8::MAX));
-        self.since = if self.spent == 0 { now } else { self.since + recovered * limit.every_ms };
+        self.since = if self.spent == 0 { now } else { self.since + u64::from(recovered * limit.every_ms) };
         let admitted = self.spent < limit.burst;
         self.spent += u8::from(admitted);
         admitted
@@ -50,7 +51,7 @@ impl Sensor {
 
     /// When what is held back may be logged.
     fn due(&self, limit: &Limit) -> Option<u64> {
-        (self.held_back > 0).then(|| self.since.saturating_add(limit.every_ms))
+        (self.held_back > 0).then(|| self.since.saturating_add(limit.every_ms.into()))
     }
 }
 

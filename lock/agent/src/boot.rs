@@ -25,54 +25,88 @@ use crate::session::{Session, sequence_generation};
 use crate::site::Site;
 use crate::time::{RECORD_LEN, TrustedTime};
 
-impl<B: Board> Agent<B> {
+/// Where an agent is made, boots and stays: there is never a second one, not even for a moment. Put it in a static or in
+/// the frame that never returns, and do not move it.
+///
+/// The agent cannot be reached before it has [booted](Self::boot), nor after a boot that failed.
+pub struct Home<B: Board> {
+    agent: Agent<B>,
+    booted: bool,
+}
+
+impl<B: Board> Home<B> {
+    /// An agent that has read nothing yet.
+    #[inline(never)] // its result is made where it stays; inlined, the compiler may take a detour
+    pub fn new(parts: Parts<B>, config: Config) -> Self {
+        Self { agent: Agent::blank(parts, config), booted: false }
+    }
+
     /// Starts from what NVM holds. A new lock makes its credential here; a command that a reset interrupted is judged
-    /// by the bolt's sensor and logged, an owner reset is finished.
+    /// by the bolt's sensor and logged, an owner reset is finished. An agent that has booted is given as it is.
+    ///
+    /// # Errors
+    /// See [`Error`]. Nothing is left of what was read, and it may be tried again.
+    #[inline(never)] // what it needs is off the stack again when the firmware goes on
+    pub fn boot(&mut self) -> Result<&mut Agent<B>, Error> {
+        if !self.booted {
+            let started = self.agent.start();
+            if started.is_err() {
+                self.agent.forget();
+            }
+            started?;
+            self.booted = true;
+        }
+        Ok(&mut self.agent)
+    }
+
+    /// The agent, once it has booted.
+    pub fn agent(&mut self) -> Option<&mut Agent<B>> {
+        self.booted.then_some(&mut self.agent)
+    }
+
+    /// Takes it apart, as before a reset; NVM has everything that matters.
+    pub fn into_parts(self) -> Parts<B> {
+        self.agent.parts
+    }
+}
+
+impl<B: Board> Agent<B> {
+    /// An agent to be moved about, for where stacks are long: see [`Home::boot`], which makes it where it stays.
     ///
     /// # Errors
     /// See [`Error`].
-    #[inline(never)] // what it needs is off the stack again when the firmware goes on
-    pub fn boot(mut parts: Parts<B>, config: Config) -> Result<Self, Error> {
-        let now = parts.clock.millis();
-        // In this order, and each by itself: a signature needs the most stack, and its frames should lie below little.
-        let cwt = load_credential(&mut parts)?;
-        let kept = Kept::load(&mut parts, &config, now)?;
-        Self::start(parts, config, cwt, kept, now)
+    pub fn boot(parts: Parts<B>, config: Config) -> Result<Self, Error> {
+        let mut home = Home::new(parts, config);
+        home.boot()?;
+        Ok(home.agent)
     }
 
-    /// The one moment with two agents on the stack: here, and where it is returned.
-    #[inline(never)]
-    fn start(parts: Parts<B>, config: Config, cwt: Cwt, kept: Kept, now: u64) -> Result<Self, Error> {
-        let mut agent = Self::with(parts, config, cwt, kept, now);
-        agent.resume(now)?;
-        Ok(agent)
-    }
-
-    #[inline(never)]
-    fn with(parts: Parts<B>, config: Config, cwt: Cwt, kept: Kept, now: u64) -> Self {
-        let Kept { handed_over, owner, has_code, log, time, site } = kept;
+    /// As a lock without an owner would be, and without a name.
+    #[inline(always)]
+    fn blank(parts: Parts<B>, config: Config) -> Self {
         Self {
-            lock_id: LockId::from_thumbprint(&parts.identity.public().thumbprint()),
+            lock_id: LockId([0; 8]),
             parts,
             config,
-            cwt,
-            owner,
-            has_code,
+            cwt: Vec::new(),
+            owner: None,
+            has_code: false,
             sessions: [const { None }; CONTEXTS],
             next_generation: 1,
             ledger: Ledger::default(),
             tokens: Tokens::default(),
-            time,
-            log,
+            time: TrustedTime::new(config.drift_ppm),
+            log: Log::default(),
             handshake: Handshake::default(),
             peers: Peers::default(),
-            site,
+            site: Site::new([0; 32]),
             limiter: Limiter::default(),
+            #[cfg(feature = "pins")]
             pad: Limiter::default(),
             battery_low: false,
             sensors: Sensors::default(),
             door: None,
-            reset: Reset::after(handed_over),
+            reset: Reset::default(),
             link: RadioLink::new(LinkConfig {
                 retry_ms: config.link_retry_ms,
                 max_attempts: config.link_attempts,
@@ -83,20 +117,90 @@ impl<B: Board> Agent<B> {
             events: Events::default(),
             mtu: 0,
             polls: Polls::default(),
-            next_heartbeat: now.saturating_add(u64::from(config.heartbeat_ms)),
+            next_heartbeat: 0,
             up: false,
             happened: Deque::new(),
             dropped: 0,
         }
     }
 
-    /// What the last reset interrupted.
-    fn resume(&mut self, now: u64) -> Result<(), Error> {
+    /// Everything that NVM holds, part by part into its place. A part that is not read here is as [`Self::blank`] made it.
+    fn start(&mut self) -> Result<(), Error> {
+        let now = self.parts.clock.millis();
+        self.next_heartbeat = now.saturating_add(u64::from(self.config.heartbeat_ms));
+        self.lock_id = LockId::from_thumbprint(&self.parts.identity.public().thumbprint());
+        self.load_credential()?;
+        self.load_kept(now)?;
         self.load_contexts()?;
-        self.pad = Limiter::restored(now, self.ledger.wrong_pins);
+        #[cfg(feature = "pins")]
+        {
+            self.pad = Limiter::restored(now, self.ledger.wrong_pins);
+        }
         if self.owner.is_some() {
             self.settle_interrupted(now)?;
             self.log_event(now, EventKind::Boot, Some(self.config.firmware.to_u32()));
+        }
+        Ok(())
+    }
+
+    /// What [`Self::start`] has put there until it failed.
+    fn forget(&mut self) {
+        self.cwt.clear();
+        self.owner = None;
+        self.has_code = false;
+        self.sessions = [const { None }; CONTEXTS]; // drops the keys where they are
+        self.ledger = Ledger::default();
+        self.time = TrustedTime::new(self.config.drift_ppm);
+        self.site = Site::new([0; 32]);
+        self.reset = Reset::default();
+        self.events = Events::default();
+        self.happened.clear();
+    }
+
+    /// The lock's CWT: from NVM, or made and stored before anybody sees it.
+    fn load_credential(&mut self) -> Result<(), Error> {
+        let Self { parts, cwt, .. } = self;
+        cwt.clear();
+        cwt.resize_default(LOCK_CWT_LEN).map_err(|_| Error::Damaged(Slot::Identity))?;
+        match parts.storage.read(Slot::Identity, cwt)? {
+            Some(len) => {
+                cwt.truncate(len);
+                if certifies(cwt, parts) { Ok(()) } else { Err(Error::Damaged(Slot::Identity)) }
+            }
+            None => {
+                let len = certify(parts, cwt).ok_or(Error::Key)?;
+                cwt.truncate(len);
+                Ok(parts.storage.write(Slot::Identity, cwt)?)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn load_owner(&mut self) -> Result<(), Error> {
+        let storage = &mut self.parts.storage;
+        self.reset = Reset::after(finish(storage)?);
+        self.owner = Owner::load(storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
+        Ok(())
+    }
+
+    /// What NVM holds beside owner, credential and contexts.
+    #[inline(never)]
+    fn load_kept(&mut self, now: u64) -> Result<(), Error> {
+        self.load_owner()?;
+        let storage = &mut self.parts.storage;
+        self.has_code = owner_code(storage)?.is_some();
+        self.log = Log::load(storage)?;
+        let mut record = [0; RECORD_LEN];
+        if let Some(len) = storage.read(Slot::Time, &mut record)? {
+            self.time.restore(record.get(..len).unwrap_or_default(), now, self.parts.clock.rtc());
+        }
+        self.load_site()
+    }
+
+    #[inline(never)]
+    fn load_site(&mut self) -> Result<(), Error> {
+        if let Some(owner) = &self.owner {
+            self.site = Site::load(&mut self.parts.storage, owner.root.thumbprint())?;
         }
         Ok(())
     }
@@ -166,57 +270,15 @@ impl<B: Board> Agent<B> {
     }
 }
 
-type Cwt = Vec<u8, LOCK_CWT_LEN>;
-
-/// What NVM holds beside the credential and the contexts.
-struct Kept {
-    handed_over: bool,
-    owner: Option<Owner>,
-    has_code: bool,
-    log: Log,
-    time: TrustedTime,
-    site: Site,
-}
-
-impl Kept {
-    #[inline(never)]
-    fn load<B: Board>(parts: &mut Parts<B>, config: &Config, now: u64) -> Result<Self, Error> {
-        let handed_over = finish(&mut parts.storage)?;
-        let owner = Owner::load(&mut parts.storage)?.map_err(|()| Error::Damaged(Slot::Owner))?;
-        let has_code = owner_code(&mut parts.storage)?.is_some();
-        let log = Log::load(&mut parts.storage)?;
-        let mut time = TrustedTime::new(config.drift_ppm);
-        let mut record = [0; RECORD_LEN];
-        if let Some(len) = parts.storage.read(Slot::Time, &mut record)? {
-            time.restore(record.get(..len).unwrap_or_default(), now, parts.clock.rtc());
-        }
-        let site = match &owner {
-            Some(owner) => Site::load(&mut parts.storage, owner.root.thumbprint())?,
-            None => Site::new([0; 32]),
-        };
-        Ok(Self { handed_over, owner, has_code, log, time, site })
-    }
-}
-
-/// The lock's CWT: from NVM, or made and stored before anybody sees it.
+/// Whether this is the CWT of the board's two keys. By itself: a signature is verified on top of it.
 #[inline(never)]
-fn load_credential<B: Board>(parts: &mut Parts<B>) -> Result<Cwt, Error> {
-    let mut cwt = Vec::new();
-    cwt.resize_default(LOCK_CWT_LEN).map_err(|_| Error::Damaged(Slot::Identity))?;
-    match parts.storage.read(Slot::Identity, &mut cwt)? {
-        Some(len) => {
-            cwt.truncate(len);
-            let identity = verify_lock_identity(&cwt).map_err(|_| Error::Damaged(Slot::Identity))?;
-            if identity.identity != parts.identity.public() || identity.dh != parts.dh.public() {
-                return Err(Error::Damaged(Slot::Identity));
-            }
-        }
-        None => {
-            let dh = parts.dh.public();
-            let len = issue_lock_identity(&parts.identity, &dh, &mut cwt).map_err(|_| Error::Key)?;
-            cwt.truncate(len);
-            parts.storage.write(Slot::Identity, &cwt)?;
-        }
-    }
-    Ok(cwt)
+fn certifies<B: Board>(cwt: &[u8], parts: &Parts<B>) -> bool {
+    let verified = verify_lock_identity(cwt);
+    let Ok(named) = &verified else { return false };
+    named.identity == parts.identity.public() && named.dh == parts.dh.public()
+}
+
+#[inline(never)] // as above
+fn certify<B: Board>(parts: &Parts<B>, cwt: &mut [u8]) -> Option<usize> {
+    issue_lock_identity(&parts.identity, &parts.dh.public(), cwt).ok()
 }

@@ -2,12 +2,13 @@
 //! root.
 
 use cardea_credentials::{
-    EAD_ACTIVATION_3, EAD_ACTIVATION_4, Random, activation_mac, verify_activation_mac, verify_platform,
+    EAD_ACTIVATION_3, EAD_ACTIVATION_4, PlatformIdentity, Random, activation_mac, verify_activation_mac,
+    verify_platform,
 };
 use cardea_edhoc::correlation::{Prefix, prepend, split};
 use cardea_edhoc::{
     AuthKey, ConnId, Ead, EphemeralKey, Error as EdhocError, ErrorMessage, IdCred, Initiator,
-    InitiatorConfig, Method, Suite,
+    InitiatorConfig, Method, Peer, Suite,
 };
 use cardea_framing::{Class, Kind};
 use cardea_oscore::Context;
@@ -15,7 +16,7 @@ use cardea_resources::EventKind;
 use heapless::Vec;
 use sha2::{Digest, Sha256};
 
-use crate::agent::{Agent, AgentEvent, Alarm, DATAGRAM_MAX, HANDSHAKE_HANDLE};
+use crate::agent::{Agent, AgentEvent, Alarm, HANDSHAKE_HANDLE};
 use crate::board::{Board, CONTEXTS, Slot, Storage, StorageFault};
 use crate::ledger::Replay;
 use crate::limits::REFUSAL_MS;
@@ -103,6 +104,17 @@ struct Running {
     platform: Option<Owner>,
     /// Hash of the last message that was taken, to know a repeat of it.
     taken: Option<[u8; 8]>,
+}
+
+impl Running {
+    /// Who authenticated message_2.
+    #[inline(never)]
+    fn note(&mut self, identity: &PlatformIdentity, cwt: &[u8]) -> Result<(), Refusal> {
+        let PlatformIdentity { root, signing, version, .. } = *identity;
+        let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
+        self.platform = Some(Owner { root, signing, version, cwt });
+        Ok(())
+    }
 }
 
 /// The handshake in progress and when the next may start.
@@ -241,18 +253,20 @@ impl<B: Board> Agent<B> {
         None
     }
 
-    /// Takes an EDHOC datagram's body.
+    /// Takes an EDHOC datagram's body, and decrypts it where it is.
     #[inline(never)]
-    pub(crate) fn edhoc_datagram(&mut self, now: u64, body: &[u8]) {
+    pub(crate) fn edhoc_datagram(&mut self, now: u64, body: &mut [u8]) {
         if self.limiter.refused_until(now).is_some() {
             return self.drop_frame();
         }
         let Some(running) = &mut self.handshake.running else { return self.drop_frame() };
         let Ok((Prefix::Session(id), message)) = split(body) else { return self.drop_frame() };
-        let digest = Sha256::digest(body).first_chunk::<8>().copied();
+        let digest = hash_of(body);
         if id != running.initiator.c_i() || running.taken == digest {
             return self.drop_frame();
         }
+        let start = body.len() - message.len();
+        let message = body.get_mut(start..).unwrap_or_default();
         let result = match &running.platform {
             None => self.message_2(message).and_then(|()| self.message_3()),
             Some(_) => self.message_4(now, message),
@@ -264,51 +278,61 @@ impl<B: Board> Agent<B> {
                 }
                 self.handshake.alive(now, self.config.handshake_ms);
             }
-            Err(refusal) => {
-                let failure = refusal.failure();
-                let running = self.handshake.running.as_ref();
-                let peer = running.and_then(|running| running.peer);
-                let named = running.is_some_and(|it| it.platform.is_some() && it.mode == Mode::ByName);
-                self.handshake_failed(now, failure);
-                self.handshake.unknown = named && failure == HandshakeFailure::Refused;
-                if let (Some(peer), Some(answer)) = (peer, refusal.answer()) {
-                    let out = &mut self.outbox.handshake;
-                    let _ = datagram(out, Prefix::Session(peer), |out| answer.encode(out)); // else there is none
-                }
-            }
+            Err(refusal) => self.refuse(now, &refusal),
+        }
+    }
+
+    /// Ends the handshake and tells the platform, if it has said who it is, why.
+    #[inline(never)]
+    fn refuse(&mut self, now: u64, refusal: &Refusal) {
+        let failure = refusal.failure();
+        let running = self.handshake.running.as_ref();
+        let peer = running.and_then(|running| running.peer);
+        let named = running.is_some_and(|it| it.platform.is_some() && it.mode == Mode::ByName);
+        self.handshake_failed(now, failure);
+        self.handshake.unknown = named && failure == HandshakeFailure::Refused;
+        if let (Some(peer), Some(answer)) = (peer, refusal.answer()) {
+            let out = &mut self.outbox.handshake;
+            let _ = datagram(out, Prefix::Session(peer), |out| answer.encode(out)); // else there is none
         }
     }
 
     #[inline(never)]
-    fn message_2(&mut self, message: &[u8]) -> Result<(), Refusal> {
+    fn message_2(&mut self, message: &mut [u8]) -> Result<(), Refusal> {
         let Some(running) = &mut self.handshake.running else { return Ok(()) };
-        let mut plaintext = [0; DATAGRAM_MAX];
-        let peer = running.initiator.parse_message_2(message, &mut plaintext).map_err(refusal)?;
+        // Here and below results are looked at by reference: a copy would lie on the stack below a multiplication.
+        let parsed = running.initiator.parse_message_2_in_place(message);
+        let peer = parsed.as_ref().map_err(|error| refusal(*error))?;
         running.peer = Some(peer.conn_id);
-        let cwt = match (peer.id_cred, &self.owner) {
+        self.welcome(peer)
+    }
+
+    /// Whether this is a platform that the lock may have to do with.
+    #[inline(never)]
+    #[allow(clippy::needless_borrows_for_generic_args)] // a key by value is a key more on the stack
+    fn welcome(&mut self, peer: &Peer<'_>) -> Result<(), Refusal> {
+        let Some(running) = &mut self.handshake.running else { return Ok(()) };
+        let owner = self.owner.as_ref();
+        let cwt = match (peer.id_cred, owner) {
             (IdCred::Kcwt(cwt), _) => cwt,
             // One platform credential is pinned, whatever name it goes by; MAC_2 says whether it is that one.
             (IdCred::Kid(_), Some(owner)) if running.mode != Mode::Activation => &owner.cwt,
             _ => return Err(unwelcome()),
         };
-        let identity =
-            verify_platform(cwt, self.owner.as_ref().map(|owner| &owner.root)).map_err(|_| unwelcome())?;
-        // Versions never fall, and one version is one certificate.
-        let stale = |owner: &Owner| {
-            identity.version < owner.version || (identity.version == owner.version && *cwt != *owner.cwt)
+        let verified = verify_platform(cwt, owner.map(|owner| &owner.root));
+        let identity = verified.as_ref().map_err(|_| unwelcome())?;
+        let welcome = match owner {
+            // Versions never fall, and one version is one certificate.
+            Some(owner) => {
+                identity.version > owner.version || (identity.version == owner.version && *cwt == *owner.cwt)
+            }
+            None => !self.reset.handed_over || is_heir(&mut self.parts.storage, &identity.root.thumbprint()),
         };
-        if self.owner.as_ref().is_some_and(stale) {
+        if !welcome {
             return Err(unwelcome());
         }
-        let root = identity.root.thumbprint();
-        if self.owner.is_none() && self.reset.handed_over && !is_heir(&mut self.parts.storage, &root) {
-            return Err(unwelcome());
-        }
-        running.initiator.verify_message_2(&peer, cwt, identity.dh).map_err(refusal)?;
-        let (signing, version) = (identity.signing, identity.version);
-        let cwt = PlatformCwt::from_slice(cwt).map_err(|_| unwelcome())?;
-        running.platform = Some(Owner { root: identity.root, signing, version, cwt });
-        Ok(())
+        running.initiator.verify_message_2(peer, cwt, &identity.dh).map_err(refusal)?;
+        running.note(identity, cwt)
     }
 
     /// Answers a message_2 that was verified. By itself: what that one needed is off the stack again.
@@ -342,33 +366,10 @@ impl<B: Board> Agent<B> {
     }
 
     #[inline(never)]
-    fn message_4(&mut self, now: u64, message: &[u8]) -> Result<(), Refusal> {
-        let Some(running) = &mut self.handshake.running else { return Ok(()) };
-        let Some(platform) = &running.platform else { return Ok(()) };
-        let mut plaintext = [0; DATAGRAM_MAX];
-        let eads = running.initiator.handle_message_4(message, &mut plaintext).map_err(refusal)?;
-        if running.mode == Mode::Activation {
-            let code = owner_code(&mut self.parts.storage)
-                .map_err(internal)?
-                .ok_or_else(|| internal(StorageFault))?;
-            let th_4 = running.initiator.th_4().map_err(refusal)?;
-            let proof = eads.value(EAD_ACTIVATION_4).unwrap_or_default();
-            verify_activation_mac(&code, EAD_ACTIVATION_4, &th_4, &platform.cwt, proof)
-                .map_err(|_| Refusal::WrongCode)?;
-        }
-        let keys = running.initiator.oscore().map_err(refusal)?;
-        // The owner first: a context without an owner means nothing, an owner without a context starts over.
-        if self.owner.as_ref() != Some(platform) {
-            platform.save(&mut self.parts.storage).map_err(internal)?;
-            let first = self.owner.is_none();
-            let root = platform.root.thumbprint();
-            self.owner = Some(platform.clone());
-            if first {
-                self.site = Site::new(root);
-                self.tell(AgentEvent::Activated { root });
-            }
-        }
-        self.install(&keys).map_err(internal)?;
+    fn message_4(&mut self, now: u64, message: &mut [u8]) -> Result<(), Refusal> {
+        self.open_message_4(message)?;
+        self.pin()?;
+        self.install().map_err(internal)?;
         self.handshake.running = None;
         self.handshake.wanted = false;
         (self.handshake.failures, self.handshake.unheard, self.handshake.unknown) = (0, 0, false);
@@ -376,26 +377,61 @@ impl<B: Board> Agent<B> {
         // The first OSCORE message under the new context confirms it on both sides.
         self.events.restart();
         if self.events.is_empty() {
-            self.events.push(
-                EventKind::Boot,
-                Some(self.config.firmware.to_u32()),
-                None,
-                self.time.stamp(now),
-                now,
-            );
+            let firmware = self.config.firmware.to_u32();
+            self.events.push(EventKind::Boot, Some(firmware), None, self.time.stamp(now), now);
+        }
+        Ok(())
+    }
+
+    /// Whether the platform has the session's keys and, at an activation, the owner code.
+    #[inline(never)]
+    fn open_message_4(&mut self, message: &mut [u8]) -> Result<(), Refusal> {
+        let Some(running) = &mut self.handshake.running else { return Err(Refusal::Internal) };
+        let Some(platform) = &running.platform else { return Err(Refusal::Internal) };
+        let eads = running.initiator.handle_message_4_in_place(message).map_err(refusal)?;
+        if running.mode != Mode::Activation {
+            return Ok(());
+        }
+        let code =
+            owner_code(&mut self.parts.storage).map_err(internal)?.ok_or_else(|| internal(StorageFault))?;
+        let th_4 = running.initiator.th_4().map_err(refusal)?;
+        let proof = eads.value(EAD_ACTIVATION_4).unwrap_or_default();
+        verify_activation_mac(&code, EAD_ACTIVATION_4, &th_4, &platform.cwt, proof)
+            .map_err(|_| Refusal::WrongCode)
+    }
+
+    /// The owner first: a context without an owner means nothing, an owner without a context starts over.
+    #[inline(never)]
+    fn pin(&mut self) -> Result<(), Refusal> {
+        let running = self.handshake.running.as_ref();
+        let Some(platform) = running.and_then(|running| running.platform.as_ref()) else {
+            return Err(Refusal::Internal);
+        };
+        if self.owner.as_ref() == Some(platform) {
+            return Ok(());
+        }
+        platform.save(&mut self.parts.storage).map_err(internal)?;
+        let first = self.owner.is_none();
+        let root = platform.root.thumbprint();
+        self.owner = Some(platform.clone());
+        if first {
+            self.site = Site::new(root);
+            self.tell(AgentEvent::Activated { root });
         }
         Ok(())
     }
 
     /// Puts a new context beside the one in use, or in place of one that nobody confirmed.
     #[inline(never)]
-    fn install(&mut self, keys: &cardea_edhoc::OscoreKeys) -> Result<(), StorageFault> {
+    fn install(&mut self) -> Result<(), StorageFault> {
+        let running = self.handshake.running.as_ref().ok_or(StorageFault)?;
+        let keys = running.initiator.oscore().map_err(|_| StorageFault)?;
         let free = self.sessions.iter().position(Option::is_none);
         let Some(place) = free.or_else(|| self.current()).filter(|&place| place < CONTEXTS) else {
             return Err(StorageFault);
         };
         let generation = self.next_generation;
-        let session = Session::create(&mut self.parts.storage, place as u8, generation, keys)?;
+        let session = Session::create(&mut self.parts.storage, place as u8, generation, &keys)?;
         self.next_generation = generation.saturating_add(1);
         if let Some(replay) = self.ledger.replay.get_mut(place) {
             *replay = Replay { generation, ..Replay::default() };
@@ -424,8 +460,9 @@ impl<B: Board> Agent<B> {
             (AGAIN_MS << doublings).min(EVERY_MS)
         };
         // A whole house that lost its platform at once should not come back at once.
-        let spread = self.random_token().map_or(0, u64::from_be_bytes) % (pause / 4);
-        self.handshake.next_at = now.saturating_add(pause + spread);
+        let random = self.random_token().map_or(0, |[.., a, b, c, d]| u32::from_be_bytes([a, b, c, d]));
+        let spread = random % (pause / 4) as u32; // a pause is minutes at most
+        self.handshake.next_at = now.saturating_add(pause + u64::from(spread));
         self.handshake.failures = self.handshake.failures.saturating_add(1);
         self.tell(AgentEvent::HandshakeFailed(failure));
         if failure.is_wrong() && self.limiter.wrong(now) {
@@ -451,6 +488,11 @@ impl<B: Board> Agent<B> {
         }
         Ok(())
     }
+}
+
+#[inline(never)] // its frame is off the stack again
+fn hash_of(message: &[u8]) -> Option<[u8; 8]> {
+    Sha256::digest(message).first_chunk().copied()
 }
 
 /// Why a step failed. What to tell the platform follows from it, and is made when the step is off the stack.

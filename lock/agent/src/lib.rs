@@ -68,6 +68,7 @@ pub use board::{
     ADDED_PAGES, Actuator, ActuatorFault, Board, CONTEXTS, Clock, LIST_PAGES, LOG_SLOTS, PIN_SLOTS, Parts,
     Slot, Storage, StorageFault,
 };
+pub use boot::Home;
 pub use config::Config;
 pub use error::Error;
 pub use fresh::{CHALLENGE_LEN, CHALLENGE_LIFE_MS, ECHO_LEN};

@@ -35,6 +35,7 @@ impl Limiter {
         false
     }
 
+    #[cfg(any(test, feature = "pins"))]
     /// What a reset left of a count: so many wrong attempts, as if made just now, since nobody knows how long ago.
     pub(crate) fn restored(now: u64, count: u8) -> Self {
         let mut limiter = Self::default();

@@ -11,6 +11,7 @@ const RECORD_VERSION: u8 = 1;
 ///
 /// A full log takes no further entry, but the index goes on: what was lost shows as a gap. Below the cursor an entry
 /// is void; its slot is reused.
+#[derive(Default)]
 pub(crate) struct Log {
     cursor: u32,
     next: u32,

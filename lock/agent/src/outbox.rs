@@ -4,8 +4,10 @@ use cardea_framing::{Class, Header, Kind, elide};
 use cardea_resources::Padder;
 use heapless::{Deque, Vec};
 
+use crate::serve::PAYLOAD_MAX;
+
 /// Longest datagram with a reply or event.
-pub(crate) const SEALED_MAX: usize = 288;
+pub(crate) const SEALED_MAX: usize = PAYLOAD_MAX + 64;
 /// Longest datagram with an EDHOC message: message_3 with the lock's CWT by value and EAD_3 takes about 230.
 pub(crate) const HANDSHAKE_MAX: usize = 320;
 /// Replies that wait at once; the oldest gives way, and the platform asks again under the same command id.

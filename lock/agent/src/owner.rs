@@ -27,10 +27,10 @@ impl Owner {
     /// The owner, if the lock has one. `Ok(Err(()))`: there is a record and it makes no sense.
     pub(crate) fn load(storage: &mut impl Storage) -> Result<Result<Option<Self>, ()>, StorageFault> {
         let mut record = [0; Slot::Owner.max_len()];
-        Ok(match storage.read(Slot::Owner, &mut record)? {
-            Some(len) => Self::decode(record.get(..len).unwrap_or_default()).map(Some).ok_or(()),
-            None => Ok(None),
-        })
+        match storage.read(Slot::Owner, &mut record)? {
+            Some(len) => Ok(Self::decode(record.get(..len).unwrap_or_default())),
+            None => Ok(Ok(None)),
+        }
     }
 
     /// One write.
@@ -46,16 +46,19 @@ impl Owner {
         storage.write(Slot::Owner, record.get(..len).unwrap_or_default())
     }
 
-    fn decode(record: &[u8]) -> Option<Self> {
+    fn decode(record: &[u8]) -> Result<Option<Self>, ()> {
         let mut reader = Reader::new(record);
-        if reader.u8()? != RECORD_VERSION {
-            return None;
+        let fields = (reader.u8(), reader.bytes(33), reader.bytes(33), reader.u32(), reader.counted());
+        let (Some(RECORD_VERSION), Some(root), Some(signing), Some(version), Some(cwt)) = fields else {
+            return Err(());
+        };
+        if !reader.end() {
+            return Err(());
         }
-        let root = PublicKey::from_sec1(reader.bytes(33)?).ok()?;
-        let signing = PublicKey::from_sec1(reader.bytes(33)?).ok()?;
-        let version = reader.u32()?;
-        let cwt = Vec::from_slice(reader.counted()?).ok()?;
-        reader.end().then_some(Self { root, signing, version, cwt })
+        let (root, signing) = (PublicKey::from_sec1(root), PublicKey::from_sec1(signing));
+        let (Ok(root), Ok(signing)) = (&root, &signing) else { return Err(()) };
+        let cwt = Vec::from_slice(cwt).map_err(|_| ())?;
+        Ok(Some(Self { root: *root, signing: *signing, version, cwt }))
     }
 }
 

@@ -11,8 +11,8 @@ use cardea_credentials::{
 };
 use cardea_edhoc::correlation::{Prefix, split};
 use cardea_edhoc::{
-    Admission, AdmissionConfig, AuthKey, EphemeralKey, Error as EdhocError, IdCred, Method, OscoreKeys,
-    Responder, ResponderConfig, Suite,
+    Admission, AdmissionConfig, AuthKey, EphemeralKey, Error as EdhocError, IdCred, Method, Responder,
+    ResponderConfig, Suite,
 };
 use cardea_oscore::coap::{Code, Message};
 use cardea_oscore::{Binding, Context, OscoreOption, ReplayGuard, Window, echo};
@@ -21,7 +21,7 @@ use heapless::{Deque, Vec};
 use zeroize::Zeroize;
 
 use crate::access::Role;
-use crate::agent::{Agent, AgentEvent, COPY_MAX, MESSAGE_MAX};
+use crate::agent::{Agent, AgentEvent, MESSAGE_MAX};
 use crate::board::{Board, Slot, Storage, StorageFault};
 use crate::bytes::{Reader, Writer};
 use crate::fresh::{CHALLENGE_LIFE_MS, TokenKind};
@@ -31,6 +31,7 @@ use crate::outbox::{SEALED_MAX, To};
 use crate::serve::{Answer, Asker, Fresh};
 use crate::server::{Reply, unknown_critical};
 use crate::session::derive;
+use crate::time::thousandth;
 
 /// Sessions at once; the oldest gives way.
 const SESSIONS: usize = 2;
@@ -170,11 +171,15 @@ fn grant_tag(grant: &Grant) -> CommandId {
 
 impl<B: Board> Agent<B> {
     /// Takes an EDHOC datagram's body from the peer at this site address, which says nothing about who it is.
-    pub(crate) fn peer_edhoc(&mut self, now: u64, address: u16, body: &[u8]) {
+    pub(crate) fn peer_edhoc(&mut self, now: u64, address: u16, body: &mut [u8]) {
         // What is refused is not answered: an error message would be airtime for the asking.
         let done = match split(body) {
             Ok((Prefix::New, message)) => self.peer_message_1(now, address, message),
-            Ok((Prefix::Session(id), message)) => self.peer_message_3(now, address, id.as_bytes(), message),
+            Ok((Prefix::Session(id), message)) => {
+                let start = body.len() - message.len();
+                let message = body.get_mut(start..).unwrap_or_default();
+                self.peer_message_3(now, address, id.as_bytes(), message)
+            }
             Err(_) => None,
         };
         if done.is_none() {
@@ -216,7 +221,8 @@ impl<B: Board> Agent<B> {
     }
 
     #[inline(never)]
-    fn peer_message_3(&mut self, now: u64, address: u16, id: &[u8], message: &[u8]) -> Option<()> {
+    #[allow(clippy::needless_borrows_for_generic_args)] // a key by value is a key more on the stack
+    fn peer_message_3(&mut self, now: u64, address: u16, id: &[u8], message: &mut [u8]) -> Option<()> {
         let signing = self.owner.as_ref()?.signing;
         let place = self
             .peers
@@ -229,37 +235,45 @@ impl<B: Board> Agent<B> {
         if now.saturating_sub(begun) >= PATIENCE_MS {
             return None;
         }
-        let mut plaintext = [0; COPY_MAX];
-        let peer = responder.parse_message_3(message, &mut plaintext).ok()?;
+        let peer = responder.parse_message_3_in_place(message).ok()?;
         let IdCred::Kcwt(cwt) = peer.id_cred else { return None };
         let above = peer.eads.value(EAD_GRANTS_ABOVE).unwrap_or_default();
-        let lock = self.parts.identity.public().thumbprint();
-        // Each signature above the holder's own grant costs as much of the admission as a handshake.
         let mut admitted = 1;
-        let grant = verify_grant_chain(cwt, above, &lock, &signing, || {
-            self.peers.admission.admit(now, address.into()).map_err(|_| CredentialError::Busy)?;
-            admitted += 1;
-            Ok(())
-        })
-        .ok()?;
-        responder.verify_message_3(&peer, cwt, grant.terms().holder).ok()?;
-        let c_i = peer.conn_id;
-        let rests_on = RestsOn::new(&signing, &grant);
+        // Looked at by reference, as what follows is apart: copies would lie on the stack below a multiplication.
+        let verified = self.grant_of(now, address, (cwt, above), &signing, &mut admitted);
+        let grant = verified.as_ref()?;
+        responder.verify_message_3(&peer, cwt, &grant.terms().holder).ok()?;
+        let rests_on = RestsOn::new(&signing, grant);
         if self.is_barred(&rests_on) {
             return None; // it would only keep others from a session
         }
-        let answer =
-            self.peer_datagram(address, Prefix::Session(c_i), |_, out| responder.message_4(&[], out))?;
-        let keys = responder.oscore().ok()?;
-        let peer = self.new_peer(address, begun, &grant, rests_on, &keys)?;
+        self.outbox.push_peer(|out| {
+            let prefix = Prefix::Session(peer.conn_id);
+            let write = |out: &mut [u8]| responder.message_4(&[], out);
+            crate::handshake::edhoc_datagram(out, To::Peer(address), prefix, write).ok()
+        })?;
         (0..admitted).for_each(|_| self.peers.admission.proved(address.into()));
         self.peers.expire(now);
-        self.peers.insert(peer);
-        self.outbox.push_peer(|out| {
-            *out = answer;
-            Some(())
-        })?;
-        Some(())
+        self.seat(address, begun, grant, rests_on, &responder)
+    }
+
+    /// Each signature above the holder's own grant costs as much of the admission as a handshake.
+    #[inline(never)]
+    fn grant_of(
+        &mut self,
+        now: u64,
+        address: u16,
+        (cwt, above): (&[u8], &[u8]),
+        signing: &PublicKey,
+        admitted: &mut u8,
+    ) -> Option<Grant> {
+        let lock = self.parts.identity.public().thumbprint();
+        let admit = || {
+            self.peers.admission.admit(now, address.into()).map_err(|_| CredentialError::Busy)?;
+            *admitted += 1;
+            Ok(())
+        };
+        verify_grant_chain(cwt, above, &lock, signing, admit).ok()
     }
 
     /// Whether a list names one of these keys, or nobody can tell.
@@ -276,21 +290,23 @@ impl<B: Board> Agent<B> {
         })
     }
 
+    /// Gives the holder of a grant, who has proved its key, a session.
     #[inline(never)]
-    fn new_peer(
+    fn seat(
         &mut self,
         address: u16,
         since: u64,
         grant: &Grant,
         rests_on: RestsOn,
-        keys: &OscoreKeys,
-    ) -> Option<Peer> {
+        responder: &Responder,
+    ) -> Option<()> {
+        let keys = responder.oscore().ok()?;
         let context =
             derive(keys.secret(), &keys.salt, keys.sender_id.as_bytes(), keys.recipient_id.as_bytes())?;
         let generation = self.peers.next_generation;
         self.peers.next_generation = generation.checked_add(1).unwrap_or(FIRST_GENERATION);
         let (window, commands) = (Window::default(), Deque::new());
-        Some(Peer {
+        self.peers.insert(Peer {
             address,
             generation,
             context,
@@ -301,7 +317,8 @@ impl<B: Board> Agent<B> {
             rests_on,
             tag: grant_tag(grant),
             commands,
-        })
+        });
+        Some(())
     }
 
     #[inline(never)]
@@ -396,8 +413,8 @@ impl<B: Board> Agent<B> {
     /// The present for a grant. Where it is not known to less than a quarter of an hour, no grant holds.
     fn moment(&self, now: u64) -> Option<Moment> {
         let present = self.time.estimate(now)?;
-        let earliest = present.unix_ms.saturating_sub(present.uncertainty_ms) / 1000;
-        let latest = present.unix_ms.saturating_add(present.uncertainty_ms).div_ceil(1000);
+        let earliest = thousandth(present.unix_ms.saturating_sub(present.uncertainty_ms));
+        let latest = thousandth(present.unix_ms.saturating_add(present.uncertainty_ms).saturating_add(999));
         Moment::new(u32::try_from(earliest).ok()?, u32::try_from(latest).ok()?).ok()
     }
 

@@ -12,6 +12,7 @@ use crate::board::{Board, Clock, PIN_SLOTS, Slot, Storage, StorageFault};
 use crate::bytes::{Reader, Writer};
 use crate::ledger::By;
 use crate::serve::Answer;
+use crate::time::thousandth;
 
 /// Iterations of PBKDF2: a fraction of a second on a small microcontroller, once for each entry.
 const ITERATIONS: u32 = 1_000;
@@ -103,8 +104,8 @@ impl<B: Board> Agent<B> {
     #[inline(never)]
     fn find_pin(&mut self, now: u64, digits: &[u8]) -> Result<Option<PinUse>, StorageFault> {
         let present = self.time.trusted(now).map(|present| {
-            let earliest = present.unix_ms.saturating_sub(present.uncertainty_ms) / 1000;
-            (earliest, present.unix_ms.saturating_add(present.uncertainty_ms) / 1000)
+            let earliest = thousandth(present.unix_ms.saturating_sub(present.uncertainty_ms));
+            (earliest, thousandth(present.unix_ms.saturating_add(present.uncertainty_ms)))
         });
         let Ok(pin) = Pin::new(digits) else { return Ok(None) };
         let key = stretch(pin.digits(), &self.cwt, ITERATIONS);

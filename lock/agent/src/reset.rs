@@ -11,6 +11,8 @@ use crate::alarms::Door;
 use crate::board::{Board, CONTEXTS, Clock, Slot, Storage, StorageFault};
 use crate::bytes::{Reader, Writer};
 use crate::error::Error;
+#[cfg(feature = "pins")]
+use crate::limits::Limiter;
 use crate::log::Log;
 use crate::outbox::{To, write};
 use crate::owner::{owner_code, provision};
@@ -154,7 +156,11 @@ impl<B: Board> Agent<B> {
             self.link.abandon(handle);
         }
         self.site = Site::new([0; 32]);
-        (self.handshake, self.peers, self.pad) = Default::default();
+        (self.handshake, self.peers) = Default::default();
+        #[cfg(feature = "pins")]
+        {
+            self.pad = Limiter::default();
+        }
         (self.outbox, self.events) = Default::default();
         (self.battery_low, self.sensors) = Default::default();
         self.next_heartbeat = now.saturating_add(self.config.heartbeat_ms.into());
@@ -207,6 +213,7 @@ pub(crate) fn finish(storage: &mut impl Storage) -> Result<bool, Error> {
 }
 
 /// Whether this root may activate a lock that was handed over.
+#[inline(never)] // its record is off the stack again
 pub(crate) fn is_heir(storage: &mut impl Storage, root: &[u8; 32]) -> bool {
     Journal::load(storage).is_ok_and(|journal| journal.is_some_and(|journal| journal.heir == Some(*root)))
 }

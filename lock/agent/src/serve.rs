@@ -17,8 +17,9 @@ use crate::ledger::{By, Entry};
 
 /// An unlock whose `not_after` lies further ahead than this many seconds is refused.
 pub const UNLOCK_HORIZON_S: u32 = 120;
-/// Most bytes of a reply's payload.
-pub(crate) const PAYLOAD_MAX: usize = 224;
+/// Most bytes of a reply's payload; without PINs and a site nothing is longer than a page of the log.
+pub(crate) const PAYLOAD_MAX: usize =
+    if cfg!(any(feature = "peers", feature = "pins")) { 224 } else { PAGE_MAX };
 /// Most bytes of a log page: what one frame of a fast radio carries, and a few fragments of a slow one.
 const PAGE_MAX: usize = 180;
 /// Frame bytes around the payload of a reply, for sizing a log page.
@@ -89,6 +90,7 @@ enum Verdict {
 impl<B: Board> Agent<B> {
     /// Answers an authentic, new request, `overtaken` by a later one or not. `None`: it needs freshness and has none; ask
     /// for an Echo.
+    #[inline(never)] // what it needs is off the stack again when the answer is sealed
     pub(crate) fn serve(
         &mut self,
         now: u64,

@@ -5,7 +5,7 @@ use crate::agent::{Agent, AgentEvent, MESSAGE_MAX};
 use crate::board::Board;
 use crate::fresh::{ECHO_LEN, TokenKind};
 use crate::outbox::{Sealed, To, padding, partial_iv_len, sealed};
-use crate::serve::{Answer, Asker, Fresh, PAYLOAD_MAX};
+use crate::serve::{Asker, Fresh, PAYLOAD_MAX};
 use crate::session::SequenceError;
 use cardea_framing::Class;
 use cardea_oscore::coap::{Builder, Code, Message, Type, option};
@@ -84,12 +84,9 @@ impl<B: Board> Agent<B> {
                 return;
             }
         }
-        let Ok(token) = token else {
-            return self.reply(&mut exchange, Answer::empty(Code::BAD_OPTION));
+        let Some(token) = token.ok().filter(|_| !unknown_critical(request)) else {
+            return self.send_reply(&mut exchange, false, Code::BAD_OPTION, None, &[]);
         };
-        if unknown_critical(request) {
-            return self.reply(&mut exchange, Answer::empty(Code::BAD_OPTION));
-        }
         // Reading costs no freshness; a challenge is only spent on what it is for.
         let generation = exchange.generation;
         let mut spend = |agent: &mut Self| {
@@ -98,9 +95,9 @@ impl<B: Board> Agent<B> {
                 .or_else(|| token.and_then(|token| agent.redeem(now, generation, token)))
                 .map(|(kind, age)| Fresh { age, echo: kind == TokenKind::Echo })
         };
-        let answer = self.serve(now, exchange.asker, request, exchange.overtaken, &mut spend);
-        match answer {
-            Some(answer) => self.reply(&mut exchange, answer),
+        // Looked at by reference: an answer moved is an answer more on the stack.
+        match &self.serve(now, exchange.asker, request, exchange.overtaken, &mut spend) {
+            Some(answer) => self.send_reply(&mut exchange, false, answer.code, None, answer.payload()),
             None => self.ask_echo(now, &mut exchange),
         }
     }
@@ -140,10 +137,6 @@ impl<B: Board> Agent<B> {
         let Some(value) = self.random_token() else { return };
         self.tokens.issue(now, exchange.generation, TokenKind::Echo, value);
         self.send_reply(exchange, true, Code::UNAUTHORIZED, Some(&value), &[]);
-    }
-
-    fn reply(&mut self, exchange: &mut Exchange<'_>, answer: Answer) {
-        self.send_reply(exchange, false, answer.code, None, answer.payload());
     }
 
     fn send_reply(

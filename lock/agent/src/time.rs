@@ -90,7 +90,7 @@ impl TrustedTime {
     /// site's. Nothing but log entries and events is told the site's time.
     pub(crate) fn stamp(&self, now: u64) -> Option<u32> {
         let best = self.trusted(now).or_else(|| self.by_site(now));
-        best.and_then(|estimate| u32::try_from(estimate.unix_ms / 1000).ok())
+        best.and_then(|estimate| u32::try_from(thousandth(estimate.unix_ms)).ok())
     }
 
     #[cfg(not(feature = "peers"))]
@@ -182,7 +182,19 @@ fn decode(record: &[u8]) -> Option<(u64, u64, u64, u64)> {
 
 /// Worst-case drift over `age_ms`, rounded up.
 fn drift(age_ms: u64, ppm: u32) -> u64 {
-    age_ms.saturating_mul(u64::from(ppm)).div_ceil(1_000_000)
+    let millionths = age_ms.saturating_mul(u64::from(ppm));
+    millionths.checked_sub(1).map_or(0, |less| thousandth(thousandth(less)) + 1)
+}
+
+/// `value / 1000`, rounded down. In halfwords: what divides 64 bits by 64 bits in software has 400 bytes of flash.
+pub(crate) fn thousandth(value: u64) -> u64 {
+    let (mut quotient, mut rest) = (0, 0);
+    for half in value.to_be_bytes().as_chunks::<2>().0 {
+        let part = (rest << 16) | u32::from(u16::from_be_bytes(*half));
+        quotient = (quotient << 16) | u64::from(part / 1000);
+        rest = part % 1000;
+    }
+    quotient
 }
 
 #[cfg(test)]
@@ -199,6 +211,18 @@ mod tests {
         // The platform spoke at once, or at the very end: both are inside.
         assert!(1_000_005_999 <= estimate.unix_ms + estimate.uncertainty_ms);
         assert!(1_000_000_000 >= estimate.unix_ms - estimate.uncertainty_ms);
+    }
+
+    #[test]
+    fn thousandths_and_drift_are_what_division_gives() {
+        let values = (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, 999_999 << bit, 1_000_000 << bit]);
+        for value in values.chain([u64::MAX, u64::MAX - 1, 1_800_000_000_123, 1_799_999_999_999]) {
+            assert_eq!(thousandth(value), value / 1000, "{value}");
+            for ppm in [0, 1, 20, 1_000_000] {
+                let expected = value.saturating_mul(ppm).div_ceil(1_000_000);
+                assert_eq!(drift(value, ppm as u32), expected, "{value} ms at {ppm} ppm");
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use core::ffi::c_void;
 
-use ::cardea_agent::{Agent, Output, Slot};
+use ::cardea_agent::{Output, Slot};
 use cardea_credentials::Signer;
 
 use crate::abi::cardea_status::{self, *};
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn cardea_agent_boot(
         let booted = unsafe {
             place::build(memory, length, || {
                 let config = config::read(config)?;
-                Ok(Agent::boot(board::parts(board)?, config)?)
+                Ok((board::parts(board)?, config))
             })?
         };
         // SAFETY: passed on.

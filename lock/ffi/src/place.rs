@@ -8,13 +8,13 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::slice;
 
-use ::cardea_agent::Agent;
+use ::cardea_agent::{Agent, Config, Home, Parts};
 use zeroize::Zeroize;
 
 use crate::abi::cardea_status::{self, *};
 use crate::abi::{CARDEA_AGENT_ALIGN, CARDEA_AGENT_SIZE, cardea_agent};
 use crate::board::CBoard;
-use crate::guard::catch;
+use crate::guard::{Panicked, catch};
 
 pub(crate) type LockAgent = Agent<CBoard>;
 
@@ -30,7 +30,7 @@ struct Place {
     /// [`SEAL`] xor the address: a copy of an agent is none. Two agents of one lock would use sequence numbers twice.
     seal: u64,
     state: u32,
-    agent: MaybeUninit<LockAgent>,
+    home: MaybeUninit<Home<CBoard>>,
 }
 
 /// What `cardea_agent_size()` says.
@@ -53,39 +53,63 @@ fn seal_of(place: *mut Place) -> u64 {
     SEAL ^ place.addr() as u64
 }
 
-/// Builds an agent in `memory` by `make`, which may call the firmware back.
+/// Boots an agent in `memory` from what `make` gives; both may call the firmware back.
 ///
 /// # Safety
 /// `memory` is null, or points to `len` bytes that are initialised and nobody else's until the agent is shut down.
 pub(crate) unsafe fn build(
     memory: *mut c_void,
     len: usize,
-    make: impl FnOnce() -> Result<LockAgent, cardea_status>,
+    make: impl FnOnce() -> Result<(Parts<CBoard>, Config), cardea_status>,
 ) -> Result<*mut cardea_agent, cardea_status> {
     let place = place_at(memory)?;
     if len < SIZE {
         return Err(CARDEA_ERR_MEMORY);
     }
-    // SAFETY: `place` is aligned and as long as a `Place`. No reference to it is made: each member is reached by raw
-    // pointer, because a callback of `make` may look at seal and state meanwhile.
-    unsafe {
+    // SAFETY: `place` is aligned and as long as a `Place`. No reference to the whole of it is made: each member is reached
+    // by raw pointer, because a callback may look at seal and state meanwhile.
+    let home = unsafe {
         if (*place).seal == seal_of(place) {
             return Err(if (*place).state == BUSY { CARDEA_ERR_BUSY } else { CARDEA_ERR_BOOTED });
         }
         (*place).seal = seal_of(place);
         (*place).state = BUSY;
-        match catch(make).unwrap_or_else(|panicked| Err(panicked.into())) {
-            Ok(agent) => {
-                (&raw mut (*place).agent).cast::<LockAgent>().write(agent);
-                (*place).state = IDLE;
-                Ok(place.cast())
-            }
-            Err(error) => {
-                wipe(place);
-                Err(error)
-            }
+        &raw mut (*place).home
+    };
+    let made = flat(catch(|| {
+        let (parts, config) = make()?;
+        // SAFETY: within the caller's memory; the busy mark says that nobody else refers to it.
+        move_in(unsafe { &mut *home }, parts, config);
+        Ok(())
+    }));
+    let booted = made.and_then(|()| {
+        // SAFETY: as above, and somebody has moved in.
+        let booted =
+            flat(catch(|| unsafe { (*home).assume_init_mut() }.boot().map(|_| ()).map_err(Into::into)));
+        if booted.is_err() {
+            // SAFETY: as above; it is not referred to again. After a panic its members may contradict each other, not dangle.
+            let _ = catch(|| unsafe { (*home).assume_init_drop() });
+        }
+        booted
+    });
+    // SAFETY: as above; no reference is left.
+    unsafe {
+        match booted {
+            Ok(()) => (*place).state = IDLE,
+            Err(_) => wipe(place),
         }
     }
+    booted.map(|()| place.cast())
+}
+
+/// By itself, and with nothing that could unwind between: so the agent is made where it stays, and not moved there.
+#[inline(never)]
+fn move_in(home: &mut MaybeUninit<Home<CBoard>>, parts: Parts<CBoard>, config: Config) {
+    home.write(Home::new(parts, config));
+}
+
+fn flat<T>(result: Result<Result<T, cardea_status>, Panicked>) -> Result<T, cardea_status> {
+    result.unwrap_or_else(|panicked| Err(panicked.into()))
 }
 
 /// Calls the agent, unless it is in a call or gone.
@@ -102,11 +126,11 @@ pub(crate) unsafe fn enter(
         Ok(place) => {
             // SAFETY: the seal says that there is an agent, and the busy mark that nobody else refers to it. This
             // reference covers the agent alone; seal and state stay reachable for a call that comes back in.
-            let agent = unsafe { &mut *(&raw mut (*place).agent).cast::<LockAgent>() };
-            let result = catch(|| call(agent));
+            let home = unsafe { (*place).home.assume_init_mut() };
+            let result = catch(|| home.agent().ok_or(CARDEA_ERR_NOT_BOOTED).and_then(call));
             // SAFETY: as above; the reference has ended.
             unsafe { (*place).state = if result.is_ok() { IDLE } else { BROKEN } };
-            result.unwrap_or_else(|panicked| Err(panicked.into())).unwrap_or_else(|error| error)
+            flat(result).unwrap_or_else(|error| error)
         }
     }
 }
@@ -131,7 +155,7 @@ pub(crate) unsafe fn demolish(agent: *mut cardea_agent) -> cardea_status {
     };
     // SAFETY: sealed, not busy, and nobody refers to the agent; after this it is not referred to again, because the
     // seal goes with it. A broken agent is still one in Rust's eyes: its members may contradict each other, not dangle.
-    let dropped = catch(|| unsafe { (&raw mut (*place).agent).cast::<LockAgent>().drop_in_place() });
+    let dropped = catch(|| unsafe { (*place).home.assume_init_drop() });
     // SAFETY: the memory is the caller's, and holds nothing that needs dropping any more.
     unsafe { wipe(place) };
     dropped.map_or(CARDEA_ERR_PANIC, |()| CARDEA_OK)

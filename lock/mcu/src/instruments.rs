@@ -40,6 +40,7 @@ const MARGIN: usize = 128;
 
 unsafe extern "C" {
     static mut __euninit: u32; // end of the statics, by cortex-m-rt's linker script
+    static mut _stack_start: u32; // where the stack begins, at the top
 }
 
 /// Fills the free part of the stack with a pattern. Returns where the caller's frame ends.
@@ -65,4 +66,23 @@ pub fn deepest_stack(from: usize) -> usize {
         at += 4;
     }
     from.saturating_sub(at)
+}
+
+/// Words below `from` that are any of these, and not one that is there without a reason.
+#[inline(never)]
+pub fn words_below(from: usize, words: &[u32]) -> usize {
+    let mut found = 0;
+    let mut at = &raw const __euninit as usize;
+    while at < from {
+        // SAFETY: as above; only reads.
+        let word = unsafe { (at as *const u32).read_volatile() };
+        found += usize::from(![0, u32::MAX, PAINT].contains(&word) && words.contains(&word));
+        at += 4;
+    }
+    found
+}
+
+/// Bytes of the frames above `from`.
+pub fn above(from: usize) -> usize {
+    (&raw const _stack_start as usize).saturating_sub(from)
 }

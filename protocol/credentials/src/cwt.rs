@@ -51,7 +51,8 @@ pub fn issue_lock_identity(identity: &dyn Signer, dh: &PublicKey, out: &mut [u8]
     let mut buffer = [0; 64];
     let mut payload = Writer::new(&mut buffer);
     write_cnf(payload.map(1)?, dh)?;
-    Sign1::encode(identity, Some(&identity.public().to_compressed()), &[], payload.as_slice(), out)
+    let kid = identity.public().to_compressed();
+    Sign1::encode_in(&mut [0; LOCK_CWT_LEN], identity, Some(&kid), &[], payload.as_slice(), out)
 }
 
 /// Verifies a lock's CWT against the identity key that it carries. It proves that whoever holds the identity key
@@ -59,16 +60,22 @@ pub fn issue_lock_identity(identity: &dyn Signer, dh: &PublicKey, out: &mut [u8]
 ///
 /// # Errors
 /// [`Error::WrongCredential`] for a CWT of another kind, [`Error::BadSignature`], and the decoders' errors.
-#[inline(never)]
 pub fn verify_lock_identity(cwt: &[u8]) -> Result<LockIdentity, Error> {
-    let (sign1, identity) = signed_by_named_key(cwt)?;
-    let mut claims = Reader::new(sign1.verify(&identity, &[])?);
+    match &signed_by_named_key(cwt, None) {
+        Ok((identity, claims)) => read_lock(identity, claims),
+        Err(error) => Err(*error),
+    }
+}
+
+#[inline(never)] // its keys are not on the stack while the signature is verified
+fn read_lock(identity: &PublicKey, claims: &[u8]) -> Result<LockIdentity, Error> {
+    let mut claims = Reader::new(claims);
     if claims.map()? != 1 || claims.int()? != CNF {
         return Err(Error::WrongCredential);
     }
     let dh = full_key(&read_cnf(&mut claims)?)?;
     claims.finish()?;
-    Ok(LockIdentity { identity, dh })
+    Ok(LockIdentity { identity: *identity, dh })
 }
 
 /// Writes a platform's CWT: `{8: {1: dh}, -65537: signing, -65538: version}` signed by the owner root. Returns its
@@ -97,17 +104,15 @@ pub fn issue_platform(
 /// # Errors
 /// [`Error::UntrustedRoot`] where it names another root than the pinned one; [`Error::WrongCredential`] for a CWT of
 /// another kind; [`Error::BadSignature`], and the decoders' errors.
-#[inline(never)]
 pub fn verify_platform(cwt: &[u8], pinned_root: Option<&PublicKey>) -> Result<PlatformIdentity, Error> {
-    let (sign1, root) = signed_by_named_key(cwt)?;
-    if pinned_root.is_some_and(|pinned| *pinned != root) {
-        return Err(Error::UntrustedRoot);
+    match &signed_by_named_key(cwt, pinned_root) {
+        Ok((root, claims)) => read_platform(root, claims),
+        Err(error) => Err(*error),
     }
-    read_platform(root, sign1.verify(&root, &[])?)
 }
 
-#[inline(never)] // its keys are not on the stack while the signature is verified
-fn read_platform(root: PublicKey, claims: &[u8]) -> Result<PlatformIdentity, Error> {
+#[inline(never)] // as above
+fn read_platform(root: &PublicKey, claims: &[u8]) -> Result<PlatformIdentity, Error> {
     let mut claims = Reader::new(claims);
     let (mut dh, mut signing, mut version) = (None, None, None);
     for _ in 0..claims.map()? {
@@ -120,7 +125,9 @@ fn read_platform(root: PublicKey, claims: &[u8]) -> Result<PlatformIdentity, Err
     }
     claims.finish()?;
     match (dh, signing, version) {
-        (Some(dh), Some(signing), Some(version)) => Ok(PlatformIdentity { root, dh, signing, version }),
+        (Some(dh), Some(signing), Some(version)) => {
+            Ok(PlatformIdentity { root: *root, dh, signing, version })
+        }
         _ => Err(Error::WrongCredential),
     }
 }
@@ -130,14 +137,24 @@ pub(crate) fn write_cnf(writer: &mut Writer<'_>, key: &PublicKey) -> Result<(), 
     CoseKey::write(key, None, YForm::Sign, writer)
 }
 
-fn signed_by_named_key(cwt: &[u8]) -> Result<(Sign1<'_>, PublicKey), Error> {
-    let sign1 = Sign1::decode(cwt)?;
-    let kid = sign1.protected_kid().ok_or(Error::WrongCredential)?;
-    let key = kid
-        .try_into()
-        .map_err(|_| Error::WrongCredential)
-        .and_then(|kid: &[u8; 33]| PublicKey::from_sec1(kid))?;
-    Ok((sign1, key))
+/// The key that the CWT names and that signed it, the pinned one if one is, and its claims. A result that is looked at
+/// by reference is not copied, and a copy would lie on the stack below a multiplication.
+#[inline(never)]
+fn signed_by_named_key<'a>(
+    cwt: &'a [u8],
+    pinned: Option<&PublicKey>,
+) -> Result<(PublicKey, &'a [u8]), Error> {
+    let decoded = Sign1::decode(cwt);
+    let sign1 = decoded.as_ref().map_err(|error| *error)?;
+    let kid: &[u8; 33] =
+        sign1.protected_kid().and_then(|kid| kid.try_into().ok()).ok_or(Error::WrongCredential)?;
+    let named = PublicKey::from_sec1(kid);
+    let key = named.as_ref().map_err(|error| *error)?;
+    if pinned.is_some_and(|pinned| pinned != key) {
+        return Err(Error::UntrustedRoot);
+    }
+    let claims = sign1.verify(key, &[])?;
+    Ok((*key, claims))
 }
 
 /// A certified key has a thumbprint, so it needs its y.

@@ -11,18 +11,42 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, PublicKey};
 
-/// Checks the signature `r ‖ s` over the concatenation of `parts`.
+/// Checks the signature `r ‖ s` over the concatenation of `parts`. Its steps are apart: below a multiplication lies nothing
+/// but what it needs.
 pub(crate) fn verify(key: &PublicKey, parts: &[&[u8]], signature: &[u8; 64]) -> Result<(), Error> {
+    let mut factors = [Scalar::ZERO; 2];
+    let mut point = ProjectivePoint::IDENTITY;
+    let good = write_factors(parts, signature, &mut factors).is_some() && {
+        write_sum(key, &factors, &mut point);
+        is_r(&point, signature)
+    };
+    if good { Ok(()) } else { Err(Error::BadSignature) }
+}
+
+/// u1 and u2.
+#[inline(never)]
+fn write_factors(parts: &[&[u8]], signature: &[u8; 64], factors: &mut [Scalar; 2]) -> Option<()> {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
-    let (r, s) = split(signature).ok_or(Error::BadSignature)?;
+    let (r, s) = split(signature)?;
     let inverse = *s.invert();
     let hash = <Scalar as Reduce<FieldBytes>>::reduce(&hash.finalize());
-    let (u1, u2) = (hash * inverse, *r * inverse);
-    let point = ProjectivePoint::GENERATOR * u1 + key.inner().to_projective() * u2;
+    *factors = [hash * inverse, *r * inverse];
+    Some(())
+}
+
+#[inline(never)]
+fn write_sum(key: &PublicKey, [u1, u2]: &[Scalar; 2], point: &mut ProjectivePoint) {
+    *point = key.inner().to_projective();
+    *point *= u2;
+    *point += ProjectivePoint::GENERATOR * u1;
+}
+
+#[inline(never)]
+fn is_r(point: &ProjectivePoint, signature: &[u8; 64]) -> bool {
     // The point at infinity has x = 0 here, which no r equals.
     let x = <Scalar as Reduce<FieldBytes>>::reduce(&point.to_affine().x());
-    if x == *r { Ok(()) } else { Err(Error::BadSignature) }
+    split(signature).is_some_and(|(r, _)| x == *r)
 }
 
 /// Both halves, from 1 to the group order less 1.

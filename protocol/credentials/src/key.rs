@@ -33,27 +33,25 @@ impl PublicKey {
             [sign @ (2 | 3), x @ ..] => {
                 Self::from_x_sign(x.try_into().map_err(|_| Error::InvalidKey)?, *sign == 3)
             }
-            [4, x @ ..] if x.len() == 64 && !is_unfilled(x) => Self::from_uncompressed(bytes),
+            [4, xy @ ..] => match xy.as_chunks::<32>() {
+                ([x, y], []) => Self::from_xy(*x, *y),
+                _ => Err(Error::InvalidKey),
+            },
             _ => Err(Error::InvalidKey),
         }
-    }
-
-    #[inline(never)] // its frame is not below the root of a compressed point
-    fn from_uncompressed(sec1: &[u8]) -> Result<Self, Error> {
-        p256::PublicKey::from_sec1_bytes(sec1).map(Self).map_err(|_| Error::InvalidKey)
     }
 
     /// From both coordinates, big-endian.
     ///
     /// # Errors
     /// [`Error::InvalidKey`] where they are not a point on the curve.
+    #[inline(never)] // its frame is not below the root of a compressed point
     pub fn from_xy(x: [u8; 32], y: [u8; 32]) -> Result<Self, Error> {
-        let mut sec1 = [4; 65];
-        if let Some((left, right)) = sec1.get_mut(1..).and_then(|xy| xy.split_at_mut_checked(32)) {
-            left.copy_from_slice(&x);
-            right.copy_from_slice(&y);
+        if is_unfilled(&x) {
+            return Err(Error::InvalidKey);
         }
-        Self::from_sec1(&sec1)
+        // Past the SEC1 decoder, which brings the root of a compressed point a second time.
+        Self::checked(p256::AffinePoint::from_coordinates(&x.into(), &y.into()).into_option())
     }
 
     /// From x and the parity of y.
@@ -65,7 +63,11 @@ impl PublicKey {
             return Err(Error::InvalidKey);
         }
         // Past the SEC1 decoder, whose frames would lie on the stack while the root is taken.
-        let point = p256::AffinePoint::decompress(&x.into(), u8::from(y_is_odd).into()).into_option();
+        Self::checked(p256::AffinePoint::decompress(&x.into(), u8::from(y_is_odd).into()).into_option())
+    }
+
+    /// From a point on the curve, if it is one.
+    fn checked(point: Option<p256::AffinePoint>) -> Result<Self, Error> {
         let key = point.and_then(|point| p256::PublicKey::from_affine(point).ok());
         key.map(Self).ok_or(Error::InvalidKey)
     }
@@ -161,6 +163,51 @@ impl<'a> CoseKey<'a> {
     /// [`Error::UnsupportedKey`] for another type, curve or algorithm, a parameter we do not know, or where it holds
     /// a private key; [`Error::InvalidKey`] off the curve; [`Error::Malformed`], [`Error::NonDeterministic`].
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        // Looked at by reference: a copy would lie on the stack below the root of a compressed point.
+        let read = Fields::read(reader);
+        let fields = read.as_ref().map_err(|error| *error)?;
+        let key = match fields.y {
+            Some(Ok(y)) => PublicKey::from_xy(fields.x, y)?,
+            Some(Err(y_is_odd)) => PublicKey::from_x_sign(fields.x, y_is_odd)?,
+            None => PublicKey::from_x(&fields.x)?,
+        };
+        Ok(Self { key, kid: fields.kid, x_only: fields.y.is_none() })
+    }
+
+    /// Writes the deterministic form: kty, kid where there is one, crv, x, y.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`].
+    pub fn write(
+        key: &PublicKey,
+        kid: Option<&[u8]>,
+        y: YForm,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Error> {
+        writer.map(4 + usize::from(kid.is_some()))?.int(KTY)?.int(KTY_EC2)?;
+        if let Some(kid) = kid {
+            writer.int(KID)?.bytes(kid)?;
+        }
+        writer.int(CRV)?.int(CRV_P256)?.int(X)?.bytes(&key.x())?.int(Y)?;
+        match y {
+            YForm::Full => writer.bytes(&key.y())?,
+            YForm::Sign => writer.bool(key.y_is_odd())?,
+        };
+        Ok(())
+    }
+}
+
+/// What a COSE_Key says, before its point is looked for on the curve.
+struct Fields<'a> {
+    x: [u8; 32],
+    /// In full or its sign bit.
+    y: Option<Result<[u8; 32], bool>>,
+    kid: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    #[inline(never)] // its frame is off the stack again
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         let (mut kty, mut crv, mut alg) = (None, None, None);
         let (mut x, mut y, mut kid) = (None, None, None);
         for _ in 0..reader.map()? {
@@ -185,35 +232,7 @@ impl<'a> CoseKey<'a> {
         {
             return Err(Error::UnsupportedKey);
         }
-        let x = x.ok_or(Error::Malformed)?;
-        let key = match y {
-            Some(Ok(y)) => PublicKey::from_xy(x, y)?,
-            Some(Err(y_is_odd)) => PublicKey::from_x_sign(x, y_is_odd)?,
-            None => PublicKey::from_x(&x)?,
-        };
-        Ok(Self { key, kid, x_only: y.is_none() })
-    }
-
-    /// Writes the deterministic form: kty, kid where there is one, crv, x, y.
-    ///
-    /// # Errors
-    /// [`Error::BufferTooSmall`].
-    pub fn write(
-        key: &PublicKey,
-        kid: Option<&[u8]>,
-        y: YForm,
-        writer: &mut Writer<'_>,
-    ) -> Result<(), Error> {
-        writer.map(4 + usize::from(kid.is_some()))?.int(KTY)?.int(KTY_EC2)?;
-        if let Some(kid) = kid {
-            writer.int(KID)?.bytes(kid)?;
-        }
-        writer.int(CRV)?.int(CRV_P256)?.int(X)?.bytes(&key.x())?.int(Y)?;
-        match y {
-            YForm::Full => writer.bytes(&key.y())?,
-            YForm::Sign => writer.bool(key.y_is_odd())?,
-        };
-        Ok(())
+        Ok(Self { x: x.ok_or(Error::Malformed)?, y, kid })
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Sign1<'a> {
     protected_kid: Option<&'a [u8]>,
     unprotected_kid: Option<&'a [u8]>,
     payload: &'a [u8],
-    signature: [u8; 64],
+    signature: &'a [u8; 64],
 }
 
 impl<'a> Sign1<'a> {
@@ -103,7 +103,7 @@ impl<'a> Sign1<'a> {
         if parts.iter().map(|part| part.len()).sum::<usize>() > max {
             return Err(Error::TooLong);
         }
-        signer::verify_parts(key, &parts, &self.signature)?;
+        signer::verify_parts(key, &parts, self.signature)?;
         Ok(self.payload)
     }
 

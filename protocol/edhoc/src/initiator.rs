@@ -1,9 +1,10 @@
 //! The Initiator (RFC 9528 §5.2.2, §5.3.3, §5.4.2, §5.5.3).
 
+use cardea_credentials::SharedSecret;
 use cardea_credentials::cbor::{Reader, Writer};
 
 use crate::auth::{AuthKey, EphemeralKey, PeerKey, Point};
-use crate::messages::{Peer, Plaintext, Proof, begin_bytes, lone_bytes};
+use crate::messages::{Peer, Plaintext, Proof, begin_bytes, copied, lone_bytes, lone_bytes_mut};
 use crate::schedule::{Aead, Transcript, chain, hash, label, th_2, xor_keystream_2};
 use crate::session::{OscoreKeys, Session};
 use crate::suite::{Hash, Method, Prk, Suite, extract};
@@ -107,34 +108,46 @@ impl Initiator {
         message: &[u8],
         plaintext: &'b mut [u8],
     ) -> Result<Peer<'b>, Error> {
-        let result = self.agree_2(message).and_then(|agreed| self.decrypt_2(agreed, message, plaintext));
+        let result = match &self.agree_2(message) {
+            Ok(agreed) => split_2(message)
+                .and_then(|(_, ciphertext)| copied(ciphertext, plaintext))
+                .and_then(|text| self.decrypt_2(agreed, text)),
+            Err(error) => Err(*error),
+        };
+        self.settle(result)
+    }
+
+    /// As [`Self::parse_message_2`], with the plaintext where its ciphertext was: for those who have no room for both.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse_message_2`].
+    #[inline(never)] // so that little of it lies below what the caller does next
+    pub fn parse_message_2_in_place<'b>(&mut self, message: &'b mut [u8]) -> Result<Peer<'b>, Error> {
+        let result = match &self.agree_2(message) {
+            Ok(agreed) => ciphertext_2_mut(message).and_then(|text| self.decrypt_2(agreed, text)),
+            Err(error) => Err(*error),
+        };
         self.settle(result)
     }
 
     /// What G_Y gives; by itself, so that little else is on the stack below the arithmetic.
     #[inline(never)]
     fn agree_2(&self, message: &[u8]) -> Result<Agreed, Error> {
-        let (State::Sent1 { h_message_1 }, Some(ephemeral)) = (&self.state, &self.ephemeral) else {
+        let (State::Sent1 { .. }, Some(ephemeral)) = (&self.state, &self.ephemeral) else {
             return Err(Error::WrongOrder);
         };
-        let (g_y, _) = split_2(message)?;
-        let th_2 = th_2(g_y, h_message_1);
-        let g_y = Point::read(self.config.suite, g_y)?;
-        let prk_2e = extract(&th_2, ephemeral.agree(&g_y)?.as_bytes());
-        Ok(Agreed { g_y, th_2, prk_2e })
+        let (x, _) = split_2(message)?;
+        let g_y = Point::read(self.config.suite, x);
+        let g_y = g_y.as_ref().map_err(|error| *error)?;
+        Ok(Agreed { x: *x, g_y: *g_y, g_xy: ephemeral.agree(g_y)? })
     }
 
     #[inline(never)]
-    fn decrypt_2<'b>(
-        &mut self,
-        agreed: Agreed,
-        message: &[u8],
-        plaintext: &'b mut [u8],
-    ) -> Result<Peer<'b>, Error> {
-        let Agreed { g_y, th_2, prk_2e } = agreed;
-        let (_, ciphertext) = split_2(message)?;
-        let text = plaintext.get_mut(..ciphertext.len()).ok_or(Error::TooLong)?;
-        text.copy_from_slice(ciphertext);
+    fn decrypt_2<'b>(&mut self, agreed: &Agreed, text: &'b mut [u8]) -> Result<Peer<'b>, Error> {
+        let State::Sent1 { h_message_1 } = &self.state else { return Err(Error::WrongOrder) };
+        let Agreed { x, g_y, g_xy } = agreed;
+        let th_2 = th_2(x, h_message_1);
+        let prk_2e = extract(&th_2, g_xy.as_bytes());
         xor_keystream_2(&prk_2e, &th_2, text)?;
         let text: &'b [u8] = text;
         let mut reader = Reader::new(text);
@@ -144,7 +157,7 @@ impl Initiator {
             return Err(Error::SameIdentifier);
         }
         let transcript = Transcript::new(&th_2, text);
-        self.state = State::Parsed2 { g_y, c_r, th_2, prk_2e, transcript };
+        self.state = State::Parsed2 { g_y: *g_y, c_r, th_2, prk_2e, transcript };
         Ok(peer)
     }
 
@@ -176,22 +189,40 @@ impl Initiator {
         key_r: impl Into<PeerKey>,
     ) -> Result<(), Error> {
         let key_r = key_r.into();
-        let (State::Parsed2 { g_y, c_r, th_2, prk_2e, transcript }, Some(ephemeral)) =
-            (&self.state, &self.ephemeral)
-        else {
+        let prk_3e2m = self.prk_3e2m(&key_r)?;
+        self.prove_2(peer, cred_r, &key_r, prk_3e2m)
+    }
+
+    /// From here to [`Self::prove_2`], two steps: what the one needs is not on the stack below the other.
+    #[inline(never)]
+    fn prk_3e2m(&self, key_r: &PeerKey) -> Result<Prk, Error> {
+        let (State::Parsed2 { th_2, prk_2e, .. }, Some(ephemeral)) = (&self.state, &self.ephemeral) else {
             return Err(Error::WrongOrder);
         };
         let proof = self.config.responder();
-        let prk_3e2m = if proof.signs {
-            prk_2e.clone()
-        } else {
-            if !key_r.is_on(proof.suite) {
-                return Err(Error::Authentication);
-            }
-            let g_rx = ephemeral.agree(&key_r.point()?)?;
-            chain(prk_2e, label::SALT_3E2M, th_2, g_rx.as_bytes())?
+        if proof.signs {
+            return Ok(prk_2e.clone());
+        }
+        if !key_r.is_on(proof.suite) {
+            return Err(Error::Authentication);
+        }
+        let g_rx = ephemeral.agree(&key_r.point()?)?;
+        chain(prk_2e, label::SALT_3E2M, th_2, g_rx.as_bytes())
+    }
+
+    #[inline(never)]
+    fn prove_2(
+        &mut self,
+        peer: &Peer<'_>,
+        cred_r: &[u8],
+        key_r: &PeerKey,
+        prk_3e2m: Prk,
+    ) -> Result<(), Error> {
+        let State::Parsed2 { g_y, c_r, th_2, transcript, .. } = &self.state else {
+            return Err(Error::WrongOrder);
         };
-        peer.verify(proof, &prk_3e2m, label::MAC_2, Some(*c_r), th_2, cred_r, &key_r)?;
+        let proof = self.config.responder();
+        peer.verify(proof, &prk_3e2m, label::MAC_2, Some(*c_r), th_2, cred_r, key_r)?;
         let th_3 = transcript.clone().finish(cred_r);
         self.state = State::Verified2 { g_y: *g_y, c_r: *c_r, th_3, prk_3e2m };
         self.ephemeral = None;
@@ -259,17 +290,29 @@ impl Initiator {
     /// # Errors
     /// [`Error::WrongOrder`] changes nothing; everything else ends the session: [`Error::PeerError`],
     /// [`Error::Malformed`], [`Error::Decryption`], [`Error::CriticalEad`], [`Error::TooLong`].
-    #[inline(never)]
     pub fn handle_message_4<'b>(
         &mut self,
         message: &[u8],
         plaintext: &'b mut [u8],
     ) -> Result<Eads<'b>, Error> {
+        self.open_4(lone_bytes(message).and_then(|ciphertext| copied(ciphertext, plaintext)))
+    }
+
+    /// As [`Self::handle_message_4`], with the plaintext where its ciphertext was.
+    ///
+    /// # Errors
+    /// Those of [`Self::handle_message_4`].
+    pub fn handle_message_4_in_place<'b>(&mut self, message: &'b mut [u8]) -> Result<Eads<'b>, Error> {
+        self.open_4(lone_bytes_mut(message))
+    }
+
+    #[inline(never)]
+    fn open_4<'b>(&mut self, ciphertext: Result<&'b mut [u8], Error>) -> Result<Eads<'b>, Error> {
         let State::Sent3 { session, .. } = &self.state else { return Err(Error::WrongOrder) };
         let known = self.config.known_eads;
         let result = session
             .aead_4()
-            .and_then(|aead| aead.open(lone_bytes(message)?, plaintext))
+            .and_then(|aead| aead.open(ciphertext?))
             .and_then(|text| Eads::read(&mut Reader::new(text), known));
         let eads = self.settle(result)?;
         if let State::Sent3 { c_r, session } = core::mem::replace(&mut self.state, State::Over) {
@@ -329,13 +372,20 @@ impl Initiator {
     }
 }
 
+/// What G_Y gave.
+struct Agreed {
+    x: [u8; 32],
+    g_y: Point,
+    g_xy: SharedSecret,
+}
+
+/// CIPHERTEXT_2, to be decrypted where it is.
+fn ciphertext_2_mut(message: &mut [u8]) -> Result<&mut [u8], Error> {
+    let at = message.len() - split_2(message)?.1.len();
+    message.get_mut(at..).ok_or(Error::Malformed)
+}
+
 /// G_Y and CIPHERTEXT_2.
 fn split_2(message: &[u8]) -> Result<(&[u8; 32], &[u8]), Error> {
     lone_bytes(message)?.split_first_chunk().ok_or(Error::Malformed)
-}
-
-struct Agreed {
-    g_y: Point,
-    th_2: Hash,
-    prk_2e: Prk,
 }

@@ -151,6 +151,19 @@ pub(crate) fn lone_bytes(message: &[u8]) -> Result<&[u8], Error> {
     Ok(bytes)
 }
 
+/// As [`lone_bytes`], to be decrypted where they are.
+pub(crate) fn lone_bytes_mut(message: &mut [u8]) -> Result<&mut [u8], Error> {
+    let at = message.len() - lone_bytes(message)?.len();
+    message.get_mut(at..).ok_or(Error::Malformed)
+}
+
+/// A ciphertext at the start of another buffer, to be decrypted there.
+pub(crate) fn copied<'b>(ciphertext: &[u8], buffer: &'b mut [u8]) -> Result<&'b mut [u8], Error> {
+    let copy = buffer.get_mut(..ciphertext.len()).ok_or(Error::TooLong)?;
+    copy.copy_from_slice(ciphertext);
+    Ok(copy)
+}
+
 /// Opens a byte string of `len` bytes at the start of `out`: (length of its head, its content).
 pub(crate) fn begin_bytes(out: &mut [u8], len: usize) -> Result<(usize, &mut [u8]), Error> {
     let head = Head::bytes(len);

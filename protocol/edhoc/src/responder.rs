@@ -3,7 +3,7 @@
 use cardea_credentials::cbor::{Kind, Reader};
 
 use crate::auth::{AuthKey, EphemeralKey, PeerKey, Point};
-use crate::messages::{Peer, Plaintext, Proof, begin_bytes, lone_bytes};
+use crate::messages::{Peer, Plaintext, Proof, begin_bytes, copied, lone_bytes, lone_bytes_mut};
 use crate::schedule::{Aead, Transcript, chain, hash, label, th_2, xor_keystream_2};
 use crate::session::{OscoreKeys, Session};
 use crate::suite::{Hash, Method, Prk, Suite, extract};
@@ -159,17 +159,29 @@ impl Responder {
     /// [`Error::Malformed`], [`Error::NonDeterministic`], [`Error::TooLong`], [`Error::Decryption`],
     /// [`Error::BadIdentifier`], [`Error::CriticalEad`], [`Error::UnsupportedCredential`], and
     /// [`Error::Authentication`] for a MAC of the wrong length.
-    #[inline(never)]
     pub fn parse_message_3<'b>(
         &mut self,
         message: &[u8],
         plaintext: &'b mut [u8],
     ) -> Result<Peer<'b>, Error> {
+        self.open_3(lone_bytes(message).and_then(|ciphertext| copied(ciphertext, plaintext)))
+    }
+
+    /// As [`Self::parse_message_3`], with the plaintext where its ciphertext was: for those who have no room for both.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse_message_3`].
+    pub fn parse_message_3_in_place<'b>(&mut self, message: &'b mut [u8]) -> Result<Peer<'b>, Error> {
+        self.open_3(lone_bytes_mut(message))
+    }
+
+    #[inline(never)]
+    fn open_3<'b>(&mut self, ciphertext: Result<&'b mut [u8], Error>) -> Result<Peer<'b>, Error> {
         let State::Sent2 { proof, c_i, th_3, prk_3e2m } = &self.state else { return Err(Error::WrongOrder) };
         let (proof, c_i, th_3, prk_3e2m) = (*proof, *c_i, *th_3, prk_3e2m.clone());
         let known = self.config.known_eads;
         let result = Aead::new(proof.suite, &prk_3e2m, label::K_3, label::IV_3, &th_3)
-            .and_then(|aead| aead.open(lone_bytes(message)?, plaintext))
+            .and_then(|aead| aead.open(ciphertext?))
             .and_then(|text| Ok((text, Peer::read(c_i, Reader::new(text), proof, known)?)));
         let (text, peer) = self.settle(result)?;
         self.state = State::Parsed3 { proof, c_i, th_3, prk_3e2m, transcript: Transcript::new(&th_3, text) };

@@ -209,11 +209,9 @@ impl Aead {
         self.suite.seal(self.key(), self.iv(), &self.aad, buffer)
     }
 
-    /// Decrypts `ciphertext` into `out` and returns the plaintext.
-    pub(crate) fn open<'b>(&self, ciphertext: &[u8], out: &'b mut [u8]) -> Result<&'b [u8], Error> {
-        let text = ciphertext.len().checked_sub(self.suite.tag_len()).ok_or(Error::Decryption)?;
-        let buffer = out.get_mut(..ciphertext.len()).ok_or(Error::TooLong)?;
-        buffer.copy_from_slice(ciphertext);
+    /// Decrypts `buffer` in place and returns the plaintext.
+    pub(crate) fn open<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], Error> {
+        let text = buffer.len().checked_sub(self.suite.tag_len()).ok_or(Error::Decryption)?;
         self.suite.open(self.key(), self.iv(), &self.aad, buffer)?;
         buffer.get(..text).ok_or(Error::Decryption)
     }

@@ -21,7 +21,7 @@ impl Peers {
 }
 
 impl<B: Board> Agent<B> {
-    pub(crate) fn peer_edhoc(&mut self, _: u64, _: u16, _: &[u8]) {
+    pub(crate) fn peer_edhoc(&mut self, _: u64, _: u16, _: &mut [u8]) {
         self.drop_frame();
     }
 

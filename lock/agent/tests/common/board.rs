@@ -54,11 +54,24 @@ struct Nvm {
     failing: bool,
     /// Fails from this write on.
     fails_from: Option<usize>,
+    /// So many more reads, writes and erasures go well; the next one fails, once.
+    fault_in: Option<usize>,
     /// Where the records really are, if not in `slots`; and how it is taken up at each power-on.
     medium: Option<Box<dyn Storage>>,
     mount: Option<Rc<dyn Fn() -> Box<dyn Storage>>>,
     /// `erase_all` is one step.
     at_once: bool,
+}
+
+impl Nvm {
+    fn access(&mut self) -> Result<(), StorageFault> {
+        self.fault_in = match self.fault_in {
+            None => return Ok(()),
+            Some(0) => None,
+            Some(more) => Some(more - 1),
+        };
+        if self.fault_in.is_none() { Err(StorageFault) } else { Ok(()) }
+    }
 }
 
 /// NVM that survives its agent, counts writes and can lose power at any of them.
@@ -133,8 +146,19 @@ impl TestNvm {
         nvm.fails_from = Some(nvm.writes.len() + n);
     }
 
+    /// One access fails after so many more, reading or writing.
+    pub fn fault_in(&self, n: usize) {
+        self.0.borrow_mut().fault_in = Some(n);
+    }
+
+    /// Loses every other record.
+    pub fn keep_only(&self, kept: &[Slot]) {
+        self.0.borrow_mut().slots.retain(|slot, _| kept.contains(slot));
+    }
+
     fn change(&self, slot: Slot, act: impl FnOnce(&mut BTreeMap<Slot, Vec<u8>>)) -> Result<(), StorageFault> {
         let mut nvm = self.0.borrow_mut();
+        nvm.access()?;
         if nvm.failing || nvm.fails_from.is_some_and(|from| nvm.writes.len() >= from) {
             return Err(StorageFault);
         }
@@ -155,6 +179,7 @@ impl TestNvm {
 impl Storage for TestNvm {
     fn read(&mut self, slot: Slot, out: &mut [u8]) -> Result<Option<usize>, StorageFault> {
         let mut nvm = self.0.borrow_mut();
+        nvm.access()?;
         if let Some(medium) = &mut nvm.medium {
             return medium.read(slot, out);
         }

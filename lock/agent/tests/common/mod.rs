@@ -119,18 +119,23 @@ impl World {
         self.agent.as_mut().expect("the lock has power")
     }
 
-    /// Power on; the radio joins at once.
-    pub fn boot(&mut self) {
+    /// Power on: what an agent is booted from.
+    pub fn parts(&mut self) -> Parts<Board> {
         self.boots += 1;
         self.nvm.power_on();
-        let parts = Parts {
+        Parts {
             storage: self.nvm.clone(),
             clock: self.clock.clone(),
             random: TestRandom::new(1000 + self.boots),
             identity: key::signer(1),
             dh: board::CountedDh(key::agreement(2)),
             actuator: self.actuator.clone(),
-        };
+        }
+    }
+
+    /// Power on; the radio joins at once.
+    pub fn boot(&mut self) {
+        let parts = self.parts();
         let mut agent = Agent::<Board>::boot(parts, self.config).expect("boots");
         agent.link_up();
         self.agent = Some(agent);

@@ -6,9 +6,10 @@
 #[cfg(feature = "pins")]
 use cardea_agent::PinResult;
 use cardea_agent::{
-    Actuator, ActuatorFault, Agent, Board, Clock, Config, Door, Output, Parts, Slot, Storage, StorageFault,
+    Actuator, ActuatorFault, Agent, Board, Clock, Config, Door, Home, Output, Parts, Slot, Storage,
+    StorageFault,
 };
-use cardea_credentials::{Error, Random, SoftAgreement, SoftSigner};
+use cardea_credentials::{Error, Random};
 use cardea_resources::{Bolt, Firmware, Op};
 
 /// What cannot be known while compiling.
@@ -42,9 +43,56 @@ impl Board for Registers {
     type Storage = Self;
     type Clock = Self;
     type Random = Self;
-    type Identity = SoftSigner;
-    type Dh = SoftAgreement;
+    type Identity = Identity;
+    type Dh = Dh;
     type Actuator = Self;
+}
+
+#[cfg(not(feature = "element"))]
+use cardea_credentials::{SoftAgreement as Dh, SoftSigner as Identity};
+#[cfg(feature = "element")]
+use {Element as Dh, Element as Identity};
+
+/// A key in a secure element, which is a handful of registers too.
+#[cfg(feature = "element")]
+struct Element(cardea_credentials::PublicKey);
+
+#[cfg(feature = "element")]
+impl Element {
+    fn from_bytes(x: &[u8; 32]) -> Result<Self, Error> {
+        cardea_credentials::PublicKey::from_x(x).map(Self)
+    }
+}
+
+#[cfg(feature = "element")]
+impl cardea_credentials::Signer for Element {
+    fn public(&self) -> cardea_credentials::PublicKey {
+        self.0
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], Error> {
+        let mut signature = [0; 64];
+        write_bytes(message);
+        read_bytes(&mut signature);
+        check().map_err(|StorageFault| Error::KeyUnavailable)?;
+        Ok(signature)
+    }
+}
+
+#[cfg(feature = "element")]
+impl cardea_credentials::Agreement for Element {
+    fn public(&self) -> cardea_credentials::PublicKey {
+        self.0
+    }
+
+    fn agree(&self, peer: &cardea_credentials::PublicKey) -> Result<cardea_credentials::SharedSecret, Error> {
+        let mut x = [0; 32];
+        write_bytes(&peer.x());
+        write_bytes(&peer.y());
+        read_bytes(&mut x);
+        check().map_err(|StorageFault| Error::KeyUnavailable)?;
+        Ok(cardea_credentials::SharedSecret::new(x))
+    }
 }
 
 impl Storage for Registers {
@@ -106,9 +154,9 @@ impl Actuator for Registers {
 fn main() -> ! {
     let mut key = [0; 32];
     read_bytes(&mut key);
-    let identity = SoftSigner::from_bytes(&key);
+    let identity = Identity::from_bytes(&key);
     read_bytes(&mut key);
-    let dh = SoftAgreement::from_bytes(&key);
+    let dh = Dh::from_bytes(&key);
     if let (Ok(identity), Ok(dh)) = (identity, dh) {
         let parts = Parts {
             storage: Registers,
@@ -119,8 +167,7 @@ fn main() -> ! {
             actuator: Registers,
         };
         let config = Config::class_a(Firmware { major: 1, minor: 0, patch: 0 });
-        // By reference: moved out of the result it would take its room twice.
-        if let Ok(agent) = &mut Agent::<Registers>::boot(parts, config) {
+        if let Ok(agent) = Home::<Registers>::new(parts, config).boot() {
             run(agent);
         }
     }
