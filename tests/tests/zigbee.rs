@@ -158,17 +158,20 @@ async fn a_daemon_that_is_killed_resumes_the_network_and_a_lock_says_what_it_had
     let mut site = Site::new().await;
     let id = site.lock.id();
     for kill in 1..=2 {
+        // Its activation is over for the lock too.
+        site.moves(&format!("{} kills", kill - 1)).await;
         site.daemon.kill();
         // Said to nobody: it is kept by the lock until somebody takes it.
-        site.lock.turn(if kill == 1 { Bolt::Unlocked } else { Bolt::Locked });
+        let other = if *site.lock.bolt().borrow() == Bolt::Locked { Bolt::Unlocked } else { Bolt::Locked };
+        site.lock.turn(other);
         site.daemon.up();
         site.event(
             "the bolt that was turned by hand",
             |event| matches!(event, PlatformEvent::Lock { lock, kind, .. } if *lock == id && kind == "bolt"),
         )
         .await;
-        site.moves(&format!("kill {kill}")).await;
     }
+    site.moves("2 kills").await;
     assert_eq!(site.history(), (1, 1), "one network, and the lock joined it once");
 }
 
