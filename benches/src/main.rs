@@ -3,12 +3,14 @@
 //!
 //! usage: cardea-bench [--frames N] [--locks N]
 //!        cardea-bench edhoc     handshakes and OSCORE, beside lakers; no daemon, no broker
+//!        cardea-bench zigbee    200 locks on one virtual dongle
 
 mod edhoc;
 mod figures;
 mod memory;
 mod outage;
 mod relay;
+mod zigbee;
 
 use std::time::Duration;
 
@@ -30,6 +32,9 @@ fn main() {
     if arguments.next_if(|first| first == "edhoc").is_some() {
         return edhoc::report();
     }
+    if arguments.next_if(|first| first == "zigbee").is_some() {
+        return zigbee::report(arguments.next().and_then(|n| n.parse().ok()).unwrap_or(200));
+    }
     while let Some(name) = arguments.next() {
         let value = arguments.next().and_then(|v| v.parse::<u32>().ok());
         match (name.as_str(), value) {
@@ -38,7 +43,7 @@ fn main() {
             ("--locks", Some(n)) if n <= 10_000 => scale.locks = n as u16,
             _ => {
                 eprintln!(
-                    "usage: cardea-bench [--frames N] [--outage N] [--locks N (at most 10000)] | cardea-bench edhoc"
+                    "usage: cardea-bench [--frames N] [--outage N] [--locks N (at most 10000)] | cardea-bench edhoc | cardea-bench zigbee [LOCKS]"
                 );
                 std::process::exit(2);
             }

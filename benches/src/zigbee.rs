@@ -1,0 +1,120 @@
+//! Many locks on one Zigbee dongle, all of it real but the air: how long they take to join and be activated, what the daemon
+//! needs of memory for them, and how long an event takes to the platform while ten arrive each second.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
+
+use cardea_framing::LockId;
+use cardea_sdk::{Broker as BrokerSettings, LockName, Platform, PlatformEvent};
+use cardea_simulator::VirtualLock;
+use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
+use cardea_tests::{broker::Broker, daemon::Daemon, eventually};
+use cardea_zigbee::Eui64;
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{interval, timeout},
+};
+
+use crate::figures::{Percentiles, resident};
+
+const SEED: u64 = 42;
+const DONGLE: Eui64 = Eui64(*b"\x02\xca\xde\xa3\0\0\0\x05");
+/// Milliseconds between two polls of a lock.
+const POLL: u64 = 1_000;
+/// Events in all, ten a second.
+const EVENTS: usize = 300;
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// Prints the table.
+pub fn report(locks: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(measure(locks));
+}
+
+async fn measure(count: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path(), "");
+    let config = DongleConfig { port: dir.path().join("dongle"), seed: SEED, usb: false, capture: None };
+    let ncp = Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default());
+    let dongle = Dongle::plug_in(ncp, config).unwrap();
+    let more = format!("[zigbee]\nenabled = true\ndevice = \"{}\"\n", dongle.port().display());
+    let mut daemon = Daemon::start(dir.path(), broker.port, &more);
+    eventually("the dongle forms a network", Duration::from_secs(30), || {
+        daemon.cli(&["radio", "form", "zigbee"]).status.success().then_some(())
+    });
+    let empty = resident(daemon.process().id());
+
+    let home = dir.path().join("platform");
+    fs::create_dir(&home).unwrap();
+    Platform::init(&home).unwrap();
+    let platform = Platform::open(&home).unwrap();
+    let mut events = platform.subscribe();
+    tokio::spawn(platform.clone().run(BrokerSettings::at(&format!("mqtt://127.0.0.1:{}", broker.port))));
+    let start = Instant::now();
+    let mut locks: BTreeMap<LockId, VirtualLock> = BTreeMap::new();
+    for number in 0..count {
+        let lock = SealedLock::start(SEED, number, POLL, &dongle).unwrap().into_lock();
+        daemon.admit(&[cardea_radio::label::reveal(lock.admission()).to_string()]);
+        platform.enroll(LockName::Thumbprint(*lock.thumbprint()), lock.owner_code()).await.unwrap();
+        locks.insert(lock.id(), lock);
+    }
+    let mut booted = 0;
+    while booted < count {
+        // The first thing that a lock says once it has an owner.
+        if let (_, true) = next(&mut events, "boot").await {
+            booted += 1;
+        }
+    }
+    let joining = start.elapsed();
+    let full = resident(daemon.process().id());
+
+    let ids: Vec<_> = locks.keys().copied().collect();
+    let (mut sent, mut taken) = (BTreeMap::new(), Vec::new());
+    let mut ticks = interval(BETWEEN);
+    let mut turn = ids.iter().cycle();
+    let mut left = EVENTS;
+    while left > 0 || !sent.is_empty() {
+        tokio::select! {
+            _ = ticks.tick(), if left > 0 => {
+                let id = turn.next().unwrap();
+                left -= 1;
+                sent.insert(*id, Instant::now());
+                locks[id].touch();
+            }
+            (lock, is_touch) = next(&mut events, "touch") => {
+                if is_touch && let Some(at) = sent.remove(&lock) {
+                    taken.push(at.elapsed());
+                }
+            }
+        }
+    }
+    let traffic = dongle.with(|ncp, _| ncp.traffic());
+    println!("## {count} locks on one Zigbee dongle, virtual, that poll each second\n");
+    println!("| | |\n|---|---|");
+    println!(
+        "| joined and activated, one after the other | {:.0} s, {:.2} s each |",
+        joining.as_secs_f64(),
+        joining.as_secs_f64() / count as f64
+    );
+    println!(
+        "| memory of the daemon (RSS) without them, and with | {:.1} MB, {:.1} MB |",
+        empty as f64 / 1024.0,
+        full as f64 / 1024.0
+    );
+    println!("| a touch to its event at the platform, {} of them, ten a second | {} |", taken.len(), Percentiles::of(taken));
+    println!("| frames from locks, to locks, dropped by the dongle | {}, {}, {} |\n", traffic.received, traffic.delivered, traffic.dropped);
+}
+
+/// Whose event came next, and whether it is of this kind.
+async fn next(events: &mut Receiver<PlatformEvent>, wanted: &str) -> (LockId, bool) {
+    loop {
+        match timeout(Duration::from_secs(120), events.recv()).await.expect("something happens") {
+            Ok(PlatformEvent::Lock { lock, kind, .. }) => return (lock, kind == wanted),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => panic!("the platform has ended"),
+        }
+    }
+}
