@@ -78,7 +78,7 @@ fn a_network_that_nobody_joined_has_a_backup_and_one_without_its_counter_has_non
     bench.ncp.nvram.datasets.clear();
     assert!(backed_up(&mut bench).unwrap_err().contains("0x002f"));
     bench.ncp.nvram.datasets = inhabited().nvram.datasets;
-    bench.ncp.nvram.datasets.get_mut(&14).unwrap().1[0] = 7;
+    bench.ncp.nvram.datasets.get_mut(&14).unwrap().1.pop();
     assert!(backed_up(&mut bench).unwrap_err().starts_with("dataset 14"));
     bench.ncp.nvram.key = None;
     bench.ncp.nvram.datasets = inhabited().nvram.datasets;
