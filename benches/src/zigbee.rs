@@ -104,8 +104,15 @@ async fn measure(count: u64) {
         empty as f64 / 1024.0,
         full as f64 / 1024.0
     );
-    println!("| a touch to its event at the platform, {} of them, ten a second | {} |", taken.len(), Percentiles::of(taken));
-    println!("| frames from locks, to locks, dropped by the dongle | {}, {}, {} |\n", traffic.received, traffic.delivered, traffic.dropped);
+    println!(
+        "| a touch to its event at the platform, {} of them, ten a second | {} |",
+        taken.len(),
+        Percentiles::of(taken)
+    );
+    println!(
+        "| frames from locks, to locks, dropped by the dongle | {}, {}, {} |\n",
+        traffic.received, traffic.delivered, traffic.dropped
+    );
 }
 
 /// Whose event came next, and whether it is of this kind.
