@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
-use cardea_config::{Config, Custody, Error, Place, Problem, parse, schema, template};
+use cardea_config::{Config, Custody, Error, Place, Problem, ZigbeeFamily, parse, schema, template};
 
 fn problems(text: &str) -> Vec<Problem> {
     problems_with(text, &[])
@@ -124,6 +124,9 @@ fn a_zigbee_radio_needs_its_port_and_what_cannot_work_is_named() {
     let good = "[zigbee]\nenabled = true\ndevice = \"/dev/serial/by-id/x\"\n";
     let config = parse(good, &[]).unwrap();
     assert_eq!((config.zigbee.cluster.0, config.zigbee.channels), (0xFC7C, vec![11, 15, 20, 25]));
+    assert_eq!(config.zigbee.family, ZigbeeFamily::Zboss);
+    let other = parse(&format!("{good}family = \"ezsp\"\n"), &[]).unwrap();
+    assert_eq!(other.zigbee.family, ZigbeeFamily::Ezsp);
     assert!(said("[zigbee]\nenabled = true\n").contains("/dev/serial/by-id"));
     for (line, words) in [
         ("family = \"znp\"", "zboss"),
