@@ -130,18 +130,25 @@ async fn a_lock_on_zigbee_is_activated_and_obeys_and_whatever_happens_to_the_don
     site.dongle.turn_bit(Direction::ToNcp, 1);
     site.dongle.turn_bit(Direction::ToHost, 1);
     site.moves("damaged frames on the wire").await;
+    let damage = site.dongle.damage();
+    assert!(damage.lost > 0 && damage.turned >= 2, "nothing was damaged: {damage:?}");
     site.dongle.stall(Duration::from_secs(4));
     site.moves("a stall").await;
+    let starts = || site.dongle.with(|ncp, _| ncp.traffic().started);
+    let before = starts();
     site.dongle.black_out();
     site.moves("a power cut in the middle of a frame").await;
+    assert!(starts() > before, "there was no power cut");
     let renumbered = site.eui;
     site.dongle.with(|ncp, _| ncp.renumber(renumbered));
     site.moves("another network address").await;
 
+    let opened = site.dongle.opened();
     site.dongle.unplug(Duration::from_secs(30));
     status(&site.daemon, "zigbee down");
     status(&site.daemon, "zigbee up");
     site.moves("thirty seconds in a drawer").await;
+    assert!(site.dongle.opened() > opened, "the port stayed open");
 
     site.dongle.set_faults(Faults { lost: 0.001, bit_errors: 0.001 });
     for _ in 0..4 {
