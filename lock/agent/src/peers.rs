@@ -247,14 +247,15 @@ impl<B: Board> Agent<B> {
         if self.is_barred(&rests_on) {
             return None; // it would only keep others from a session
         }
+        (0..admitted).for_each(|_| self.peers.admission.proved(address.into()));
+        self.peers.expire(now);
+        // The session first: a phone that has message_4 may count on it.
+        self.seat(address, begun, grant, rests_on, &responder)?;
         self.outbox.push_peer(|out| {
             let prefix = Prefix::Session(peer.conn_id);
             let write = |out: &mut [u8]| responder.message_4(&[], out);
             crate::handshake::edhoc_datagram(out, To::Peer(address), prefix, write).ok()
-        })?;
-        (0..admitted).for_each(|_| self.peers.admission.proved(address.into()));
-        self.peers.expire(now);
-        self.seat(address, begun, grant, rests_on, &responder)
+        })
     }
 
     /// Each signature above the holder's own grant costs as much of the admission as a handshake.
