@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use cardea_framing::LockId;
 use cardea_lora::network::{Network, Wall};
 use cardea_lora::semtech::{Packet, Received};
 use cardea_lora::{Eui, LoraConfig};
 use cardea_radio::{Admission, AdmissionSecret, Command, Event, LorawanClass, Send, label};
+use zeroize::Zeroizing;
 
 const FORWARDER: Eui = Eui([0xaa, 0x55, 0x5a, 0, 0, 0, 1, 1]);
 /// A join-request and the first uplink of the session that it opens, as hexadecimal lines; a test of cardea-lora keeps
@@ -30,10 +32,10 @@ pub fn lora_network(mut data: &[u8]) {
     let Ok(network) = Network::new(LoraConfig::default(), Vec::new()) else { return };
     let mut site = Site { network, now: 1_000, sends: 0, outcomes: 0 };
     site.datagram(&Packet::PullData { token: 0, eui: FORWARDER }.encode(), true);
-    let app_key = zeroize::Zeroizing::new([0x5b; 16]);
+    let app_key = Zeroizing::new([0x5b; 16]);
     let (dev_eui, join_eui) = ([1, 2, 3, 4, 5, 6, 7, 8], [0x70, 0xb3, 0xd5, 0x7e, 0xd0, 0, 0, 1]);
     let secret = AdmissionSecret::Lorawan { dev_eui, join_eui, app_key, class: LorawanClass::A };
-    let lock = cardea_framing::LockId([1; 8]);
+    let lock = LockId([1; 8]);
     site.network.handle_command(site.now, Command::Admit(Admission { lock, secret }));
     site.settle(true);
     for line in PRELUDE.lines() {
@@ -150,11 +152,15 @@ impl Site {
     }
 }
 
-/// A radio label; what reads as one is written the same, but for case and white space.
+/// A radio label, of ours or another scheme; what reads as one of ours is written the same, but for case and white space.
 pub fn radio_label(data: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(admission) = label::parse(text)
-    {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(admission) = label::parse(text) {
         assert!(label::reveal(&admission).eq_ignore_ascii_case(text.trim()));
+    }
+    if let Ok(read) = label::Standard::parse(text) {
+        let lorawan = Some((Zeroizing::new([7; 16]), LorawanClass::C));
+        let admission = read.admission(LockId([1; 8]), lorawan);
+        assert!(admission.is_ok_and(|admission| label::parse(&label::reveal(&admission)).is_ok()));
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the user interface of a binary")]
 
+mod label;
+
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +51,8 @@ enum Command {
         #[command(subcommand)]
         command: Radio,
     },
+    /// Draw a lock's radio label, for those who print it.
+    Label(label::Arguments),
     /// The configuration: an example, a check, a schema.
     Config {
         #[command(subcommand)]
@@ -122,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Status { json } => load().and_then(|config| or_fail(status(&config, json))),
         Command::Locks { command, json } => load().and_then(|config| report(locks(&config, command, json))),
         Command::Radio { command } => load().and_then(|config| report(radio(&config, command))),
+        Command::Label(arguments) => report(label::run(arguments)),
         Command::Config { command: ConfigCommand::Template } => {
             print!("{}", cardea_config::template());
             Ok(())

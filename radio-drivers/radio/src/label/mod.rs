@@ -13,12 +13,16 @@
 //!
 //! The label admits to the radio network and never opens a door; the owner code is on another label.
 
+mod standard;
+
 use crc::{CRC_16_IBM_3740, CRC_16_IBM_SDLC, Crc};
 use zeroize::Zeroizing;
 
 use cardea_framing::LockId;
 
 use crate::{Admission, AdmissionSecret, LorawanClass};
+
+pub use standard::Standard;
 
 /// Longer than any label of any version; more is not looked at.
 pub const MAX_LABEL: usize = 256;
@@ -64,6 +68,9 @@ pub enum LabelError {
     /// The check digits do not match: a digit was misread.
     #[error("the check digits do not match: one or more characters were misread")]
     Check,
+    /// A LoRaWAN label of the LoRa Alliance's scheme, which holds no key.
+    #[error("a label of this kind holds no AppKey: it has to be given beside it")]
+    NoAppKey,
     /// Longer than [`MAX_LABEL`], or with a character that no label has.
     #[error("this label is too long or has characters that no label has")]
     Characters,
@@ -148,10 +155,24 @@ pub fn reveal(admission: &Admission) -> Zeroizing<String> {
         }
         AdmissionSecret::Loopback => Zeroizing::new(format!("cardea:1/loopback/{lock}")),
     };
+    push_check(&mut text);
+    text
+}
+
+/// A label's text with the check digits that it lacks; for those who print labels. What it says is not looked at.
+#[must_use]
+pub fn checked(text: &str) -> Zeroizing<String> {
+    // With room for the digits: a text that moves leaves its secret behind.
+    let mut checked = Zeroizing::new(String::with_capacity(text.len() + 5));
+    checked.push_str(text.trim());
+    push_check(&mut checked);
+    checked
+}
+
+fn push_check(text: &mut String) {
     let covered = Zeroizing::new(text.to_ascii_lowercase());
     text.push('/');
     text.push_str(&hex::encode(CHECK.checksum(covered.as_bytes()).to_be_bytes()));
-    text
 }
 
 /// An install code whose own CRC fits.
@@ -202,10 +223,6 @@ mod tests {
     const ZIGBEE: &str =
         "cardea:1/zigbee/00112233445566ff/00124b0001020304/83fed3407a939723a5c639b26916d505c3b5";
 
-    fn checked(text: &str) -> String {
-        format!("{text}/{:04x}", CHECK.checksum(text.to_lowercase().as_bytes()))
-    }
-
     #[test]
     fn a_zigbee_label_has_an_eui_and_an_install_code_of_any_length() {
         for code in [
@@ -215,7 +232,7 @@ mod tests {
             "83fed3407a939723a5c639ff4c12",
         ] {
             let text = checked(&format!("cardea:1/zigbee/00112233445566ff/00124b0001020304/{code}"));
-            for text in [text.clone(), text.to_uppercase()] {
+            for text in [text.to_string(), text.to_uppercase()] {
                 let admission = parse(&text).unwrap();
                 let AdmissionSecret::Zigbee { eui, install_code } = &admission.secret else {
                     panic!("not a Zigbee label")
