@@ -108,8 +108,8 @@ pub enum Order {
     /// Give the network that runs another key. Devices that sleep fetch it when they wake, those that are away too long
     /// ask for it with their link key. Answered by [`Event::KeyRotated`].
     RotateKey(Key),
-    /// Let this device join. Admissions take turns; each ends in [`Event::Joined`] or [`Event::JoinFailed`], but for one that
-    /// another for the same device replaces.
+    /// Let this device join. Up to 64 may be given at once; devices join one after the other. Each ends in [`Event::Joined`] or
+    /// [`Event::JoinFailed`], but for one that another for the same device replaces.
     Admit {
         /// Who.
         eui: Eui64,
@@ -247,8 +247,8 @@ pub enum Event {
     BackedUp(Result<Box<Backup>, String>),
     /// What became of [`Order::RotateKey`]: the new key's number.
     KeyRotated(Result<u8, String>),
-    /// For whom the network is open now; `None`: for nobody.
-    Open(Option<Eui64>),
+    /// Whether the network is open, for those who are admitted and have not joined.
+    Open(bool),
     /// A device was let in, with a link key of its own; also one that comes back and proves who it is.
     Joined {
         /// Who. Not proven to be admitted by this gateway: the driver looks.

@@ -21,6 +21,7 @@ pub mod coordinator;
 pub mod descriptors;
 pub mod driver;
 pub mod ezsp;
+mod joins;
 mod port;
 pub mod tunnel;
 mod types;

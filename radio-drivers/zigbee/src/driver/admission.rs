@@ -15,16 +15,25 @@ use crate::types::{Eui64, InstallCode};
 const LOST_MS: Millis = 120_000;
 /// Before an admission that the coordinator had no room for is given to it again, milliseconds.
 const BUSY_MS: Millis = 10_000;
+/// Admissions that the coordinator has at once.
+const AT_ONCE: usize = 32;
 /// Removed devices that are remembered until they have left. Beyond that the one with the lowest address is forgotten: it
 /// has no install code any more, and is told to leave like any stranger when it joins.
 const MAX_LEAVING: usize = 1_024;
 
-/// Whose turn it is to join. One at a time: the coordinator knows no other, so nobody else's install code lets anybody in.
-#[derive(Default)]
+/// Whose turn it is to join. The coordinator knows no other, so nobody else's install code lets anybody in.
 pub(super) struct Joins {
     queue: VecDeque<LockId>,
-    open: Option<Open>,
+    open: Vec<Open>,
+    /// As many as the dongle was seen to have room for.
+    pub(super) at_once: usize,
     not_before: Millis,
+}
+
+impl Default for Joins {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), open: Vec::new(), at_once: AT_ONCE, not_before: 0 }
+    }
 }
 
 struct Open {
@@ -35,7 +44,7 @@ struct Open {
 
 impl Joins {
     pub(super) fn push(&mut self, lock: LockId) {
-        let open = self.open.as_ref().is_some_and(|open| open.lock == lock);
+        let open = self.open.iter().any(|open| open.lock == lock);
         if !open && !self.queue.contains(&lock) {
             self.queue.push_back(lock);
         }
@@ -48,17 +57,33 @@ impl Joins {
 
     fn forget(&mut self, lock: LockId) {
         self.queue.retain(|waiting| *waiting != lock);
-        self.open.take_if(|open| open.lock == lock);
+        self.open.retain(|open| open.lock != lock);
     }
 
-    /// Ends the turn of this device; true if it was its turn.
+    /// Ends the turn of this device; the lock, if it was its turn.
     fn ended(&mut self, eui: Eui64) -> Option<LockId> {
-        self.open.take_if(|open| open.eui == eui).map(|open| open.lock)
+        let place = self.open.iter().position(|open| open.eui == eui)?;
+        Some(self.open.remove(place).lock)
+    }
+
+    /// It is at the door before its turn: it is the next, in the place of the one that has been silent for longest. Who that
+    /// was, if there was no room.
+    fn knocked(&mut self, lock: LockId) -> Option<Eui64> {
+        self.queue.retain(|waiting| *waiting != lock);
+        self.queue.push_front(lock);
+        self.not_before = 0;
+        if self.open.len() < self.at_once {
+            return None;
+        }
+        let oldest = self.open.iter().map(|open| open.until).enumerate().min_by_key(|(_, until)| *until)?;
+        let Open { lock: silent, eui, .. } = self.open.remove(oldest.0);
+        self.queue.push_back(silent);
+        Some(eui)
     }
 
     pub(super) fn due(&self, now: Millis) -> Option<Millis> {
-        let waits = (!self.queue.is_empty() && self.open.is_none()).then_some(self.not_before);
-        waits.filter(|at| *at > now).or_else(|| self.open.as_ref().map(|open| open.until))
+        let waits = (!self.queue.is_empty() && self.open.len() < self.at_once).then_some(self.not_before);
+        waits.filter(|at| *at > now).into_iter().chain(self.open.iter().map(|open| open.until)).min()
     }
 }
 
@@ -200,7 +225,9 @@ impl Driver {
 
     /// A device was let in, with a link key of its own.
     pub(super) fn joined(&mut self, now: Millis, eui: Eui64) {
-        self.joins.ended(eui);
+        if self.joins.ended(eui).is_some() {
+            self.joins.at_once = (self.joins.at_once + 1).min(AT_ONCE);
+        }
         let Some(lock) = self.by_eui.get(&eui).copied() else { return self.stranger(now, eui) };
         self.notice = None;
         if let Some(device) = self.devices.get_mut(&lock) {
@@ -235,6 +262,13 @@ impl Driver {
 
     pub(super) fn join_failed(&mut self, now: Millis, eui: Eui64, reason: &JoinFailure) {
         let Some(lock) = self.joins.ended(eui) else {
+            let knocks = matches!(reason, JoinFailure::Keys | JoinFailure::NoUniqueKey);
+            let waits = self.by_eui.get(&eui).copied().filter(|lock| self.joins.queue.contains(lock));
+            if let Some(lock) = waits.filter(|_| knocks) {
+                let displaced = self.joins.knocked(lock);
+                self.orders.extend(displaced.map(Order::Dismiss));
+                return;
+            }
             if !matches!(reason, JoinFailure::Dismissed | JoinFailure::Interrupted | JoinFailure::Silent) {
                 self.counters.strangers = self.counters.strangers.saturating_add(1);
                 self.notice(now, format!("device {eui} tried to join, and was refused"));
@@ -244,6 +278,7 @@ impl Driver {
         let why = match reason {
             JoinFailure::Interrupted => return self.joins.push(lock),
             JoinFailure::Busy => {
+                self.joins.at_once = self.joins.open.len().max(1);
                 self.joins.not_before = now.saturating_add(BUSY_MS);
                 return self.joins.push(lock);
             }
@@ -272,21 +307,21 @@ impl Driver {
         }
     }
 
-    /// Opens the network for the next one, if it is nobody's turn.
+    /// Opens the network for the next ones, as many as there is room for.
     pub(super) fn next_join(&mut self, now: Millis) {
-        if self.joins.open.as_ref().is_some_and(|open| open.until <= now) {
-            self.joins.open = None;
-        }
-        if !self.is_up() || self.joins.open.is_some() || now < self.joins.not_before {
+        self.joins.open.retain(|open| open.until > now);
+        if !self.is_up() || now < self.joins.not_before {
             return;
         }
-        while let Some(lock) = self.joins.queue.pop_front() {
+        while self.joins.open.len() < self.joins.at_once
+            && let Some(lock) = self.joins.queue.pop_front()
+        {
             let Some(Identity { eui, code }) = self.devices.get(&lock).map(|d| d.identity.clone()) else {
                 continue;
             };
             let until = now.saturating_add(u64::from(MAX_PERMIT_SECONDS) * 1_000).saturating_add(LOST_MS);
-            self.joins.open = Some(Open { lock, eui, until });
-            return self.orders.push_back(Order::Admit { eui, code, seconds: MAX_PERMIT_SECONDS });
+            self.joins.open.push(Open { lock, eui, until });
+            self.orders.push_back(Order::Admit { eui, code, seconds: MAX_PERMIT_SECONDS });
         }
     }
 }

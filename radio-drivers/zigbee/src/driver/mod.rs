@@ -215,7 +215,7 @@ impl Driver {
         match event {
             E::State(state) => self.state_changed(now, state),
             E::Formed(result) => self.formed(now, result),
-            E::Open(whom) => tracing::debug!(?whom, "the Zigbee network is open"),
+            E::Open(open) => tracing::debug!(open, "the Zigbee network was opened or closed"),
             E::Joined { eui, .. } => self.joined(now, eui),
             E::Rejoined { eui, .. } => self.rejoined(now, eui),
             E::JoinFailed { eui, reason } => self.join_failed(now, eui, &reason),

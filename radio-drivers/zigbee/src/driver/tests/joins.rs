@@ -58,14 +58,14 @@ fn a_label_that_is_wrong_or_anothers_is_refused_by_name() {
 }
 
 #[test]
-fn locks_take_turns_to_join_and_each_is_interviewed() {
+fn all_who_are_admitted_may_join_and_each_is_interviewed() {
     let mut bench = Bench::up();
     bench.command(Command::Admit(label(1)));
     bench.command(Command::Admit(label(2)));
-    assert_eq!(bench.opened_for(), vec![eui(1)], "the other waits");
+    assert_eq!(bench.opened_for(), vec![eui(1), eui(2)]);
     bench.forget();
     bench.join(1, true);
-    assert_eq!(bench.opened_for(), vec![eui(2)]);
+    assert_eq!(bench.opened_for(), vec![]);
     let [Event::Joined(joined), Event::Link { lock: linked, mtu_down: 60, sleepy: false, life_ms, .. }] =
         bench.events[..]
     else {
@@ -79,6 +79,41 @@ fn locks_take_turns_to_join_and_each_is_interviewed() {
     assert_eq!(bench.opened_for(), vec![eui(2)], "the installer is there again");
     bench.say(Said::JoinFailed { eui: eui(2), reason: JoinFailure::Interrupted });
     assert_eq!(bench.opened_for(), vec![eui(2), eui(2)], "the dongle restarted meanwhile");
+}
+
+/// A corridor of locks that all look for a network, and a dongle that keeps few install codes.
+#[test]
+fn who_knocks_before_its_turn_is_the_next_in_the_place_of_who_has_been_silent_for_longest() {
+    let mut bench = Bench::up();
+    bench.driver.joins.at_once = 2;
+    for n in 1..=4 {
+        bench.command(Command::Admit(label(n)));
+        bench.pass(1_000);
+    }
+    assert_eq!(bench.opened_for(), vec![eui(1), eui(2)]);
+    bench.forget();
+    bench.say(Said::JoinFailed { eui: eui(4), reason: JoinFailure::Keys });
+    assert!(matches!(bench.orders[..], [Order::Dismiss(silent), Order::Admit { .. }] if silent == eui(1)));
+    assert_eq!((bench.opened_for(), bench.driver.counters().strangers), (vec![eui(4)], 0));
+    bench.say(Said::JoinFailed { eui: eui(1), reason: JoinFailure::Dismissed });
+    bench.say(Said::JoinFailed { eui: eui(1), reason: JoinFailure::Silent });
+    assert_eq!(bench.opened_for(), vec![eui(4)], "that was the end of its turn");
+    bench.forget();
+    bench.join(4, true);
+    assert_eq!(bench.opened_for(), vec![eui(3), eui(1)], "one more than before: there was room again");
+}
+
+#[test]
+fn a_dongle_without_room_is_given_fewer_at_once() {
+    let mut bench = Bench::up();
+    (1..=3).for_each(|n| bench.command(Command::Admit(label(n))));
+    bench.say(Said::JoinFailed { eui: eui(3), reason: JoinFailure::Busy });
+    assert_eq!(bench.driver.joins.at_once, 2);
+    bench.forget();
+    bench.pass(20_000);
+    assert_eq!(bench.opened_for(), vec![], "two are as many as it has room for");
+    bench.say(Said::JoinFailed { eui: eui(1), reason: JoinFailure::Silent });
+    assert_eq!(bench.opened_for(), vec![eui(3)]);
 }
 
 #[test]

@@ -32,9 +32,9 @@ use super::zdo;
 use crate::addresses::Addresses;
 use crate::bucket::Bucket;
 use crate::coordinator::{Event, Failure, HostConfig, Network, Order, State};
+use crate::joins::Joins;
 use crate::types::{Eui64, NwkAddr};
 use chores::Chores;
-use joins::Joins;
 use questions::Questions;
 use resolve::Seekers;
 use start::{Forming, Found, Phase};
@@ -195,8 +195,8 @@ impl Host {
             Order::Backup => self.back_up(),
             Order::Restore { backup, replace } => self.restore(&backup, replace),
             Order::RotateKey(key) => self.rotate_key(key),
-            Order::Admit { eui, code, seconds } => self.admit(now, eui, code, seconds),
-            Order::Dismiss(eui) => self.dismiss(now, eui),
+            Order::Admit { eui, code, seconds } => self.joins.admit(eui, code, seconds),
+            Order::Dismiss(eui) => drop(self.joins.dismiss(eui)),
             Order::Send(frame) => self.send(now, frame),
             Order::Cancel { handle } => self.cancel(handle),
             Order::Ask { handle, eui, question } => self.ask(handle, eui, question),
@@ -245,7 +245,6 @@ impl Host {
             self.tell(Command::Nop {}, Purpose::Liveness);
         }
         self.seekers_timeout(now);
-        self.joins_timeout(now);
         self.questions_timeout(now);
         self.traffic_timeout(now);
         self.progress(now);
@@ -389,7 +388,7 @@ impl Host {
             Purpose::Script(must) => self.step(now, id, must, answer),
             Purpose::Liveness | Purpose::Nothing => {}
             Purpose::Chore => self.chore_answered(id, answer),
-            Purpose::AddCode(eui) => self.code_added(now, eui, well(id, answer).err()),
+            Purpose::AddCode(eui) => self.joins.code_added(eui, well(id, answer).err().map(|(_, why)| why)),
             Purpose::Send(tag) => self.taken(tag, well(id, answer)),
             Purpose::Ask => {
                 if let Err(why) = well(id, answer) {
@@ -407,7 +406,7 @@ impl Host {
             Callback::TrustCentreJoin { nwk, eui, update, decision, .. } => {
                 self.updated(now, eui, nwk, update, decision);
             }
-            Callback::KeyEstablishment { eui, status } => self.key_established(now, eui, status),
+            Callback::KeyEstablishment { eui, status } => self.key_established(eui, status),
             Callback::MessageSent { sent } => self.message_sent(sent.tag, sent.status),
             Callback::IncomingMessage { incoming } => self.incoming(incoming),
             Callback::SwitchNetworkKey { number } => {
@@ -428,7 +427,7 @@ impl Host {
             Ok(zdo::Heard::Address(eui, nwk)) => {
                 self.learn(eui, nwk);
                 if incoming.aps.cluster == zdo::DEVICE_ANNOUNCE {
-                    self.announced(eui);
+                    self.joins.inside(eui);
                 }
             }
             Ok(zdo::Heard::Answer(sequence, cluster, answer)) => {
@@ -481,7 +480,7 @@ impl Host {
         self.queue.clear();
         self.pending = None;
         self.chore_failed("the network went down meanwhile");
-        self.joins_interrupted();
+        self.joins.interrupted();
         self.traffic_interrupted();
         self.questions_interrupted();
         self.seekers = Seekers::default();

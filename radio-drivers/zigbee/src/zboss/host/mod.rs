@@ -24,10 +24,11 @@ use super::call::{Indication, Request, Response, reset};
 use super::hl::{Kind, Packet, RESET_TSN, Status};
 use super::link::Link;
 use crate::addresses::Addresses;
+use crate::bucket::Bucket;
 use crate::coordinator::{Event, Failure, HostConfig, Network, Order, Outcome, State};
+use crate::joins::Joins;
 use crate::types::{Eui64, NwkAddr};
 use chores::Chores;
-use joins::Joins;
 use questions::{Asked, Questions};
 use start::{Forming, Found, Phase};
 use traffic::Traffic;
@@ -92,6 +93,8 @@ pub struct Host {
     addresses: Addresses,
     chores: Chores,
     joins: Joins,
+    /// For broadcasts.
+    bucket: Bucket,
     traffic: Traffic,
     questions: Questions,
     events: VecDeque<Event>,
@@ -118,6 +121,7 @@ impl Host {
             addresses: Addresses::default(),
             chores: Chores::default(),
             joins: Joins::default(),
+            bucket: Bucket::default(),
             traffic: Traffic::default(),
             questions: Questions::default(),
             events: VecDeque::new(),
@@ -170,7 +174,7 @@ impl Host {
             Order::Restore { backup, replace } => self.restore(now, &backup, replace),
             Order::RotateKey(key) => self.rotate_key(now, key),
             Order::Adopt => self.adopt(now),
-            Order::Admit { eui, code, seconds } => self.admit(now, eui, code, seconds),
+            Order::Admit { eui, code, seconds } => self.joins.admit(eui, code, seconds),
             Order::Dismiss(eui) => self.dismiss(now, eui),
             Order::Send(frame) => self.send(now, frame),
             Order::Cancel { handle } => self.cancel(handle),
@@ -225,7 +229,6 @@ impl Host {
                 self.heard = now;
             }
         }
-        self.joins_timeout(now);
         self.traffic_timeout(now);
         self.progress(now);
     }
@@ -346,7 +349,7 @@ impl Host {
             Purpose::Nothing => {}
             Purpose::AddCode(eui) => {
                 let refused = answer.err().map(|status| refusal(call, status));
-                self.code_added(now, eui, refused);
+                self.joins.code_added(eui, refused);
             }
             Purpose::Send { handle, to } => self.sent(handle, to, answer.err()),
             Purpose::Ask(asked) => self.told(now, call, asked, answer),
@@ -360,7 +363,7 @@ impl Host {
             Purpose::Probe | Purpose::Nothing => {}
             Purpose::Script(_) | Purpose::Liveness => self.recover(now, "the dongle does not answer"),
             Purpose::Chore => self.chore_failed("the dongle does not answer"),
-            Purpose::AddCode(eui) => self.code_added(now, eui, Some("no answer".into())),
+            Purpose::AddCode(eui) => self.joins.code_added(eui, Some("no answer".into())),
             Purpose::Send { handle, to } => self.ended(handle, to, Outcome::Failed(Failure::Unknown)),
             Purpose::Ask(asked) => self.answer(asked.handle, Err(Failure::NoAnswer)),
             Purpose::WhoIs(nwk) => self.resolved(nwk, None),
@@ -410,7 +413,7 @@ impl Host {
             }
         }
         self.chore_failed("the network went down meanwhile");
-        self.joins_interrupted();
+        self.joins.interrupted();
         self.traffic_interrupted();
         self.questions_interrupted();
     }
