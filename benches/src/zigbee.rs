@@ -1,24 +1,27 @@
 //! Many locks on one Zigbee dongle, all of it real but the air: how long they take to join and be activated, what the daemon
-//! needs of memory for them, and how long an event takes to the platform while ten arrive each second.
+//! needs of memory for them, how long an event takes to the platform while ten arrive each second, and how long a command takes
+//! from the broker to the serial line.
 
 use std::{
     collections::BTreeMap,
     fs,
-    time::{Duration, Instant},
+    path::Path,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use cardea_framing::LockId;
+use cardea_envelope::{Data, Downlink, Encoding, MessageId, Topic, Topics, VERSION};
+use cardea_framing::{Class, Kind, LockId};
 use cardea_sdk::{Broker as BrokerSettings, LockName, Platform, PlatformEvent};
 use cardea_simulator::VirtualLock;
 use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
-use cardea_tests::{broker::Broker, daemon::Daemon, eventually};
+use cardea_tests::{broker::Broker, daemon::Daemon, eventually, loopback::datagram, spy::Spy};
 use cardea_zigbee::Eui64;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{interval, timeout},
 };
 
-use crate::figures::{Percentiles, resident};
+use crate::figures::{Percentiles, fsync, resident};
 
 const SEED: u64 = 42;
 const DONGLE: Eui64 = Eui64(*b"\x02\xca\xde\xa3\0\0\0\x05");
@@ -27,6 +30,8 @@ const POLL: u64 = 1_000;
 /// Events in all, ten a second.
 const EVENTS: usize = 300;
 const BETWEEN: Duration = Duration::from_millis(100);
+/// Commands, one for each lock.
+const COMMANDS: usize = 200;
 
 /// Prints the table.
 pub fn report(locks: u64) {
@@ -37,7 +42,13 @@ pub fn report(locks: u64) {
 async fn measure(count: u64) {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path(), "");
-    let config = DongleConfig { port: dir.path().join("dongle"), seed: SEED, usb: false, capture: None };
+    let capture = dir.path().join("capture.pcap");
+    let config = DongleConfig {
+        port: dir.path().join("dongle"),
+        seed: SEED,
+        usb: false,
+        capture: Some(capture.clone()),
+    };
     let ncp = Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default());
     let dongle = Dongle::plug_in(ncp, config).unwrap();
     let more = format!("[zigbee]\nenabled = true\ndevice = \"{}\"\n", dongle.port().display());
@@ -91,6 +102,8 @@ async fn measure(count: u64) {
             }
         }
     }
+    let (hop, line) = command(broker.port, &ids, &capture);
+    let disk = fsync(300);
     let traffic = dongle.with(|ncp, _| ncp.traffic());
     println!("## {count} locks on one Zigbee dongle, virtual, that poll each second\n");
     println!("| | |\n|---|---|");
@@ -109,10 +122,64 @@ async fn measure(count: u64) {
         taken.len(),
         Percentiles::of(taken)
     );
+    println!("| a command, from its publication to another subscriber, {COMMANDS} of them | {hop} |");
+    println!("| the same commands, from their publication to the serial line | {line} |");
+    println!("| fdatasync of an appended 4 KiB | {disk} |");
     println!(
         "| frames from locks, to locks, dropped by the dongle | {}, {}, {} |\n",
         traffic.received, traffic.delivered, traffic.dropped
     );
+}
+
+/// Publishes a command for each lock, and says how long they took to a subscriber and to the dongle. Their locks cannot
+/// open them; the gateway knows nothing of that.
+fn command(port: u16, locks: &[LockId], capture: &Path) -> (Percentiles, Percentiles) {
+    let spy = Spy::start(port);
+    let topics = Topics::new("cardea/v1", "gw-test").unwrap();
+    let mut sent = Vec::new();
+    for (number, lock) in (0_u32..).zip(locks.iter().cycle()).take(COMMANDS) {
+        let mark: Vec<u8> = [0xC0, 0xFF, 0xEE, 0x5A].into_iter().chain(number.to_be_bytes()).collect();
+        let mut id = [0x5A; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let not_after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(25);
+        let message = Downlink {
+            v: VERSION,
+            id: MessageId(id),
+            lock: *lock,
+            kind: Kind::PlatformOscore,
+            class: Class::Interactive,
+            data: Data(datagram(Class::Interactive, &mark)),
+            not_after: not_after.as_millis() as u64,
+        };
+        let (topic, payload) = (topics.name(&Topic::Down(*lock)), Encoding::Json.encode(&message));
+        sent.push((mark, payload.clone(), SystemTime::now()));
+        spy.publish(&topic, &payload, false);
+        std::thread::sleep(BETWEEN);
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let (seen, frames) = (spy.ending("/down"), records(&fs::read(capture).unwrap()));
+    let since = |from: &SystemTime, to: SystemTime| to.duration_since(*from).unwrap_or_default();
+    let hop = sent.iter().map(|(_, payload, from)| {
+        since(from, seen.iter().find(|message| message.payload == *payload).expect("it was published").at)
+    });
+    let line = sent.iter().map(|(mark, _, from)| {
+        let on_line = frames.iter().find(|(_, frame)| frame.windows(mark.len()).any(|part| part == mark));
+        since(from, on_line.expect("the dongle was given it").0)
+    });
+    (Percentiles::of(hop.collect()), Percentiles::of(line.collect()))
+}
+
+/// Times and frames of a capture, in order (pcap, little-endian, microseconds).
+fn records(file: &[u8]) -> Vec<(SystemTime, &[u8])> {
+    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
+    let (mut rest, mut records) = (&file[24..], Vec::new());
+    while rest.len() >= 16 {
+        let after = Duration::new(number(&rest[..4]).into(), number(&rest[4..8]) * 1_000);
+        let length = number(&rest[8..12]) as usize;
+        records.push((UNIX_EPOCH + after, &rest[16..16 + length]));
+        rest = &rest[16 + length..];
+    }
+    records
 }
 
 /// Whose event came next, and whether it is of this kind.

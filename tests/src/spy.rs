@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, Mutex},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
@@ -17,6 +17,8 @@ pub struct Message {
     pub payload: Vec<u8>,
     /// Retain flag.
     pub retain: bool,
+    /// When it came.
+    pub at: SystemTime,
 }
 
 /// Subscribed to everything; reconnects by itself.
@@ -44,8 +46,8 @@ impl Spy {
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => *connected2.lock().unwrap() = true,
                     Ok(Event::Incoming(Packet::Publish(p))) => {
-                        let message =
-                            Message { topic: p.topic, payload: p.payload.to_vec(), retain: p.retain };
+                        let (topic, payload, at) = (p.topic, p.payload.to_vec(), SystemTime::now());
+                        let message = Message { topic, payload, retain: p.retain, at };
                         seen2.lock().unwrap().push(message);
                     }
                     Ok(_) => {}
