@@ -49,6 +49,8 @@ struct World {
     expected: Option<Network>,
     steps: VecDeque<Step>,
     fuel: usize,
+    /// The coordinator takes its orders before the store is done.
+    eager: bool,
     /// The highest counter that devices have heard, by key.
     heard: Vec<(Key, u32)>,
 }
@@ -65,8 +67,15 @@ impl World {
         bench.say(Said::BackedUp(Ok(Box::new(backup(&[1, 2])))));
         bench.forget();
         let heard = vec![(KEY, backup(&[]).key.frame_counter + 1_000)];
-        let mut world =
-            Self { bench, memory, expected: None, steps: VecDeque::new(), fuel: usize::MAX, heard };
+        let mut world = Self {
+            bench,
+            memory,
+            expected: None,
+            steps: VecDeque::new(),
+            fuel: usize::MAX,
+            eager: false,
+            heard,
+        };
         world.start();
         world
     }
@@ -95,7 +104,15 @@ impl World {
         let bench = &mut self.bench;
         bench.replies.extend(std::iter::from_fn(|| bench.driver.poll_reply()).map(|(_, reply)| reply));
         while bench.driver.poll_event().is_some() {}
-        if let Some((commit, batch)) = bench.driver.poll_commit() {
+        if self.eager
+            && self.steps.is_empty()
+            && let Some(order) = bench.driver.poll_order()
+        {
+            self.take(order);
+        } else if let Some(step) = self.steps.pop_front_if(|_| self.eager) {
+            self.fuel -= 1;
+            self.carry_out(step);
+        } else if let Some((commit, batch)) = bench.driver.poll_commit() {
             bench.store.commit_now(batch).unwrap();
             // It is durable; the answer may never come.
             self.fuel -= 1;
@@ -153,7 +170,11 @@ impl World {
                 let blank = Memory { counter: 1_024, devices: vec![], ..Memory::of(&backup) };
                 self.memory = Some(blank);
             }
-            Step::Write(backup) => self.memory = Some(Memory::of(&backup)),
+            Step::Write(backup) => {
+                self.memory = Some(Memory::of(&backup));
+                // It runs, before anybody knows.
+                self.speak();
+            }
             Step::Switch(key) => {
                 let memory = self.memory.as_mut().unwrap();
                 (memory.key, memory.number) = (key, 4);
@@ -166,12 +187,17 @@ impl World {
         if !self.bench.driver.is_up() {
             return;
         }
+        let memory = self.memory.as_ref().unwrap();
+        let known: Vec<Eui64> = memory.devices.iter().map(|device| device.eui).collect();
+        assert_eq!(known, [eui(1), eui(2)], "the dongle has forgotten locks");
+        self.speak();
+    }
+
+    /// A hundred frames.
+    fn speak(&mut self) {
         let memory = self.memory.as_mut().unwrap();
         let last = self.heard.iter().rfind(|(key, _)| *key == memory.key).map_or(0, |(_, last)| *last);
         assert!(memory.counter > last, "counter {} was heard before {last}", memory.counter);
-        let known: Vec<Eui64> = memory.devices.iter().map(|device| device.eui).collect();
-        assert_eq!(known, [eui(1), eui(2)], "the dongle has forgotten locks");
-        // It says something.
         memory.counter += 100;
         self.heard.push((memory.key.clone(), memory.counter - 1));
     }
@@ -208,11 +234,15 @@ fn restore(replace: bool) -> NetworkOrder {
 /// A fresh dongle, and one that runs the network already, rewound.
 #[test]
 fn the_power_fails_at_every_step_of_a_restore_and_nothing_is_lost() {
-    for memory in [None, Some(Memory { counter: 9_000, ..Memory::of(&backup(&[1, 2])) })] {
+    let running = Memory { counter: 9_000, ..Memory::of(&backup(&[1, 2])) };
+    for (memory, eager) in
+        [(None, false), (None, true), (Some(running.clone()), false), (Some(running), true)]
+    {
         let (replace, mut cuts, mut operated) = (memory.is_some(), 0, 0);
         loop {
             let mut world = World::new(memory.clone());
             world.run();
+            world.eager = eager;
             world.order(restore(replace));
             world.fuel = cuts;
             world.run();
@@ -270,6 +300,7 @@ fn the_power_fails_at_every_step_of_a_change_of_the_key_and_the_gateway_knows_wh
     loop {
         let mut world = World::new(Some(Memory { counter: 9_000, ..Memory::of(&backup(&[1, 2])) }));
         world.run();
+        world.eager = true;
         world.order(NetworkOrder::RotateKey(NEW));
         world.fuel = cuts;
         world.run();
