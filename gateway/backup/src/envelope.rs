@@ -27,7 +27,9 @@ impl FromStr for Recipient {
     fn from_str(text: &str) -> Result<Self, Error> {
         text.parse().map(Self).map_err(|_| match text.get(..5) {
             // Somebody has mistaken a secret for it, which is not repeated.
-            Some(start) if start.eq_ignore_ascii_case("age-s") => Error::Recipient("AGE-SECRET-KEY-1…".into()),
+            Some(start) if start.eq_ignore_ascii_case("age-s") => {
+                Error::Recipient("AGE-SECRET-KEY-1…".into())
+            }
             _ => Error::Recipient(text.to_owned()),
         })
     }

@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use cardea_backup::{Identities, Passphrase, Recipient, To, With, is_encrypted, open, read, seal, wants_passphrase, write};
+use cardea_backup::{
+    Identities, Passphrase, Recipient, To, With, is_encrypted, open, read, seal, wants_passphrase, write,
+};
 
 const PLAIN: &[u8] = b"{\"metadata\":{\"format\":\"zigpy/open-coordinator-backup\"}}\n";
 
@@ -39,7 +41,8 @@ fn age_reads_a_file_of_ours_and_we_read_files_of_its_own() {
         let key = run("age-keygen", &["-y", name], directory.path());
         String::from_utf8(key).unwrap().trim().to_owned()
     };
-    let recipients: Vec<Recipient> = ["one", "two"].iter().map(|name| public(name).parse().unwrap()).collect();
+    let recipients: Vec<Recipient> =
+        ["one", "two"].iter().map(|name| public(name).parse().unwrap()).collect();
     write(&at("ours.age"), &seal(PLAIN, &To::Recipients(recipients)).unwrap(), false).unwrap();
     for name in ["one", "two"] {
         assert_eq!(run("age", &["-d", "-i", name, "ours.age"], directory.path()), PLAIN);

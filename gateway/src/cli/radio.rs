@@ -142,7 +142,8 @@ fn backup(config: &Config, radio: String, path: &Path, whom: Whom, overwrite: bo
     // What cannot be done is said before the dongle is asked.
     cardea_backup::seal(&[], &to)?;
     eprintln!("asking the dongle what it remembers: seconds for a few locks, a minute for many");
-    let Reply::Backup { radio, id, devices, file, .. } = ask(config, &Request::BackUpNetwork { radio })? else {
+    let Reply::Backup { radio, id, devices, file, .. } = ask(config, &Request::BackUpNetwork { radio })?
+    else {
         bail!("the daemon answered something else")
     };
     let sealed = cardea_backup::seal(file.as_bytes(), &to)?;
@@ -175,7 +176,9 @@ fn restore(config: &Config, radio: String, what: &What, replace: bool) -> anyhow
         _ => println!("{anew} locks are not in the backup and must join anew: admit them again"),
     }
     if strangers > 0 {
-        println!("{strangers} devices of the backup are not admitted here, and are told to leave when they are heard");
+        println!(
+            "{strangers} devices of the backup are not admitted here, and are told to leave when they are heard"
+        );
     }
     println!("the dongle that had this network before must never be plugged in again with what it remembers");
     Ok(())
@@ -206,7 +209,9 @@ fn rotate_key(config: &Config, radio: String) -> anyhow::Result<()> {
     let Reply::KeyRotated { radio, number } = ask(config, &Request::RotateNetworkKey { radio })? else {
         bail!("the daemon answered something else")
     };
-    println!("the {radio} network has key number {number}; backups that were taken before are of no use any more");
+    println!(
+        "the {radio} network has key number {number}; backups that were taken before are of no use any more"
+    );
     Ok(())
 }
 

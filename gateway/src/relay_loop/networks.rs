@@ -33,7 +33,9 @@ impl RelayLoop {
     pub(super) fn restore_network(&self, radio: &str, replace: bool, file: &Secret, to: To) {
         let backup = match file.as_bytes() {
             [] => Ok(None),
-            file => Backup::parse(file).map(|backup| Some(Box::new(backup))).map_err(|error| error.to_string()),
+            file => {
+                Backup::parse(file).map(|backup| Some(Box::new(backup))).map_err(|error| error.to_string())
+            }
         };
         self.order(radio, backup.map(|backup| NetworkOrder::Restore { backup, replace }), to);
     }
