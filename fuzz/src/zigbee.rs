@@ -197,11 +197,14 @@ pub fn zigbee_records(mut data: &[u8]) {
     while let [kind, who, len, rest @ ..] = data {
         let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*len)));
         data = rest;
-        let key = match kind & 3 {
+        let key = match kind & 7 {
             0 => b"zigbee/n".to_vec(),
             1 => b"zigbee/p".to_vec(),
             2 => [&b"zigbee/d"[..], &[*who; 8]].concat(),
-            _ => [&b"zigbee/l"[..], &[*who; 8]].concat(),
+            3 => [&b"zigbee/l"[..], &[*who; 8]].concat(),
+            4 => b"zigbee/b".to_vec(),
+            5 => b"zigbee/r".to_vec(),
+            _ => b"zigbee/k".to_vec(),
         };
         // A store has one record of a name.
         records.retain(|(known, _)| *known != key);

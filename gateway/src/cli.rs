@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the user interface of a binary")]
 
 mod label;
+mod radio;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use anyhow::{Context as _, bail};
 use cardea_api::{Client, Lock, Reply, Request, Status};
 use cardea_config::Config;
 use clap::{Parser, Subcommand};
+
+use radio::{Radio, radio};
 
 /// Exit status for a configuration that cannot be used (EX_CONFIG): starting again will not help.
 const EX_CONFIG: u8 = 78;
@@ -76,23 +79,6 @@ enum Locks {
     Remove {
         /// Lock id, 16 hexadecimal digits.
         id: String,
-    },
-}
-
-#[derive(Subcommand)]
-enum Radio {
-    /// Form a network on the radio's dongle. It takes up to two minutes.
-    Form {
-        /// Which radio: zigbee.
-        name: String,
-        /// Also where there is a network: it is erased, and its locks must join anew.
-        #[arg(long)]
-        replace: bool,
-    },
-    /// Take over the network that the radio's dongle is in.
-    Adopt {
-        /// Which radio: zigbee.
-        name: String,
     },
 }
 
@@ -252,20 +238,6 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
             ask(config, &Request::Remove { lock })?;
             println!("{lock} is removed");
         }
-    }
-    Ok(())
-}
-
-fn radio(config: &Config, command: Radio) -> anyhow::Result<()> {
-    let (request, done) = match command {
-        Radio::Form { name, replace } => (Request::FormNetwork { radio: name, replace }, "is formed"),
-        Radio::Adopt { name } => (Request::AdoptNetwork { radio: name }, "is adopted"),
-    };
-    match ask(config, &request)? {
-        Reply::Network { radio, id, channel } => {
-            println!("{radio} network {id} {done}, on channel {channel}")
-        }
-        _ => bail!("the daemon answered something else"),
     }
     Ok(())
 }

@@ -345,6 +345,11 @@ impl RelayLoop {
                 self.form_network(&radio, replace, to)
             }
             Ask::Request(Request::AdoptNetwork { radio }, to) => self.adopt_network(&radio, to),
+            Ask::Request(Request::BackUpNetwork { radio }, to) => self.back_up_network(&radio, to),
+            Ask::Request(Request::RestoreNetwork { radio, replace, file, .. }, to) => {
+                self.restore_network(&radio, replace, &file, to);
+            }
+            Ask::Request(Request::RotateNetworkKey { radio }, to) => self.rotate_network_key(&radio, to),
             Ask::Request(Request::Remove { lock }, to) => {
                 self.admin(Admin::Remove(lock), Waiting::Operator(to, Reply::Done));
             }

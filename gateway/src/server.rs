@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cardea_api::{Answer, MAX_REQUEST, PeerEvent, PeerLine, Request, RequestError};
+use cardea_api::{Answer, MAX_REQUEST, MAX_SECRET, PeerEvent, PeerLine, Request, RequestError, Secret};
 use cardea_framing::LockId;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The dongle restarts and looks for a free channel; its driver has an answer within two minutes.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(130);
+
+/// Backups that are held in memory at once, on their way in. Who brings another one is told to come back.
+const SECRETS: usize = 1;
 
 /// The bound socket; its file goes with it.
 pub(crate) struct Server {
@@ -72,13 +75,14 @@ impl Server {
     /// Serves for as long as the daemon runs.
     pub(crate) async fn serve(self, asks: mpsc::Sender<Ask>) {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let secrets = Arc::new(Semaphore::new(SECRETS));
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let asks = asks.clone();
+                    let (asks, secrets) = (asks.clone(), secrets.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = talk(stream, &asks).await {
+                        if let Err(error) = talk(stream, &asks, &secrets).await {
                             tracing::debug!(%error, "control connection");
                         }
                         drop(permit);
@@ -94,7 +98,7 @@ impl Server {
     }
 }
 
-async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<()> {
+async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>, secrets: &Semaphore) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -107,14 +111,24 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<(
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(error),
         }
-        let whole = line.pop_if(|byte| *byte == b'\n').is_some();
-        let answer = if whole || line.len() <= MAX_REQUEST {
+        let mut whole = line.pop_if(|byte| *byte == b'\n').is_some();
+        let mut answer = if whole || line.len() <= MAX_REQUEST {
             match Request::parse(&line) {
                 Ok(Request::Attach { lock }) if whole => match attach(lock, asks).await {
                     Ok(attached) => return serve_peer(read, write, asks, attached).await,
                     Err(error) => Answer::Error { error },
                 },
-                Ok(request) => ask(request, asks).await,
+                Ok(mut request) => {
+                    let held = secrets.try_acquire();
+                    match secret(&mut request, &mut read, held.is_ok()).await? {
+                        Ok(()) => ask(request, asks).await,
+                        Err(why) => {
+                            // Its bytes cannot be told from a next request.
+                            whole = false;
+                            Answer::Error { error: why.into() }
+                        }
+                    }
+                }
                 Err(error) => Answer::Error { error: error.to_string() },
             }
         } else {
@@ -123,17 +137,39 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<(
         let mut out = serde_json::to_vec(&answer).map_err(std::io::Error::other)?;
         out.push(b'\n');
         write.write_all(&out).await?;
+        if let Answer::Ok { data } = &mut answer
+            && let Some((_, file)) = data.secret()
+        {
+            write.write_all(file.as_bytes()).await?;
+        }
         if !whole {
             return Ok(()); // The rest of the line cannot be told from a next request.
         }
     }
 }
 
-async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
-    let patience = match request {
-        Request::FormNetwork { .. } | Request::AdoptNetwork { .. } => NETWORK_PATIENCE,
-        _ => PATIENCE,
+/// Reads what stands behind a request's line, if anything does.
+async fn secret(
+    request: &mut Request,
+    read: &mut BufReader<OwnedReadHalf>,
+    has_room: bool,
+) -> std::io::Result<Result<(), &'static str>> {
+    let Some((bytes, file)) = request.secret() else { return Ok(Ok(())) };
+    let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes <= MAX_SECRET) else {
+        return Ok(Err("that is longer than any backup of a radio network"));
     };
+    if !has_room {
+        return Ok(Err("another backup is being restored, try again"));
+    }
+    *file = Secret::of(bytes);
+    match tokio::time::timeout(IDLE, read.read_exact(file.as_mut_bytes())).await {
+        Ok(read) => read.map(|_| Ok(())),
+        Err(_) => Err(ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn ask(request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
+    let patience = if request.is_slow() { NETWORK_PATIENCE } else { PATIENCE };
     let (tx, rx) = oneshot::channel();
     if asks.send(Ask::Request(request, tx)).await.is_err() {
         return Answer::Error { error: "the daemon is stopping".into() };

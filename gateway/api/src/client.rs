@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use cardea_framing::LockId;
 
-use crate::{Answer, MAX_REPLY, PeerEvent, PeerLine, Reply, Request};
+use crate::{Answer, MAX_REPLY, MAX_SECRET, PeerEvent, PeerLine, Reply, Request, Secret};
 
 /// The daemon answers at once, but for an admission, which waits for the radio.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A network that is formed waits for a dongle that restarts and looks for a free channel.
+/// A network that is formed or restored waits for a dongle that restarts and looks for a free channel.
 const NETWORK_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A connection to the daemon.
@@ -68,12 +68,15 @@ impl Client {
     /// # Errors
     /// Any but [`ClientError::Unreachable`].
     pub fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        if matches!(request, Request::FormNetwork { .. } | Request::AdoptNetwork { .. }) {
+        if request.is_slow() {
             self.stream.get_ref().set_read_timeout(Some(NETWORK_TIMEOUT))?;
         }
         let mut line = serde_json::to_vec(request).map_err(|e| ClientError::Malformed(e.to_string()))?;
         line.push(b'\n');
         self.stream.get_mut().write_all(&line)?;
+        if let Request::RestoreNetwork { file, .. } = request {
+            self.stream.get_mut().write_all(file.as_bytes())?;
+        }
         let mut answer = Vec::new();
         let most = u64::try_from(MAX_REPLY).unwrap_or(u64::MAX);
         self.stream.by_ref().take(most).read_until(b'\n', &mut answer)?;
@@ -81,7 +84,15 @@ impl Client {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         match serde_json::from_slice(&answer).map_err(|e| ClientError::Malformed(e.to_string()))? {
-            Answer::Ok { data } => Ok(data),
+            Answer::Ok { mut data } => {
+                if let Some((bytes, file)) = data.secret() {
+                    let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= MAX_SECRET);
+                    let too_long = || ClientError::Malformed("more bytes than there may be".into());
+                    *file = Secret::of(bytes.ok_or_else(too_long)?);
+                    self.stream.read_exact(file.as_mut_bytes())?;
+                }
+                Ok(data)
+            }
             Answer::Error { error } => Err(ClientError::Refused(error)),
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! One typed API for everything that administers a gateway from beside it: the command line, and the local web
 //! page. Over the daemon's Unix socket each [`Request`] is one line of JSON and is answered by one line with an
-//! [`Answer`], in order. Who may connect to the socket may do everything here; the file's permissions are the
+//! [`Answer`], in order. A line that says how many `bytes` has as many behind it, raw: a [`Secret`], which is never text. Who may connect to the socket may do everything here; the file's permissions are the
 //! access control.
 //!
 //! [`Client`] is the blocking end of the command line. What this crate does not do: serve. That is the daemon's.
 
 mod client;
 mod peer;
+mod secret;
 
 use std::collections::BTreeMap;
 
@@ -17,12 +18,16 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, PeerClient};
 pub use peer::{PeerEvent, PeerLine};
+pub use secret::Secret;
 
 /// Longest line either way, bytes. A list of all locks is the longest there is.
 pub const MAX_REPLY: usize = 64 * 1024 * 1024;
 
 /// Longest request line, bytes.
 pub const MAX_REQUEST: usize = 4096;
+
+/// The most bytes behind a line, either way: the longest backup of a radio network.
+pub const MAX_SECRET: usize = 512 * 1024;
 
 /// What is asked of the daemon.
 ///
@@ -59,6 +64,29 @@ pub enum Request {
         /// Name of the radio.
         radio: String,
     },
+    /// Take a backup of a radio network that runs. Answered by [`Reply::Backup`].
+    BackUpNetwork {
+        /// Name of the radio.
+        radio: String,
+    },
+    /// Make a radio's hardware the coordinator of a backup. Answered by [`Reply::Restored`] once that is durable, which may take
+    /// two minutes.
+    RestoreNetwork {
+        /// Name of the radio.
+        radio: String,
+        /// Also where the hardware remembers a network, or the backup is of another network than the gateway's.
+        replace: bool,
+        /// How many bytes the backup has; 0: the one that the gateway keeps.
+        bytes: u32,
+        /// The backup, behind the line.
+        #[serde(skip)]
+        file: Secret,
+    },
+    /// Give a radio network another key. Answered by [`Reply::KeyRotated`] once that is durable, which may take two minutes.
+    RotateNetworkKey {
+        /// Name of the radio.
+        radio: String,
+    },
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
         /// Lock id, 16 hexadecimal digits.
@@ -88,6 +116,27 @@ impl Request {
             return Err(RequestError::TooLong);
         }
         request(line)
+    }
+
+    /// What comes behind the line: how many bytes, and where they are put; `None`: nothing does.
+    pub fn secret(&mut self) -> Option<(u32, &mut Secret)> {
+        match self {
+            Self::RestoreNetwork { bytes, file, .. } if *bytes > 0 => Some((*bytes, file)),
+            _ => None,
+        }
+    }
+
+    /// True for what a radio's hardware may take minutes for.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        matches!(
+            self,
+            Self::FormNetwork { .. }
+                | Self::AdoptNetwork { .. }
+                | Self::BackUpNetwork { .. }
+                | Self::RestoreNetwork { .. }
+                | Self::RotateNetworkKey { .. }
+        )
     }
 }
 
@@ -152,8 +201,52 @@ pub enum Reply {
         /// Where it is: Zigbee, 11–26.
         channel: u8,
     },
+    /// To [`Request::BackUpNetwork`].
+    Backup {
+        /// Name of the radio.
+        radio: String,
+        /// The network's own name, 16 hexadecimal digits.
+        id: String,
+        /// Devices in it.
+        devices: u64,
+        /// How many bytes the backup has.
+        bytes: u32,
+        /// The backup, behind the line.
+        #[serde(skip)]
+        file: Secret,
+    },
+    /// To [`Request::RestoreNetwork`].
+    Restored {
+        /// Name of the radio.
+        radio: String,
+        /// The network's own name, 16 hexadecimal digits.
+        id: String,
+        /// Where it is: Zigbee, 11–26.
+        channel: u8,
+        /// Admitted locks that are not in the backup and must join anew.
+        anew: u64,
+        /// Devices of the backup that are not admitted.
+        strangers: u64,
+    },
+    /// To [`Request::RotateNetworkKey`].
+    KeyRotated {
+        /// Name of the radio.
+        radio: String,
+        /// The new key's number.
+        number: u8,
+    },
     /// To everything else.
     Done,
+}
+
+impl Reply {
+    /// What comes behind the line: how many bytes, and where they are put; `None`: nothing does.
+    pub fn secret(&mut self) -> Option<(u32, &mut Secret)> {
+        match self {
+            Self::Backup { bytes, file, .. } => Some((*bytes, file)),
+            _ => None,
+        }
+    }
 }
 
 /// How the gateway is.
@@ -276,6 +369,14 @@ mod tests {
         assert!(parsed(r#"{"verb":"form_network","radio":"zigbee","replace":false}"#) == Ok(form));
         let adopt = Request::AdoptNetwork { radio: "zigbee".into() };
         assert!(parsed(r#"{"verb":"adopt_network","radio":"zigbee"}"#) == Ok(adopt));
+        let line = r#"{"verb":"restore_network","radio":"zigbee","replace":true,"bytes":3}"#;
+        let mut restore = parsed(line).ok().unwrap();
+        *restore.secret().unwrap().1 = Secret::new(b"key".to_vec());
+        assert_eq!(serde_json::to_string(&restore).unwrap(), line, "a secret is in no line");
+        assert!(parsed(&line.replace('3', "0")).ok().unwrap().secret().is_none());
+        assert!(parsed(&line.replace("3}", "3,\"file\":[1]}")).is_err());
+        let rotate = Request::RotateNetworkKey { radio: "zigbee".into() };
+        assert!(parsed(r#"{"verb":"rotate_network_key","radio":"zigbee"}"#) == Ok(rotate));
     }
 
     #[test]
@@ -301,6 +402,11 @@ mod tests {
     fn answers_look_like_those_over_the_broker() {
         let answer = Answer::Ok { data: Reply::Done };
         assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"status":"ok","data":"done"}"#);
+        let file = Secret::new(b"key".to_vec());
+        let backup = Reply::Backup { radio: "zigbee".into(), id: "ab".into(), devices: 1, bytes: 3, file };
+        let said = serde_json::to_string(&backup).unwrap();
+        assert_eq!(said, r#"{"backup":{"radio":"zigbee","id":"ab","devices":1,"bytes":3}}"#);
+        assert!(format!("{backup:?}").contains("Secret(3 bytes)"));
         let answer = Answer::Error { error: "why".into() };
         assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"status":"error","error":"why"}"#);
     }

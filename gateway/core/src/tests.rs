@@ -562,6 +562,23 @@ fn without_a_receipt_a_command_has_failed() {
 }
 
 #[test]
+fn an_alarm_of_a_radio_goes_upstream() {
+    let mut bench = Bench::new();
+    bench.radio(Event::Alarm { cause: "stranger", detail: "Zigbee: device 00124b0000000009".into() });
+    let events: Vec<GatewayEvent> = bench
+        .ack_all()
+        .iter()
+        .filter(|p| p.topic.ends_with("/event"))
+        .map(|p| Encoding::Json.decode(&p.payload).unwrap())
+        .collect();
+    let told = events.iter().any(|event| {
+        matches!(&event.what, EventKind::Alarm { lock: None, cause, detail }
+            if cause == "stranger" && detail.contains("00124b0000000009"))
+    });
+    assert!(told, "{events:?}");
+}
+
+#[test]
 fn a_radio_that_will_not_is_named() {
     let mut bench = Bench::new();
     bench.down(&command(1, Class::Telemetry, 8_000));

@@ -1,8 +1,10 @@
-//! Networks that only an operator forms or takes over. The radio is asked in a task of its own: its dongle may take a minute.
+//! Networks that only an operator forms, takes over, moves to another dongle or gives another key. The radio is asked in a task
+//! of its own: its dongle may take a minute.
 
-use cardea_api::Reply;
+use cardea_api::{Reply, Secret};
 use cardea_zigbee::Key;
-use cardea_zigbee::driver::NetworkOrder;
+use cardea_zigbee::backup::Backup;
+use cardea_zigbee::driver::{NetworkDone, NetworkOrder};
 use tokio::sync::oneshot;
 
 use super::RelayLoop;
@@ -11,40 +13,93 @@ type To = oneshot::Sender<Result<Reply, String>>;
 
 impl RelayLoop {
     pub(super) fn form_network(&self, radio: &str, replace: bool, to: To) {
-        let (mut pan, mut key) = ([0; 8], Key([0; 16]));
-        if let Err(error) = getrandom::fill(&mut pan).and_then(|()| getrandom::fill(&mut key.0)) {
-            drop(to.send(Err(format!("the system's random source: {error}"))));
-            return;
-        }
-        self.order(radio, NetworkOrder::Form { replace, pan, key }, to);
+        let mut pan = [0; 8];
+        let order = getrandom::fill(&mut pan).map_err(no_random).and_then(|()| {
+            let key = random_key()?;
+            Ok(NetworkOrder::Form { replace, pan, key })
+        });
+        self.order(radio, order, to);
     }
 
     pub(super) fn adopt_network(&self, radio: &str, to: To) {
-        self.order(radio, NetworkOrder::Adopt, to);
+        self.order(radio, Ok(NetworkOrder::Adopt), to);
     }
 
-    fn order(&self, radio: &str, order: NetworkOrder, to: To) {
-        let orders = match (radio, &self.facts.zigbee) {
-            ("zigbee", Some(orders)) => orders.clone(),
-            ("zigbee", None) => {
-                drop(to.send(Err("the Zigbee radio is off: set `enabled = true` in [zigbee]".into())));
-                return;
+    pub(super) fn back_up_network(&self, radio: &str, to: To) {
+        self.order(radio, Ok(NetworkOrder::Backup), to);
+    }
+
+    /// An empty file stands for the backup that the radio keeps.
+    pub(super) fn restore_network(&self, radio: &str, replace: bool, file: &Secret, to: To) {
+        let backup = match file.as_bytes() {
+            [] => Ok(None),
+            file => {
+                Backup::parse(file).map(|backup| Some(Box::new(backup))).map_err(|error| error.to_string())
             }
-            (other, _) => {
-                drop(
-                    to.send(Err(format!("radio {other:?} has no network to form or adopt: only zigbee has"))),
-                );
+        };
+        self.order(radio, backup.map(|backup| NetworkOrder::Restore { backup, replace }), to);
+    }
+
+    pub(super) fn rotate_network_key(&self, radio: &str, to: To) {
+        self.order(radio, random_key().map(NetworkOrder::RotateKey), to);
+    }
+
+    fn order(&self, radio: &str, order: Result<NetworkOrder, String>, to: To) {
+        let orders = match (radio, &self.facts.zigbee) {
+            ("zigbee", Some(orders)) => Ok(orders.clone()),
+            ("zigbee", None) => Err("the Zigbee radio is off: set `enabled = true` in [zigbee]".into()),
+            (other, _) => Err(format!("radio {other:?} has no network to form or adopt: only zigbee has")),
+        };
+        let (orders, order) = match orders.and_then(|orders| Ok((orders, order?))) {
+            Ok(both) => both,
+            Err(error) => {
+                drop(to.send(Err(error)));
                 return;
             }
         };
         tokio::spawn(async move {
-            let answer = orders.give(order).await.map(|network| Reply::Network {
-                radio: "zigbee".into(),
-                id: network.extended_pan.to_string(),
-                channel: network.channel,
-            });
             // The operator may have gone.
-            let _ = to.send(answer);
+            let _ = to.send(orders.give(order).await.and_then(reply));
         });
+    }
+}
+
+fn reply(done: NetworkDone) -> Result<Reply, String> {
+    let radio = "zigbee".to_owned();
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    Ok(match done {
+        NetworkDone::Network(network) => {
+            Reply::Network { radio, id: network.extended_pan.to_string(), channel: network.channel }
+        }
+        NetworkDone::BackedUp(backup) => {
+            let file = backup.encode();
+            let bytes = u32::try_from(file.len()).map_err(|_| "the backup is too long")?;
+            let (id, devices) = (backup.network.extended_pan.to_string(), count(backup.devices.len()));
+            Reply::Backup { radio, id, devices, bytes, file: file.into() }
+        }
+        NetworkDone::Restored { network, anew, strangers } => {
+            let (id, channel) = (network.extended_pan.to_string(), network.channel);
+            Reply::Restored { radio, id, channel, anew: count(anew), strangers: count(strangers) }
+        }
+        NetworkDone::KeyRotated(number) => Reply::KeyRotated { radio, number },
+    })
+}
+
+fn random_key() -> Result<Key, String> {
+    let mut key = Key([0; 16]);
+    getrandom::fill(&mut key.0).map_err(no_random)?;
+    Ok(key)
+}
+
+fn no_random(error: getrandom::Error) -> String {
+    format!("the system's random source: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    /// What the driver can be given must fit through the socket.
+    #[test]
+    fn the_longest_backup_is_not_longer_than_what_the_socket_takes() {
+        assert_eq!(cardea_zigbee::backup::MAX_FILE, cardea_api::MAX_SECRET);
     }
 }

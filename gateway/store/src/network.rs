@@ -11,6 +11,7 @@ use std::{
 use cardea_radio::{Change, NetworkStore, NetworkStoreError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::{Error, key::Key, schema, writer::Job};
 
@@ -70,6 +71,8 @@ impl Network {
         batch
             .into_iter()
             .map(|Change { key, value }| {
+                // Keys, in the clear: gone as soon as they are sealed.
+                let value = value.map(Zeroizing::new);
                 let value = value.map(|v| self.key.seal(&self.place(&key), &v)).transpose()?;
                 Ok(Sealed { key, value })
             })

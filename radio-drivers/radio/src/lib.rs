@@ -157,6 +157,13 @@ pub enum Event {
     },
     /// The driver's own state, whenever it changes.
     Health(Health),
+    /// Somebody should look; it goes upstream. A driver limits how often it says this, whatever others do on its radio.
+    Alarm {
+        /// A fixed word.
+        cause: &'static str,
+        /// One line for the operator.
+        detail: String,
+    },
 }
 
 /// One frame from one lock.

@@ -270,6 +270,7 @@ impl Relay {
             }
             Event::Admitted { lock, result } => self.admitted(radio, lock, result),
             Event::Health(health) => self.radio_health(radio, health),
+            Event::Alarm { cause, detail } => self.ctx.alarm(cause, detail),
         }
     }
 

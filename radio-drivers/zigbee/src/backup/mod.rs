@@ -11,6 +11,8 @@
 
 mod json;
 
+use std::collections::BTreeMap;
+
 use crate::coordinator::Network;
 use crate::types::{Eui64, Key, NwkAddr};
 
@@ -124,6 +126,32 @@ impl Backup {
             link_key.tx_counter = jumped(link_key.tx_counter)?;
         }
         Ok(ahead)
+    }
+
+    /// Raises outgoing counters to those that are known from elsewhere, where it is the same network with the same keys: whatever
+    /// is older, nothing is sent twice with one counter.
+    pub fn raise_to(&mut self, floor: &Self) {
+        if !self.network.is(&floor.network) {
+            return;
+        }
+        if self.key.key == floor.key.key {
+            self.key.frame_counter = self.key.frame_counter.max(floor.key.frame_counter);
+        }
+        let floors: BTreeMap<Eui64, &LinkKey> = floor.link_keys().collect();
+        for Device { eui, link_key, .. } in &mut self.devices {
+            if let (Some(own), Some(floor)) = (link_key, floors.get(eui))
+                && own.key == floor.key
+            {
+                own.tx_counter = own.tx_counter.max(floor.tx_counter);
+            }
+        }
+    }
+
+    /// Whether a device can go on in the network of this backup. Where link keys are made of one secret nobody is named for
+    /// their sake, and everybody can.
+    #[must_use]
+    pub fn has(&self, eui: Eui64) -> bool {
+        self.hashed_link_keys.is_some() || self.devices.iter().any(|device| device.eui == eui)
     }
 
     /// The highest outgoing counter of link keys: dongles have one for all of them.

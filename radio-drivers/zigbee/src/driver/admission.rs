@@ -199,9 +199,10 @@ impl Driver {
     }
 
     /// A device answered that it leaves, or did not: then it is told again when it is heard.
-    pub(super) fn left_when_told(&mut self, eui: Eui64, left: bool) {
+    pub(super) fn left_when_told(&mut self, now: Millis, eui: Eui64, left: bool) {
         if left {
             self.gone(eui);
+            self.backup_soon(now);
         } else if let Some(told) = self.leaving.get_mut(&eui) {
             *told = false;
         }
@@ -230,6 +231,7 @@ impl Driver {
         }
         let Some(lock) = self.by_eui.get(&eui).copied() else { return self.stranger(now, eui) };
         self.notice = None;
+        self.backup_soon(now);
         if let Some(device) = self.devices.get_mut(&lock) {
             // Said again: it begins anew.
             device.joined = false;
@@ -251,8 +253,9 @@ impl Driver {
     fn stranger(&mut self, now: Millis, eui: Eui64) {
         self.counters.strangers = self.counters.strangers.saturating_add(1);
         if !self.leaving.contains_key(&eui) {
-            self.notice(
+            self.alarm(
                 now,
+                eui,
                 format!("device {eui}, which is not admitted, was in the network and is told to leave"),
             );
             self.orders.push_back(Order::Dismiss(eui));
@@ -271,7 +274,7 @@ impl Driver {
             }
             if !matches!(reason, JoinFailure::Dismissed | JoinFailure::Interrupted | JoinFailure::Silent) {
                 self.counters.strangers = self.counters.strangers.saturating_add(1);
-                self.notice(now, format!("device {eui} tried to join, and was refused"));
+                self.alarm(now, eui, format!("device {eui} tried to join, and was refused"));
             }
             return;
         };
@@ -294,8 +297,9 @@ impl Driver {
         );
     }
 
-    pub(super) fn left(&mut self, eui: Eui64) {
+    pub(super) fn left(&mut self, now: Millis, eui: Eui64) {
         self.gone(eui);
+        self.backup_soon(now);
         let Some(lock) = self.by_eui.get(&eui).copied() else { return };
         self.interview_dropped(lock);
         if let Some(device) = self.devices.get_mut(&lock)

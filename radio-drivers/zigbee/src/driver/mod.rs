@@ -6,14 +6,19 @@
 //!
 //! What it promises: a device is what its EUI-64 says, whatever its address; it is admitted durably before the network
 //! opens for it, and carried only when it joined with a link key of its own; each frame has one outcome and is not given to
-//! a dongle that could still be sending it when its deadline has passed; a network is formed, replaced or adopted by an
+//! a dongle that could still be sending it when its deadline has passed; a network is formed, replaced, restored or adopted by an
 //! operator alone, and its key is durable before the dongle has it.
 
 mod admission;
+mod backups;
 mod device;
+mod kept;
 mod network;
+mod restore;
+mod rotation;
 mod shell;
 mod store;
+mod strangers;
 mod traffic;
 
 #[cfg(test)]
@@ -26,14 +31,18 @@ use cardea_radio::{Change, Command, Event, Health, Millis, NetworkStoreError, Re
 
 use zeroize::Zeroizing;
 
+use crate::backup::Backup;
 use crate::coordinator::{self, Answer, Failure, Network, Order, State};
 use crate::tunnel::Tunnel;
 use crate::types::{Eui64, Key};
 use crate::wire::DecodeError;
 use admission::Joins;
+use backups::Backups;
 use device::{Device, Identity};
 use network::Formation;
+use restore::Restore;
 use store::{RecordKey, StoredNetwork, StoredPlan, Writer};
+use strangers::Strangers;
 use traffic::Flight;
 
 pub use shell::{Desk, Dongle, DriverError, Family, FlowControl, NetworkOrders, Serial, network_orders, run};
@@ -67,8 +76,40 @@ pub enum NetworkOrder {
         /// Random: the network key.
         key: Key,
     },
-    /// Take over the foreign network that the dongle is in.
+    /// Take over the foreign network that the dongle is in; or, where a restore was interrupted, take the dongle as it is.
     Adopt,
+    /// Take a backup of the network that runs. It goes on meanwhile.
+    Backup,
+    /// Make the dongle the coordinator of a backup, with counters that no device has heard.
+    Restore {
+        /// `None`: the one that the gateway keeps, or the one whose restore was interrupted.
+        backup: Option<Box<Backup>>,
+        /// Also where the dongle remembers a network; also where the backup is of another network than the gateway's, or has
+        /// an older key of it.
+        replace: bool,
+    },
+    /// Give the network another key; this one is random.
+    RotateKey(Key),
+}
+
+/// What came of a [`NetworkOrder`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum NetworkDone {
+    /// Of [`NetworkOrder::Form`] and [`NetworkOrder::Adopt`]: this network runs, and is stored.
+    Network(Network),
+    /// Of [`NetworkOrder::Backup`].
+    BackedUp(Box<Backup>),
+    /// Of [`NetworkOrder::Restore`]: this network runs, and is stored.
+    Restored {
+        /// Which.
+        network: Network,
+        /// Admitted locks that are not in the backup and must join anew.
+        anew: usize,
+        /// Devices of the backup that are not admitted; they are told to leave when they are heard.
+        strangers: usize,
+    },
+    /// Of [`NetworkOrder::RotateKey`]: the new key's number. It is stored.
+    KeyRotated(u8),
 }
 
 /// What was not carried, since the start.
@@ -102,6 +143,14 @@ pub struct Driver {
     network: Option<StoredNetwork>,
     plan: Option<StoredPlan>,
     formation: Option<Formation>,
+    /// What is being restored, or was when the power failed.
+    restore: Option<Restore>,
+    /// The key that follows, or may have followed when the power failed.
+    next_key: Option<Key>,
+    /// The last backup of the network.
+    kept: Option<Box<Backup>>,
+    backups: Backups,
+    strangers: Strangers,
     devices: BTreeMap<LockId, Device>,
     by_eui: BTreeMap<Eui64, LockId>,
     /// To be stored, admitted then.
@@ -124,7 +173,7 @@ pub struct Driver {
     now: Millis,
     orders: VecDeque<Order>,
     events: VecDeque<Event>,
-    replies: VecDeque<(u64, Result<Network, String>)>,
+    replies: VecDeque<(u64, Result<NetworkDone, String>)>,
 }
 
 impl Driver {
@@ -139,6 +188,11 @@ impl Driver {
             network: None,
             plan: None,
             formation: None,
+            restore: None,
+            next_key: None,
+            kept: None,
+            backups: Backups::default(),
+            strangers: Strangers::default(),
             devices: BTreeMap::new(),
             by_eui: BTreeMap::new(),
             admitting: BTreeMap::new(),
@@ -175,6 +229,14 @@ impl Driver {
                     driver.devices.insert(lock, device);
                 }
                 Some(RecordKey::Leaving(eui)) => drop(driver.leaving.insert(eui, false)),
+                Some(RecordKey::Kept) => driver.kept = Some(kept::from_record(&value).map_err(unreadable)?),
+                Some(RecordKey::Restore) => {
+                    let backup = kept::from_record(&value).map_err(unreadable)?;
+                    driver.restore = Some(Restore::interrupted(backup));
+                }
+                Some(RecordKey::NextKey) => {
+                    driver.next_key = Some(store::next_key_from_record(&value).map_err(unreadable)?);
+                }
                 None => {}
             }
         }
@@ -190,10 +252,10 @@ impl Driver {
         Ok(driver)
     }
 
-    /// The network that the coordinator is to find; any other is foreign.
+    /// The network that the coordinator is to find; any other is foreign, and so is one whose restore was interrupted.
     #[must_use]
     pub fn expected(&self) -> Option<Network> {
-        self.network.as_ref().map(|stored| stored.network)
+        self.expected_network()
     }
 
     /// A command of the gateway.
@@ -219,12 +281,12 @@ impl Driver {
             E::Joined { eui, .. } => self.joined(now, eui),
             E::Rejoined { eui, .. } => self.rejoined(now, eui),
             E::JoinFailed { eui, reason } => self.join_failed(now, eui, &reason),
-            E::Left { eui } => self.left(eui),
+            E::Left { eui } => self.left(now, eui),
             E::Received(received) => self.received(now, received),
             E::Outcome { handle, outcome } => self.outcome(handle, outcome),
             E::Answer { handle, answer } => self.answered(now, handle, answer),
-            // Nobody orders these through the driver yet.
-            E::BackedUp(_) | E::KeyRotated(_) => {}
+            E::BackedUp(result) => self.backed_up(now, result),
+            E::KeyRotated(result) => self.key_rotated(now, result),
         }
         self.progress(now);
     }
@@ -238,12 +300,8 @@ impl Driver {
                 for (lock, identity) in batch.admissions {
                     self.admitted(lock, identity);
                 }
-                if batch.keys.contains(&RecordKey::Plan) {
-                    self.plan_stored();
-                }
-                if batch.keys.contains(&RecordKey::Network) {
-                    self.network_stored();
-                }
+                self.order_stored();
+                self.network_stored();
             }
             Some(error) => {
                 tracing::error!(%error, "the Zigbee network's records could not be stored");
@@ -261,6 +319,7 @@ impl Driver {
         self.writer.handle_timeout(now);
         self.flights_timeout(now);
         self.formation_timeout(now);
+        self.backup_timeout(now);
         self.notice.take_if(|(_, until)| *until <= now);
         while self.is_up()
             && let Some((_, lock)) = self.due.first().copied().filter(|(at, _)| *at <= now)
@@ -281,6 +340,7 @@ impl Driver {
             self.notice.as_ref().map(|(_, until)| *until),
             self.due.first().filter(|_| self.is_up()).map(|(at, _)| *at),
             self.joins.due(self.now).filter(|_| self.is_up()),
+            self.backup_due(),
         ]
         .into_iter()
         .flatten()
@@ -301,6 +361,15 @@ impl Driver {
                 RecordKey::Network => self.network.as_ref().map(StoredNetwork::to_record),
                 RecordKey::Plan => self.plan.as_ref().map(StoredPlan::to_record),
                 RecordKey::Leaving(eui) => self.leaving.contains_key(eui).then(Vec::new),
+                // The store erases what it is given.
+                RecordKey::Kept => {
+                    self.kept.as_ref().map(|backup| std::mem::take(&mut *kept::to_record(backup)))
+                }
+                RecordKey::Restore => self
+                    .restore
+                    .as_ref()
+                    .map(|restore| std::mem::take(&mut *kept::to_record(&restore.backup))),
+                RecordKey::NextKey => self.next_key.as_ref().map(store::next_key_to_record),
                 RecordKey::Device(lock) => match self.admitting.remove(lock) {
                     Some(identity) => {
                         let record = Device::new(identity.clone()).to_record();
@@ -322,7 +391,7 @@ impl Driver {
     }
 
     /// The next answer to an operator's order, with its token.
-    pub fn poll_reply(&mut self) -> Option<(u64, Result<Network, String>)> {
+    pub fn poll_reply(&mut self) -> Option<(u64, Result<NetworkDone, String>)> {
         self.replies.pop_front()
     }
 
@@ -353,6 +422,8 @@ impl Driver {
     fn progress(&mut self, now: Millis) {
         self.now = now;
         self.next_join(now);
+        self.give_order();
+        self.next_backup(now);
         self.check_health();
     }
 
@@ -370,7 +441,7 @@ impl Driver {
     fn answered(&mut self, now: Millis, handle: u64, answer: Result<Answer, Failure>) {
         match self.asked.remove(&handle) {
             Some(Asked::Interview(lock)) => self.interview_answered(now, lock, answer),
-            Some(Asked::Leave(eui)) => self.left_when_told(eui, answer == Ok(Answer::Done)),
+            Some(Asked::Leave(eui)) => self.left_when_told(now, eui, answer == Ok(Answer::Done)),
             None => {}
         }
     }

@@ -11,8 +11,8 @@ use serial2_tokio::{SerialPort, Settings};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::{Counters, Driver, DriverConfig, ENDPOINT, NetworkOrder, RecordError};
-use crate::coordinator::{Coordinator, CoordinatorEnd, HostConfig, Network, Order};
+use super::{Counters, Driver, DriverConfig, ENDPOINT, NetworkDone, NetworkOrder, RecordError};
+use crate::coordinator::{Coordinator, CoordinatorEnd, HostConfig, Order};
 use crate::descriptors::{Clusters, SimpleDescriptor};
 use crate::tunnel::Tunnel;
 use crate::{ezsp, zboss};
@@ -111,7 +111,7 @@ impl Coordinator for Dongle {
     }
 }
 
-type Waiting = oneshot::Sender<Result<Network, String>>;
+type Waiting = oneshot::Sender<Result<NetworkDone, String>>;
 
 /// Where an operator gives orders to a driver. Copies give to the same one, however often it is started.
 #[derive(Clone)]
@@ -133,7 +133,7 @@ impl NetworkOrders {
     ///
     /// # Errors
     /// Words for the operator.
-    pub async fn give(&self, order: NetworkOrder) -> Result<Network, String> {
+    pub async fn give(&self, order: NetworkOrder) -> Result<NetworkDone, String> {
         let (waiting, answer) = oneshot::channel();
         self.0
             .try_send((order, waiting))

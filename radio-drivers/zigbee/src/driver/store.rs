@@ -27,6 +27,12 @@ pub(super) enum RecordKey {
     Device(LockId),
     /// A device that was removed and has not been seen to leave.
     Leaving(Eui64),
+    /// The last backup of the network.
+    Kept,
+    /// A backup that is being restored: all of it is stored before the dongle is erased.
+    Restore,
+    /// The network key that follows: it is stored before the dongle has it.
+    NextKey,
 }
 
 impl RecordKey {
@@ -36,6 +42,9 @@ impl RecordKey {
             Self::Plan => [PREFIX, b"p"].concat(),
             Self::Device(lock) => [PREFIX, b"d", &lock.0].concat(),
             Self::Leaving(eui) => [PREFIX, b"l", &eui.0].concat(),
+            Self::Kept => [PREFIX, b"b"].concat(),
+            Self::Restore => [PREFIX, b"r"].concat(),
+            Self::NextKey => [PREFIX, b"k"].concat(),
         }
     }
 
@@ -47,6 +56,9 @@ impl RecordKey {
             (b'p', []) => Some(Self::Plan),
             (b'd', lock) => Some(Self::Device(LockId(lock.try_into().ok()?))),
             (b'l', eui) => Some(Self::Leaving(Eui64(eui.try_into().ok()?))),
+            (b'b', []) => Some(Self::Kept),
+            (b'r', []) => Some(Self::Restore),
+            (b'k', []) => Some(Self::NextKey),
             _ => None,
         }
     }
@@ -107,6 +119,18 @@ impl StoredPlan {
     }
 }
 
+/// A network key that may be the network's after the next frame of the dongle.
+pub(super) fn next_key_to_record(key: &Key) -> Vec<u8> {
+    [&[VERSION][..], &key.0].concat()
+}
+
+pub(super) fn next_key_from_record(record: &[u8]) -> Result<Key, DecodeError> {
+    let mut read = versioned(record)?;
+    let key = Key(read.array()?);
+    read.finish()?;
+    Ok(key)
+}
+
 const JOINED: u8 = 1;
 const SLEEPY: u8 = 2;
 
@@ -135,7 +159,8 @@ impl Device {
     }
 }
 
-fn versioned(record: &[u8]) -> Result<Reader<'_>, DecodeError> {
+/// What follows the version.
+pub(super) fn versioned(record: &[u8]) -> Result<Reader<'_>, DecodeError> {
     let mut read = Reader::new(record);
     match read.u8()? {
         VERSION => Ok(read),
@@ -172,6 +197,11 @@ impl Writer {
     pub(super) fn mark_urgent(&mut self, key: RecordKey) {
         self.dirty.insert(key);
         self.retry_at = None;
+    }
+
+    /// Whether what is durable of this record is what it is now.
+    pub(super) fn is_durable(&self, key: RecordKey) -> bool {
+        !self.dirty.contains(&key) && self.batch.as_ref().is_none_or(|batch| !batch.keys.contains(&key))
     }
 
     /// Not to be written after all.
@@ -291,6 +321,10 @@ mod tests {
         assert!(StoredNetwork::from_record(&stored[..36]).is_err());
         assert!(StoredNetwork::from_record(&[&stored[..], &[0]].concat()).is_err());
         assert!(StoredPlan::from_record(&[1; 24]).is_err());
+        let next = next_key_to_record(&Key([6; 16]));
+        assert_eq!(next_key_from_record(&next).unwrap(), Key([6; 16]));
+        assert!(next_key_from_record(&next[..16]).is_err());
+        assert!(next_key_from_record(&[&next[..], &[0]].concat()).is_err());
     }
 
     #[test]
@@ -300,6 +334,9 @@ mod tests {
             RecordKey::Plan,
             RecordKey::Device(LockId([4; 8])),
             RecordKey::Leaving(Eui64([5; 8])),
+            RecordKey::Kept,
+            RecordKey::Restore,
+            RecordKey::NextKey,
         ] {
             assert_eq!(RecordKey::decode(&key.encode()), Some(key));
         }

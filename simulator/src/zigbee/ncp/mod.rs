@@ -177,6 +177,13 @@ impl Ncp {
         self.devices.insert(config.eui, Device::new(config));
     }
 
+    /// A blank one with this address takes its place in the same air.
+    pub fn swap(&mut self, now: Millis, eui: Eui64) {
+        self.config.eui = eui;
+        self.nvram = Nvram::default();
+        self.restart(now, 0);
+    }
+
     /// What it remembers.
     #[must_use]
     pub fn nvram(&self) -> &Nvram {

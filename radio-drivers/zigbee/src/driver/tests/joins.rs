@@ -239,3 +239,28 @@ fn an_interview_without_an_answer_is_tried_again_and_at_once_when_the_lock_is_he
     bench.restart();
     assert!(bench.events.iter().any(|event| matches!(event, Event::Link { .. })), "found once and for all");
 }
+
+/// Addresses cost an attacker nothing: each is told of once an hour, and not more than 64 of them.
+#[test]
+fn strangers_are_told_of_upstream_once_an_hour_each_and_however_many_there_are_not_without_end() {
+    let alarms = |bench: &Bench| bench.events.iter().filter(|e| matches!(e, Event::Alarm { .. })).count();
+    let mut bench = Bench::up();
+    for _ in 0..5 {
+        bench.say(Said::Rejoined { eui: eui(9), nwk: NwkAddr(9) });
+        bench.pass(60_000);
+    }
+    let [Event::Alarm { cause: "stranger", detail }] =
+        &bench.events.iter().filter(|e| matches!(e, Event::Alarm { .. })).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", bench.events)
+    };
+    assert!(detail.contains(&eui(9).to_string()) && detail.contains("told to leave"), "{detail}");
+    bench.pass(3_600_000);
+    bench.forget();
+    bench.say(Said::Joined { eui: eui(9), nwk: NwkAddr(9) });
+    assert_eq!(alarms(&bench), 1);
+    for n in 10..=255 {
+        bench.say(Said::JoinFailed { eui: eui(n), reason: JoinFailure::Keys });
+    }
+    assert_eq!(alarms(&bench), 64);
+}

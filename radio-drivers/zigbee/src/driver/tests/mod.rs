@@ -1,5 +1,7 @@
 //! The driver against a coordinator that tests play by hand; on the emulated NCP it is in `zboss/host/tests/driver.rs`.
 
+mod backups;
+mod cuts;
 mod joins;
 mod network;
 mod random;
@@ -74,7 +76,7 @@ pub(super) struct Bench {
     pub(super) now: Millis,
     pub(super) orders: Vec<Order>,
     pub(super) events: Vec<Event>,
-    pub(super) replies: Vec<Result<Network, String>>,
+    pub(super) replies: Vec<Result<NetworkDone, String>>,
 }
 
 impl Bench {

@@ -48,7 +48,7 @@ fn the_key_is_durable_before_the_dongle_has_it_and_the_network_before_the_operat
     bench.driver.handle_event(bench.now, Said::Formed(Ok(network)));
     assert!(bench.driver.poll_reply().is_none());
     bench.settle();
-    assert_eq!(bench.replies, vec![Ok(network)]);
+    assert_eq!(bench.replies, vec![Ok(NetworkDone::Network(network))]);
     bench.say(Said::State(State::Up(network)));
     assert!(bench.health().up);
     let stored = bench.store.snapshot();
@@ -128,7 +128,7 @@ fn a_foreign_network_is_adopted_by_an_order_and_its_locks_are_there_when_they_ar
     assert_eq!(bench.orders.iter().filter(|order| matches!(order, Order::Adopt)).count(), 1);
     bench.say(Said::Formed(Ok(THEIRS)));
     bench.say(Said::State(State::Up(THEIRS)));
-    assert_eq!(bench.replies.last(), Some(&Ok(THEIRS)));
+    assert_eq!(bench.replies.last(), Some(&Ok(NetworkDone::Network(THEIRS))));
     bench.forget();
     bench.say(heard(1, b"hello"));
     assert!(matches!(bench.events[..], [Event::Joined(_), Event::Link { .. }, Event::Up(_)]));

@@ -175,6 +175,7 @@ impl World {
                     let removed = !self.admitted.iter().any(|admitted| admitted.0[0] == eui.0[7]);
                     assert!(durable || removed, "opened for {eui}, which nobody would remember");
                 }
+                Some(Order::Backup) => self.hear(Said::BackedUp(Err("told to fail".into()))),
                 Some(other) => panic!("nobody ordered {other:?}"),
             }
         }

@@ -72,7 +72,7 @@ async fn an_operator_forms_a_lock_joins_frames_go_both_ways_and_a_restart_resume
     let network = Network { extended_pan: plan.extended_pan, ..OURS };
     running.events.send(Said::Formed(Ok(network))).await.unwrap();
     running.events.send(Said::State(State::Up(network))).await.unwrap();
-    assert_eq!(soon(formed).await.unwrap(), Ok(network));
+    assert_eq!(soon(formed).await.unwrap(), Ok(NetworkDone::Network(network)));
     running.gateway.commands.send(Command::Admit(label(1))).await.unwrap();
     assert!(matches!(soon(running.orders.recv()).await, Some(Order::Admit { .. })));
     running.events.send(Said::Joined { eui: eui(1), nwk: NwkAddr(5) }).await.unwrap();

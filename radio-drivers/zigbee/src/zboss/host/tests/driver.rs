@@ -4,7 +4,7 @@ use cardea_framing::LockId;
 use cardea_radio::{Admission, AdmissionSecret, Command, Event as Told, MemoryStore, Outcome as End, Send};
 
 use super::*;
-use crate::driver::{Driver, DriverConfig, NetworkOrder};
+use crate::driver::{Driver, DriverConfig, NetworkDone, NetworkOrder};
 use crate::tunnel::Tunnel;
 
 const LOCK: LockId = LockId([0x11; 8]);
@@ -14,7 +14,7 @@ struct Site {
     bench: Bench,
     store: MemoryStore,
     told: Vec<Told>,
-    replies: Vec<Result<Network, String>>,
+    replies: Vec<Result<NetworkDone, String>>,
 }
 
 impl Site {

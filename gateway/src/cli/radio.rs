@@ -1,0 +1,234 @@
+//! `cardea radio`: the network of a radio that forms none by itself.
+//!
+//! A backup is encrypted and decrypted here, in the operator's process: the daemon has no memory for scrypt and no use for
+//! anybody's passphrase.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use cardea_api::{MAX_SECRET, Reply, Request, Secret};
+use cardea_backup::{Identities, Passphrase, Recipient, To, With};
+use cardea_config::Config;
+use clap::{Args, Subcommand};
+
+use super::ask;
+
+/// The longest file that is read: a backup, encrypted and in letters.
+const MAX_FILE: usize = 2 * MAX_SECRET;
+/// The longest file of identities.
+const MAX_IDENTITIES: usize = 1 << 20;
+
+#[derive(Subcommand)]
+pub(super) enum Radio {
+    /// Form a network on the radio's dongle. It takes up to two minutes.
+    Form {
+        /// Which radio: zigbee.
+        name: String,
+        /// Also where there is a network: it is erased, and its locks must join anew.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Take over the network that the radio's dongle is in.
+    Adopt {
+        /// Which radio: zigbee.
+        name: String,
+    },
+    /// Write an encrypted backup of the network: what another dongle needs to take the place of this one.
+    Backup {
+        /// Which radio: zigbee.
+        name: String,
+        /// The file.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        #[command(flatten)]
+        whom: Whom,
+        /// Write over a file that is there.
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Have the radio's dongle take the place of the one that a backup is of. It takes up to two minutes.
+    Restore {
+        /// Which radio: zigbee.
+        name: String,
+        #[command(flatten)]
+        what: What,
+        /// Also where the dongle remembers a network, which is erased; also where the backup is of another network than the
+        /// gateway's.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Give the network another key. It takes up to two minutes; locks that sleep may follow later.
+    RotateKey {
+        /// Which radio: zigbee.
+        name: String,
+    },
+}
+
+/// For whom a backup is.
+#[derive(Args)]
+pub(super) struct Whom {
+    /// Who can read it: the public key that `age-keygen` prints, `age1…`. May be given more than once.
+    #[arg(
+        long = "recipient",
+        value_name = "RECIPIENT",
+        required_unless_present_any = ["passphrase", "passphrase_file"],
+        conflicts_with_all = ["passphrase", "passphrase_file"]
+    )]
+    recipients: Vec<Recipient>,
+    #[command(flatten)]
+    secret: FromPassphrase,
+}
+
+/// Where a passphrase comes from.
+#[derive(Args)]
+pub(super) struct FromPassphrase {
+    /// With a passphrase: asked for at the terminal, else the first line of standard input.
+    #[arg(long)]
+    passphrase: bool,
+    /// With a passphrase: the first line of this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// What is restored, and how it is opened.
+#[derive(Args)]
+pub(super) struct What {
+    /// The file; one that another program wrote (an Open Coordinator Backup) may be in the clear.
+    #[arg(long, value_name = "FILE", required_unless_present = "from_store")]
+    from: Option<PathBuf>,
+    /// The backup that the gateway keeps by itself, not older than a day or the last join; or the one whose restore was
+    /// interrupted.
+    #[arg(long, conflicts_with = "from")]
+    from_store: bool,
+    /// The file of a recipient's secret, as `age-keygen` writes it.
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with_all = ["passphrase", "passphrase_file"])]
+    identity: Option<PathBuf>,
+    #[command(flatten)]
+    secret: FromPassphrase,
+}
+
+pub(super) fn radio(config: &Config, command: Radio) -> anyhow::Result<()> {
+    match command {
+        Radio::Form { name, replace } => {
+            network(config, &Request::FormNetwork { radio: name, replace }, "is formed")
+        }
+        Radio::Adopt { name } => network(config, &Request::AdoptNetwork { radio: name }, "is adopted"),
+        Radio::Backup { name, to, whom, overwrite } => backup(config, name, &to, whom, overwrite),
+        Radio::Restore { name, what, replace } => restore(config, name, &what, replace),
+        Radio::RotateKey { name } => rotate_key(config, name),
+    }
+}
+
+fn network(config: &Config, request: &Request, done: &str) -> anyhow::Result<()> {
+    match ask(config, request)? {
+        Reply::Network { radio, id, channel } => {
+            println!("{radio} network {id} {done}, on channel {channel}");
+            Ok(())
+        }
+        _ => bail!("the daemon answered something else"),
+    }
+}
+
+fn backup(config: &Config, radio: String, path: &Path, whom: Whom, overwrite: bool) -> anyhow::Result<()> {
+    let exists = "; --overwrite writes over it";
+    if !overwrite && std::fs::symlink_metadata(path).is_ok() {
+        bail!("{}{exists}", cardea_backup::Error::Exists(path.to_owned()));
+    }
+    let to = match whom.recipients {
+        recipients if !recipients.is_empty() => To::Recipients(recipients),
+        _ => To::Passphrase(whom.secret.get(Passphrase::ask_twice)?),
+    };
+    // What cannot be done is said before the dongle is asked.
+    cardea_backup::seal(&[], &to)?;
+    eprintln!("asking the dongle what it remembers: seconds for a few locks, a minute for many");
+    let Reply::Backup { radio, id, devices, file, .. } = ask(config, &Request::BackUpNetwork { radio })?
+    else {
+        bail!("the daemon answered something else")
+    };
+    let sealed = cardea_backup::seal(file.as_bytes(), &to)?;
+    cardea_backup::write(path, &sealed, overwrite).map_err(|error| match error {
+        cardea_backup::Error::Exists(_) => anyhow::anyhow!("{error}{exists}"),
+        error => error.into(),
+    })?;
+    println!("{radio} network {id} with {devices} devices is in {}", path.display());
+    Ok(())
+}
+
+fn restore(config: &Config, radio: String, what: &What, replace: bool) -> anyhow::Result<()> {
+    let file = match &what.from {
+        Some(path) => open(path, what).with_context(|| path.display().to_string())?,
+        None => Secret::default(),
+    };
+    let bytes = u32::try_from(file.as_bytes().len())?;
+    if what.from.is_some() && bytes == 0 {
+        bail!("the file is empty");
+    }
+    eprintln!("the dongle is erased, written and started: up to two minutes; leave it in");
+    let request = Request::RestoreNetwork { radio, replace, bytes, file };
+    let Reply::Restored { radio, id, channel, anew, strangers } = ask(config, &request)? else {
+        bail!("the daemon answered something else")
+    };
+    println!("{radio} network {id} is restored, on channel {channel}");
+    match anew {
+        0 => println!("no lock has to join anew"),
+        1 => println!("1 lock is not in the backup and must join anew: admit it again"),
+        _ => println!("{anew} locks are not in the backup and must join anew: admit them again"),
+    }
+    if strangers > 0 {
+        println!(
+            "{strangers} devices of the backup are not admitted here, and are told to leave when they are heard"
+        );
+    }
+    println!("the dongle that had this network before must never be plugged in again with what it remembers");
+    Ok(())
+}
+
+/// What is in a file, decrypted.
+fn open(path: &Path, what: &What) -> anyhow::Result<Secret> {
+    let file = cardea_backup::read(path, MAX_FILE)?;
+    if !cardea_backup::is_encrypted(&file) {
+        eprintln!("the file is not encrypted: whoever can read it has the keys of the network");
+        return Ok(file.into());
+    }
+    let with = match &what.identity {
+        Some(identity) => {
+            let identities = cardea_backup::read(identity, MAX_IDENTITIES)?;
+            With::Identities(Identities::parse(&identities).with_context(|| identity.display().to_string())?)
+        }
+        None if what.secret.is_given() || cardea_backup::wants_passphrase(&file)? => {
+            With::Passphrase(what.secret.get(|| Passphrase::ask("Passphrase"))?)
+        }
+        None => bail!("{}: name it by --identity", cardea_backup::Error::WantsIdentity),
+    };
+    Ok(cardea_backup::open(&file, &with, MAX_SECRET)?.into())
+}
+
+fn rotate_key(config: &Config, radio: String) -> anyhow::Result<()> {
+    eprintln!("the key is distributed before it is used: up to two minutes");
+    let Reply::KeyRotated { radio, number } = ask(config, &Request::RotateNetworkKey { radio })? else {
+        bail!("the daemon answered something else")
+    };
+    println!(
+        "the {radio} network has key number {number}; backups that were taken before are of no use any more"
+    );
+    Ok(())
+}
+
+impl FromPassphrase {
+    fn is_given(&self) -> bool {
+        self.passphrase || self.passphrase_file.is_some()
+    }
+
+    /// The passphrase, asked for by `at_terminal` where there is nobody else to ask.
+    fn get(
+        &self,
+        at_terminal: impl FnOnce() -> Result<Passphrase, cardea_backup::Error>,
+    ) -> anyhow::Result<Passphrase> {
+        Ok(match &self.passphrase_file {
+            Some(path) => Passphrase::from_file(path)?,
+            None if std::io::stdin().is_terminal() => at_terminal()?,
+            None => Passphrase::from_input()?,
+        })
+    }
+}
