@@ -20,6 +20,7 @@ mod bucket;
 pub mod coordinator;
 pub mod descriptors;
 pub mod driver;
+pub mod external;
 pub mod ezsp;
 mod port;
 pub mod tunnel;
