@@ -212,8 +212,11 @@ section! {
         enabled: bool = false;
         /// The dongle's port, by a name that stays: one from /dev/serial/by-id.
         device: Option<PathBuf> = None, example "\"/dev/serial/by-id/usb-ZEPHYR_Zigbee_NCP_0123456789ABCDEF-if00\"";
-        /// What firmware the dongle has: "zboss" (ZBOSS NCP) or "ezsp" (Silicon Labs EmberZNet NCP).
+        /// What firmware the dongle has: "zboss" (ZBOSS NCP) or "ezsp" (Silicon Labs EmberZNet NCP). With "zboss-host" a
+        /// program with the vendor's host library speaks to a ZBOSS dongle, see `host_program`.
         family: ZigbeeFamily = ZigbeeFamily::Zboss;
+        /// With family "zboss-host": the program, built by who has the library's SDK (docs/zigbee.md).
+        host_program: Option<PathBuf> = None, example "\"/usr/libexec/cardea/cardea-zboss-host\"";
         /// Baud of the port; means nothing on USB.
         baud: u32 = 115_200;
         /// Flow control of the port: "none", "hardware" (RTS and CTS) or "software" (XON and XOFF).
@@ -326,6 +329,16 @@ impl Config {
             !zigbee.enabled || zigbee.device.is_some(),
             "zigbee.device",
             "must name the dongle's port while `zigbee.enabled` is true: see `ls /dev/serial/by-id`",
+        );
+        need(
+            (zigbee.family == ZigbeeFamily::ZbossHost) == zigbee.host_program.is_some(),
+            "zigbee.host_program",
+            "goes with `family = \"zboss-host\"`: that needs it, and no other family uses it",
+        );
+        need(
+            zigbee.host_program.as_ref().is_none_or(|program| program.is_absolute()),
+            "zigbee.host_program",
+            "must be an absolute path",
         );
         need((1_200..=4_000_000).contains(&zigbee.baud), "zigbee.baud", "must be 1200 to 4000000");
         need(

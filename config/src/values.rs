@@ -281,14 +281,16 @@ impl fmt::Display for ZigbeeId {
 
 string_value!(ZigbeeId, "^[0-9a-fA-F]{4}$", "4 hexadecimal digits");
 
-/// Whose firmware a Zigbee dongle has.
+/// Whose firmware a Zigbee dongle has, and who speaks with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ZigbeeFamily {
     /// ZBOSS NCP.
     Zboss,
     /// Silicon Labs EmberZNet NCP.
     Ezsp,
+    /// ZBOSS NCP, by the vendor's host library in a program of its own.
+    ZbossHost,
 }
 
 /// What both ends of a serial line do when one of them is behind.

@@ -58,7 +58,11 @@ fn every_commented_example_is_itself_valid() {
             _ => format!("{l}\n"),
         })
         .collect();
-    let config = parse(&uncommented.replace("mqtt://127.0.0.1:1883", "mqtts://broker.example"), &[]).unwrap();
+    // What goes with another value than the default only.
+    let uncommented = uncommented
+        .replace("mqtt://127.0.0.1:1883", "mqtts://broker.example")
+        .replace("family = \"zboss\"", "family = \"zboss-host\"");
+    let config = parse(&uncommented, &[]).unwrap();
     assert_eq!(config.mqtt.url.port, 8883);
     assert!(config.gateway.id.is_some() && config.mqtt.key_file.is_some());
 }
@@ -140,6 +144,24 @@ fn a_zigbee_radio_needs_its_port_and_what_cannot_work_is_named() {
     ] {
         let text = said(&format!("{good}{line}\n"));
         assert!(text.starts_with("line 4: ") && text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn a_host_program_goes_with_its_family_alone_and_is_named_in_full() {
+    let good = "[zigbee]\nenabled = true\ndevice = \"/dev/serial/by-id/x\"\n";
+    let program = "host_program = \"/usr/libexec/cardea/cardea-zboss-host\"\n";
+    let config = parse(&format!("{good}family = \"zboss-host\"\n{program}"), &[]).unwrap();
+    assert_eq!(config.zigbee.family, ZigbeeFamily::ZbossHost);
+    assert!(config.zigbee.host_program.is_some_and(|path| path.ends_with("cardea-zboss-host")));
+    for (lines, words) in [
+        ("family = \"zboss-host\"\n".to_owned(), "needs it"),
+        (program.to_owned(), "no other family"),
+        (format!("family = \"ezsp\"\n{program}"), "no other family"),
+        ("family = \"zboss-host\"\nhost_program = \"cardea-zboss-host\"\n".to_owned(), "absolute path"),
+    ] {
+        let text = said(&format!("{good}{lines}"));
+        assert!(text.contains("zigbee.host_program") && text.contains(words), "{text}");
     }
 }
 

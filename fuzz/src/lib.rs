@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     ("x509_chain", x509::x509_chain),
     ("zigbee_ash", zigbee::zigbee_ash),
     ("zigbee_backup", zigbee::zigbee_backup),
+    ("zigbee_external", zigbee::zigbee_external),
     ("zigbee_ezsp", zigbee::zigbee_ezsp),
     ("zigbee_ezsp_host", zigbee::zigbee_ezsp_host),
     ("zigbee_hl", zigbee::zigbee_hl),

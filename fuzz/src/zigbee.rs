@@ -4,6 +4,10 @@ use cardea_zigbee::backup::Backup;
 use cardea_zigbee::coordinator::{Event, Frame, Network, Order, Question, State};
 use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
 use cardea_zigbee::driver::{Driver, DriverConfig};
+use cardea_zigbee::external::{
+    self,
+    wire::{Decoder as MessageDecoder, FromHost, ToHost, VERSION},
+};
 use cardea_zigbee::ezsp::{self, ash, call::Protocol};
 use cardea_zigbee::tunnel::Tunnel;
 use cardea_zigbee::zboss::call::{AddressMap, ApsSecure, IbCounters, Indication, Request, Response};
@@ -340,6 +344,75 @@ pub fn zigbee_ezsp_host(mut data: &[u8]) {
         }
         while let Some(event) = host.poll_event() {
             ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
+        }
+    }
+    host.handle_close("the end");
+    host.handle_timeout(now + 1_000_000);
+    while let Some(event) = host.poll_event() {
+        ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
+    }
+    assert_eq!(asked, ended, "each frame and question has one end");
+}
+
+/// The gateway's side of a host program. Steps: 0: the program says this message, its length right; 1: these bytes; 2: time
+/// passes; 3: an order, or that the program dies. What parses is written to what is read as the same; each frame and
+/// question has one end; no network but the expected one is up; no moment is waited for twice.
+pub fn zigbee_external(mut data: &[u8]) {
+    let endpoint = SimpleDescriptor {
+        endpoint: 1,
+        profile: 0x0104,
+        device: 5,
+        version: 0,
+        clusters: Clusters::default(),
+    };
+    let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
+    let ours = Network { coordinator: Eui64([1; 8]), extended_pan: Eui64([2; 8]), pan: 1, channel: 15 };
+    let mut host = external::Host::new(config, b"/dev/x".to_vec(), Some(ours));
+    let (mut now, mut asked, mut ended) = (1_000, 0, 0);
+    let hello = FromHost::Hello { version: VERSION, name: String::new() };
+    let greet = |host: &mut external::Host, now| {
+        host.handle_open(now);
+        host.handle_bytes(now, &hello.encode().unwrap_or_default());
+    };
+    greet(&mut host, now);
+    while let Some((what, bytes)) = step(&mut data) {
+        match what & 3 {
+            0 => {
+                if let Ok(message) = FromHost::parse(bytes) {
+                    if let Some(again) = message.encode() {
+                        assert_eq!(FromHost::parse(&again[2..]), Ok(message));
+                    }
+                }
+                let length = u16::try_from(bytes.len()).unwrap_or(0).to_le_bytes();
+                host.handle_bytes(now, &[&length[..], bytes].concat());
+            }
+            1 => host.handle_bytes(now, bytes),
+            2 => {
+                now += bytes.iter().map(|byte| u64::from(*byte) * 50).sum::<u64>();
+                host.handle_timeout(now);
+                assert!(host.poll_timeout().is_none_or(|at| at > now));
+            }
+            _ if what & 0x80 != 0 => host.handle_close("it died"),
+            _ => host.handle_order(now, order(bytes, now, &mut asked)),
+        }
+        if host.wants_reopen() || what & 0x40 != 0 {
+            host.handle_close("it is ended");
+            greet(&mut host, now);
+        }
+        // What it is told is bounded, and a host program can read it.
+        let mut decoder = MessageDecoder::default();
+        while let Some(line) = host.poll_transmit(now) {
+            let whole = decoder.push(&line, |message| {
+                let (stamp, message) = ToHost::parse(message).unwrap_or_else(|error| panic!("{error}"));
+                assert!(stamp <= now && message.encode(stamp).is_some());
+            });
+            assert_eq!(whole, Ok(()));
+        }
+        while let Some(event) = host.poll_event() {
+            ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
+            if let Event::State(State::Up(network)) = event {
+                assert!(network.is(&ours), "nothing was formed or adopted here");
+            }
         }
     }
     host.handle_close("the end");

@@ -13,6 +13,7 @@ use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
 use cardea_zigbee::driver::{self as zigbee, Desk, Dongle};
+use cardea_zigbee::external::Program;
 use cardea_zigbee::tunnel::Tunnel;
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -257,6 +258,10 @@ fn dongle(config: &Config) -> Option<Dongle> {
     let family = match section.family {
         cardea_config::ZigbeeFamily::Zboss => zigbee::Family::Zboss,
         cardea_config::ZigbeeFamily::Ezsp => zigbee::Family::Ezsp,
+        cardea_config::ZigbeeFamily::ZbossHost => zigbee::Family::ZbossHost(Program {
+            path: section.host_program.clone()?,
+            directory: config.gateway.data_dir.join("zigbee-host"),
+        }),
     };
     let flow = match section.flow_control {
         cardea_config::FlowControl::None => zigbee::FlowControl::None,

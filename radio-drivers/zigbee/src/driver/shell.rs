@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::{Counters, Driver, DriverConfig, ENDPOINT, NetworkDone, NetworkOrder, RecordError};
 use crate::coordinator::{Coordinator, CoordinatorEnd, HostConfig, Order};
 use crate::descriptors::{Clusters, SimpleDescriptor};
+use crate::external::{External, Program};
 use crate::tunnel::Tunnel;
 use crate::{ezsp, zboss};
 
@@ -69,12 +70,14 @@ impl Serial {
 }
 
 /// Whose firmware a dongle has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Family {
     /// ZBOSS NCP.
     Zboss,
     /// Silicon Labs EmberZNet NCP.
     Ezsp,
+    /// ZBOSS NCP, by the vendor's host library in a program of its own.
+    ZbossHost(Program),
 }
 
 /// A dongle of any family on a serial port.
@@ -107,6 +110,8 @@ impl Coordinator for Dongle {
         match family {
             Family::Zboss => zboss::drive(|| serial.open(), host, end).await,
             Family::Ezsp => ezsp::drive(|| serial.open(), host, end).await,
+            // The library opens the port itself, and has its own mind about baud and flow control.
+            Family::ZbossHost(program) => External { program, device: serial.device, host }.run(end).await,
         }
     }
 }

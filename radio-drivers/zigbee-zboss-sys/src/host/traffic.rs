@@ -1,0 +1,124 @@
+//! Frames to devices and from them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cardea_radio::Millis;
+use cardea_zigbee::Eui64;
+use cardea_zigbee::coordinator::{Event, Failure, Frame, Outcome, Received};
+
+use super::{Host, Indication, MAX_PAYLOAD, Stack};
+
+/// Frames that may wait for the library.
+const MAX_QUEUED: usize = 64;
+/// Frames that the library may have: it has few buffers, and a device that sleeps keeps one for seconds.
+const MAX_IN_FLIGHT: usize = 8;
+/// Wait for the end of a transmission: four tries of 10 s at a device that sleeps, and some.
+const APS_MS: Millis = 45_000;
+/// What the library calls a frame without an APS acknowledgement.
+const NO_APS_ACK: i32 = 0xBE;
+
+struct Flight {
+    handle: u64,
+    to: Eui64,
+    until: Millis,
+}
+
+#[derive(Default)]
+pub(super) struct Traffic {
+    queue: VecDeque<Frame>,
+    /// By the library's number; one for each device, which keeps their order.
+    flights: BTreeMap<u8, Flight>,
+}
+
+impl<S: Stack> Host<S> {
+    pub(super) fn send(&mut self, now: Millis, frame: Frame) {
+        let failure = if frame.payload.len() > MAX_PAYLOAD {
+            Some(Failure::TooBig)
+        } else if self.traffic.queue.len() >= MAX_QUEUED {
+            Some(Failure::Busy)
+        } else {
+            self.down()
+        };
+        match failure {
+            Some(failure) => self.ended(frame.handle, Outcome::Failed(failure)),
+            None => self.traffic.queue.push_back(frame),
+        }
+        self.traffic_timeout(now);
+    }
+
+    pub(super) fn cancel(&mut self, handle: u64) {
+        let waiting = self.traffic.queue.len();
+        self.traffic.queue.retain(|frame| frame.handle != handle);
+        if self.traffic.queue.len() != waiting {
+            self.ended(handle, Outcome::Failed(Failure::Cancelled));
+        }
+    }
+
+    pub(super) fn traffic_timeout(&mut self, now: Millis) {
+        let (late, waiting) = std::mem::take(&mut self.traffic.queue)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|frame| frame.deadline <= now);
+        self.traffic.queue = waiting;
+        late.into_iter().for_each(|frame| self.ended(frame.handle, Outcome::Expired));
+        let lost = self.traffic.flights.extract_if(.., |_, flight| flight.until <= now).collect::<Vec<_>>();
+        for (_, flight) in lost {
+            self.ended(flight.handle, Outcome::Failed(Failure::Unknown));
+        }
+    }
+
+    pub(super) fn traffic_progress(&mut self, now: Millis) {
+        self.traffic_timeout(now);
+        while self.traffic.flights.len() < MAX_IN_FLIGHT {
+            let flights = &self.traffic.flights;
+            let free = |frame: &Frame| !flights.values().any(|flight| flight.to == frame.eui);
+            let Some(at) = self.traffic.queue.iter().position(free) else { return };
+            let Some(frame) = self.traffic.queue.remove(at) else { return };
+            match self.stack.send(&frame) {
+                Ok(buffer) => {
+                    let (handle, to) = (frame.handle, frame.eui);
+                    let flight = Flight { handle, to, until: now.saturating_add(APS_MS) };
+                    // A number that is given again means that its frame has ended, and nobody was told how.
+                    if let Some(before) = self.traffic.flights.insert(buffer, flight) {
+                        self.ended(before.handle, Outcome::Failed(Failure::Unknown));
+                    }
+                }
+                Err(Failure::Busy) => return self.traffic.queue.insert(at, frame),
+                Err(failure) => self.ended(frame.handle, Outcome::Failed(failure)),
+            }
+        }
+    }
+
+    /// The transmission ended.
+    pub(super) fn sent(&mut self, buffer: u8, status: i32) {
+        let Some(flight) = self.traffic.flights.remove(&buffer) else { return };
+        let outcome = match status {
+            0 => Outcome::Acknowledged,
+            NO_APS_ACK => Outcome::Failed(Failure::NoAnswer),
+            other => Outcome::Failed(Failure::Refused(format!("status {other} of the library"))),
+        };
+        self.ended(flight.handle, outcome);
+    }
+
+    pub(super) fn received(&mut self, frame: Indication) {
+        let Some(eui) = self.stack.eui(frame.src).filter(|_| self.is_up()) else {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        };
+        let Indication { profile, cluster, src_endpoint, dst_endpoint, lqi, rssi, payload, .. } = frame;
+        let received = Received { eui, profile, cluster, src_endpoint, dst_endpoint, lqi, rssi, payload };
+        self.event(Event::Received(received));
+    }
+
+    pub(super) fn traffic_interrupted(&mut self) {
+        for frame in std::mem::take(&mut self.traffic.queue) {
+            self.ended(frame.handle, Outcome::Failed(Failure::Down));
+        }
+        for flight in std::mem::take(&mut self.traffic.flights).into_values() {
+            self.ended(flight.handle, Outcome::Failed(Failure::Unknown));
+        }
+    }
+
+    fn ended(&mut self, handle: u64, outcome: Outcome) {
+        self.event(Event::Outcome { handle, outcome });
+    }
+}
