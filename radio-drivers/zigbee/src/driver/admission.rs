@@ -6,6 +6,7 @@ use cardea_framing::LockId;
 use cardea_radio::{Admission, AdmissionSecret, Event, Millis};
 
 use super::device::{Device, Identity, Interview};
+use super::ordinary::Joiner;
 use super::store::RecordKey;
 use super::{Asked, Driver};
 use crate::coordinator::{JoinFailure, MAX_PERMIT_SECONDS, Order, Question};
@@ -22,38 +23,41 @@ const MAX_LEAVING: usize = 1_024;
 /// Whose turn it is to join. One at a time: the coordinator knows no other, so nobody else's install code lets anybody in.
 #[derive(Default)]
 pub(super) struct Joins {
-    queue: VecDeque<LockId>,
+    queue: VecDeque<Joiner>,
     open: Option<Open>,
     not_before: Millis,
 }
 
 struct Open {
-    lock: LockId,
+    who: Joiner,
     eui: Eui64,
     until: Millis,
 }
 
 impl Joins {
-    pub(super) fn push(&mut self, lock: LockId) {
-        let open = self.open.as_ref().is_some_and(|open| open.lock == lock);
-        if !open && !self.queue.contains(&lock) {
-            self.queue.push_back(lock);
+    pub(super) fn push(&mut self, who: impl Into<Joiner>) {
+        let who = who.into();
+        let open = self.open.as_ref().is_some_and(|open| open.who == who);
+        if !open && !self.queue.contains(&who) {
+            self.queue.push_back(who);
         }
     }
 
     /// It is in the network: nothing need be opened for it.
-    pub(super) fn is_in(&mut self, lock: LockId) {
-        self.queue.retain(|waiting| *waiting != lock);
+    pub(super) fn is_in(&mut self, who: impl Into<Joiner>) {
+        let who = who.into();
+        self.queue.retain(|waiting| *waiting != who);
     }
 
-    fn forget(&mut self, lock: LockId) {
-        self.queue.retain(|waiting| *waiting != lock);
-        self.open.take_if(|open| open.lock == lock);
+    pub(super) fn forget(&mut self, who: impl Into<Joiner>) {
+        let who = who.into();
+        self.queue.retain(|waiting| *waiting != who);
+        self.open.take_if(|open| open.who == who);
     }
 
     /// Ends the turn of this device; true if it was its turn.
-    fn ended(&mut self, eui: Eui64) -> Option<LockId> {
-        self.open.take_if(|open| open.eui == eui).map(|open| open.lock)
+    pub(super) fn ended(&mut self, eui: Eui64) -> Option<Joiner> {
+        self.open.take_if(|open| open.eui == eui).map(|open| open.who)
     }
 
     pub(super) fn due(&self, now: Millis) -> Option<Millis> {
@@ -87,6 +91,9 @@ impl Driver {
         let code = InstallCode::new(&install_code).map_err(|error| error.to_string())?;
         let identity = Identity { eui: Eui64(eui), code };
         let coming = self.admitting.iter().chain(self.writer.admissions());
+        if self.fleet.is_member(identity.eui) {
+            return Err(format!("device {} is admitted as an ordinary lock", identity.eui));
+        }
         let owned = self.by_eui.get(&identity.eui).is_some_and(|owner| *owner != lock);
         if owned || coming.clone().any(|(other, new)| *other != lock && new.eui == identity.eui) {
             return Err(format!("device {} belongs to another lock", identity.eui));
@@ -148,7 +155,7 @@ impl Driver {
     }
 
     /// Its install code is forgotten, and it is told to leave until it has.
-    fn dismiss(&mut self, eui: Eui64) {
+    pub(super) fn dismiss(&mut self, eui: Eui64) {
         if self.leaving.len() >= MAX_LEAVING
             && let Some((forgotten, _)) = self.leaving.pop_first()
         {
@@ -182,7 +189,7 @@ impl Driver {
         }
     }
 
-    fn gone(&mut self, eui: Eui64) {
+    pub(super) fn gone(&mut self, eui: Eui64) {
         if self.leaving.remove(&eui).is_some() {
             self.writer.mark(RecordKey::Leaving(eui));
         }
@@ -234,7 +241,7 @@ impl Driver {
     }
 
     pub(super) fn join_failed(&mut self, now: Millis, eui: Eui64, reason: &JoinFailure) {
-        let Some(lock) = self.joins.ended(eui) else {
+        let Some(who) = self.joins.ended(eui) else {
             if !matches!(reason, JoinFailure::Dismissed | JoinFailure::Interrupted | JoinFailure::Silent) {
                 self.counters.strangers = self.counters.strangers.saturating_add(1);
                 self.notice(now, format!("device {eui} tried to join, and was refused"));
@@ -242,10 +249,10 @@ impl Driver {
             return;
         };
         let why = match reason {
-            JoinFailure::Interrupted => return self.joins.push(lock),
+            JoinFailure::Interrupted => return self.joins.push(who),
             JoinFailure::Busy => {
                 self.joins.not_before = now.saturating_add(BUSY_MS);
-                return self.joins.push(lock);
+                return self.joins.push(who);
             }
             JoinFailure::Dismissed => return,
             JoinFailure::Silent => "it was not heard while the network was open for it".to_owned(),
@@ -253,10 +260,7 @@ impl Driver {
             JoinFailure::NoUniqueKey => "it takes no link key of its own, and was told to leave".to_owned(),
             JoinFailure::Code(words) => format!("the dongle does not take its install code ({words})"),
         };
-        self.notice(
-            now,
-            format!("lock {lock} did not join: {why}; admit it again to open the network for it"),
-        );
+        self.notice(now, format!("{who} did not join: {why}; admit it again to open the network for it"));
     }
 
     pub(super) fn left(&mut self, eui: Eui64) {
@@ -280,12 +284,14 @@ impl Driver {
         if !self.is_up() || self.joins.open.is_some() || now < self.joins.not_before {
             return;
         }
-        while let Some(lock) = self.joins.queue.pop_front() {
-            let Some(Identity { eui, code }) = self.devices.get(&lock).map(|d| d.identity.clone()) else {
-                continue;
+        while let Some(who) = self.joins.queue.pop_front() {
+            let identity = match who {
+                Joiner::Sealed(lock) => self.devices.get(&lock).map(|device| device.identity.clone()),
+                Joiner::Ordinary(eui) => self.fleet.identity(eui),
             };
+            let Some(Identity { eui, code }) = identity else { continue };
             let until = now.saturating_add(u64::from(MAX_PERMIT_SECONDS) * 1_000).saturating_add(LOST_MS);
-            self.joins.open = Some(Open { lock, eui, until });
+            self.joins.open = Some(Open { who, eui, until });
             return self.orders.push_back(Order::Admit { eui, code, seconds: MAX_PERMIT_SECONDS });
         }
     }

@@ -12,6 +12,7 @@
 mod admission;
 mod device;
 mod network;
+pub mod ordinary;
 mod shell;
 mod store;
 mod traffic;
@@ -33,6 +34,7 @@ use crate::wire::DecodeError;
 use admission::Joins;
 use device::{Device, Identity};
 use network::Formation;
+use ordinary::{Fleet, OrdinaryConfig};
 use store::{RecordKey, StoredNetwork, StoredPlan, Writer};
 use traffic::Flight;
 
@@ -54,6 +56,8 @@ pub struct DriverConfig {
     pub tunnel: Tunnel,
     /// More admissions than this are refused.
     pub max_devices: usize,
+    /// Ordinary locks, which are not end-to-end protected; `None`: none is let in or listened to.
+    pub ordinary: Option<OrdinaryConfig>,
 }
 
 /// What only an operator may order.
@@ -93,6 +97,7 @@ pub struct RecordError(String);
 enum Asked {
     Interview(LockId),
     Leave(Eui64),
+    Ordinary(Eui64),
 }
 
 /// One Zigbee network. Drive it with `handle_*`, then empty `poll_order`, `poll_commit`, `poll_reply` and `poll_event`.
@@ -107,6 +112,7 @@ pub struct Driver {
     /// To be stored, admitted then.
     admitting: BTreeMap<LockId, Identity>,
     joins: Joins,
+    fleet: Fleet,
     /// Removed and not seen to leave; true: it is being told.
     leaving: BTreeMap<Eui64, bool>,
     flights: BTreeMap<u64, Flight>,
@@ -133,6 +139,7 @@ impl Driver {
     /// # Errors
     /// When a record cannot be read.
     pub fn new(config: DriverConfig, records: Vec<Record>) -> Result<Self, RecordError> {
+        let fleet = Fleet::new(config.ordinary.clone());
         let mut driver = Self {
             config,
             state: State::Down("the port is not open".into()),
@@ -143,6 +150,7 @@ impl Driver {
             by_eui: BTreeMap::new(),
             admitting: BTreeMap::new(),
             joins: Joins::default(),
+            fleet,
             leaving: BTreeMap::new(),
             flights: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -175,6 +183,7 @@ impl Driver {
                     driver.devices.insert(lock, device);
                 }
                 Some(RecordKey::Leaving(eui)) => drop(driver.leaving.insert(eui, false)),
+                Some(RecordKey::Ordinary(eui)) => driver.load_ordinary(eui, &value).map_err(unreadable)?,
                 None => {}
             }
         }
@@ -212,6 +221,8 @@ impl Driver {
     /// An event of the coordinator.
     pub fn handle_event(&mut self, now: Millis, event: coordinator::Event) {
         use coordinator::Event as E;
+        let before = (self.is_up(), self.expected());
+        let Some(event) = self.ordinary_event(now, event) else { return self.progress(now) };
         match event {
             E::State(state) => self.state_changed(now, state),
             E::Formed(result) => self.formed(now, result),
@@ -226,6 +237,7 @@ impl Driver {
             // Nobody orders these through the driver yet.
             E::BackedUp(_) | E::KeyRotated(_) => {}
         }
+        self.ordinary_after(now, before);
         self.progress(now);
     }
 
@@ -238,6 +250,7 @@ impl Driver {
                 for (lock, identity) in batch.admissions {
                     self.admitted(lock, identity);
                 }
+                self.ordinary_stored(&batch.keys, None);
                 if batch.keys.contains(&RecordKey::Plan) {
                     self.plan_stored();
                 }
@@ -247,6 +260,7 @@ impl Driver {
             }
             Some(error) => {
                 tracing::error!(%error, "the Zigbee network's records could not be stored");
+                self.ordinary_stored(&batch.keys, Some(&error));
                 for lock in batch.admissions.into_keys() {
                     self.events.push_back(Event::Admitted { lock, result: Err(error.clone()) });
                 }
@@ -261,6 +275,7 @@ impl Driver {
         self.writer.handle_timeout(now);
         self.flights_timeout(now);
         self.formation_timeout(now);
+        self.ordinary_timeout(now);
         self.notice.take_if(|(_, until)| *until <= now);
         while self.is_up()
             && let Some((_, lock)) = self.due.first().copied().filter(|(at, _)| *at <= now)
@@ -281,6 +296,7 @@ impl Driver {
             self.notice.as_ref().map(|(_, until)| *until),
             self.due.first().filter(|_| self.is_up()).map(|(at, _)| *at),
             self.joins.due(self.now).filter(|_| self.is_up()),
+            self.fleet.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -301,6 +317,7 @@ impl Driver {
                 RecordKey::Network => self.network.as_ref().map(StoredNetwork::to_record),
                 RecordKey::Plan => self.plan.as_ref().map(StoredPlan::to_record),
                 RecordKey::Leaving(eui) => self.leaving.contains_key(eui).then(Vec::new),
+                RecordKey::Ordinary(eui) => self.fleet.record(*eui),
                 RecordKey::Device(lock) => match self.admitting.remove(lock) {
                     Some(identity) => {
                         let record = Device::new(identity.clone()).to_record();
@@ -335,7 +352,7 @@ impl Driver {
     /// What waits to be taken. Each input adds a few: who does not take it must not give more.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.events.len().max(self.orders.len())
+        self.events.len().max(self.orders.len()).max(self.fleet.backlog())
     }
 
     /// Whether something is not durable yet.
@@ -352,6 +369,7 @@ impl Driver {
 
     fn progress(&mut self, now: Millis) {
         self.now = now;
+        self.ordinary_progress();
         self.next_join(now);
         self.check_health();
     }
@@ -370,6 +388,7 @@ impl Driver {
     fn answered(&mut self, now: Millis, handle: u64, answer: Result<Answer, Failure>) {
         match self.asked.remove(&handle) {
             Some(Asked::Interview(lock)) => self.interview_answered(now, lock, answer),
+            Some(Asked::Ordinary(eui)) => self.ordinary_answered(now, eui, answer),
             Some(Asked::Leave(eui)) => self.left_when_told(eui, answer == Ok(Answer::Done)),
             None => {}
         }

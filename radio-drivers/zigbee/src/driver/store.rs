@@ -27,6 +27,8 @@ pub(super) enum RecordKey {
     Device(LockId),
     /// A device that was removed and has not been seen to leave.
     Leaving(Eui64),
+    /// An ordinary lock that was admitted.
+    Ordinary(Eui64),
 }
 
 impl RecordKey {
@@ -36,6 +38,7 @@ impl RecordKey {
             Self::Plan => [PREFIX, b"p"].concat(),
             Self::Device(lock) => [PREFIX, b"d", &lock.0].concat(),
             Self::Leaving(eui) => [PREFIX, b"l", &eui.0].concat(),
+            Self::Ordinary(eui) => [PREFIX, b"o", &eui.0].concat(),
         }
     }
 
@@ -47,6 +50,7 @@ impl RecordKey {
             (b'p', []) => Some(Self::Plan),
             (b'd', lock) => Some(Self::Device(LockId(lock.try_into().ok()?))),
             (b'l', eui) => Some(Self::Leaving(Eui64(eui.try_into().ok()?))),
+            (b'o', eui) => Some(Self::Ordinary(Eui64(eui.try_into().ok()?))),
             _ => None,
         }
     }
@@ -300,6 +304,7 @@ mod tests {
             RecordKey::Plan,
             RecordKey::Device(LockId([4; 8])),
             RecordKey::Leaving(Eui64([5; 8])),
+            RecordKey::Ordinary(Eui64([6; 8])),
         ] {
             assert_eq!(RecordKey::decode(&key.encode()), Some(key));
         }
