@@ -35,14 +35,20 @@ pub struct Row {
 
 struct Entry {
     snapshot: Snapshot,
-    judge: Judge,
-    /// What it may make the gateway say: states and events, and results.
+    /// What it may make the gateway say.
     states: Throttle,
-    results: Throttle,
     /// The state was not published yet, and may be at that moment.
     due: Option<Millis>,
     /// What was published on this connection, by topic.
     published: BTreeMap<String, Bytes>,
+}
+
+/// Commands for one device of the configuration, admitted or not.
+#[derive(Default)]
+struct Court {
+    judge: Judge,
+    /// Refusals that are said.
+    refusals: Throttle,
 }
 
 /// Who waits for an errand.
@@ -57,6 +63,7 @@ pub struct Hub {
     started: u64,
     online: bool,
     entries: BTreeMap<Eui64, Entry>,
+    courts: BTreeMap<Eui64, Court>,
     pending: BTreeMap<u64, Pending>,
     next_token: u64,
     ignored: u64,
@@ -74,6 +81,7 @@ impl Hub {
             started: wall.unix_ms,
             online: false,
             entries: BTreeMap::new(),
+            courts: BTreeMap::new(),
             pending: BTreeMap::new(),
             next_token: 0,
             ignored: 0,
@@ -110,14 +118,9 @@ impl Hub {
             self.ignored = self.ignored.saturating_add(1);
             return;
         };
-        let Some(entry) = self.entries.get_mut(&eui) else {
-            // Not admitted: there is nobody to be commanded.
-            self.ignored = self.ignored.saturating_add(1);
-            return;
-        };
         let allowed = self.config.devices.get(&eui).is_some_and(|device| device.commands);
         let case = Case { now, wall, started: self.started, allowed, retain, payload };
-        match entry.judge.judge(&case) {
+        match self.courts.entry(eui).or_default().judge.judge(&case) {
             Ok(command) if self.pending.len() < MAX_PENDING => {
                 let token = self.token(Pending::Command { eui, id: command.id });
                 let request = Request::Move { eui, verb: command.verb, deadline: command.deadline };
@@ -129,8 +132,7 @@ impl Hub {
     }
 
     fn refuse(&mut self, now: Millis, wall: Wall, eui: Eui64, id: Option<&str>, refusal: crate::Refusal) {
-        let Some(entry) = self.entries.get_mut(&eui) else { return };
-        if entry.results.take(now).is_err() {
+        if self.courts.entry(eui).or_default().refusals.take(now).is_err() {
             // Somebody floods; that was said a few times.
             self.ignored = self.ignored.saturating_add(1);
             return;
@@ -201,9 +203,7 @@ impl Hub {
                     None => {
                         let entry = Entry {
                             snapshot: *snapshot,
-                            judge: Judge::default(),
                             states: Throttle::default(),
-                            results: Throttle::default(),
                             due: None,
                             published: BTreeMap::new(),
                         };

@@ -146,6 +146,15 @@ fn what_may_be_of_another_time_is_refused() {
 }
 
 #[test]
+fn what_is_retained_is_refused_with_a_word_also_before_the_radio_has_said_who_is_there() {
+    let mut bench = Bench::new();
+    bench.tell(Notice::Removed(DOOR));
+    let command = bench.command("a", 20_000);
+    assert_eq!(bench.receive(DOOR, &command, true).unwrap_err(), "retained");
+    assert!(bench.receive(DOOR, &command, false).is_ok(), "who is there is the radio's to know");
+}
+
+#[test]
 fn a_command_that_an_earlier_run_may_have_carried_out_is_refused() {
     let mut bench = Bench::new();
     bench.now = 1_000;
