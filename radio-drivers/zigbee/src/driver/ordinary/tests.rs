@@ -1,14 +1,15 @@
 //! Ordinary locks inside the driver, against a coordinator and a lock that tests play by hand.
 
-use cardea_radio::{Command, MemoryStore, Record};
+use cardea_radio::{Change, Command, MemoryStore, NetworkStore as _, Record};
 
+use super::lock::PROFILE;
 use super::*;
-use crate::coordinator::{Event as Said, Outcome as Sent, State};
+use crate::coordinator::{Answer, Event as Said, Frame, Order, Outcome as Sent, Question, Received, State};
+use crate::driver::store::RecordKey;
 use crate::driver::tests::{OURS, endpoint, eui, label, node};
-use crate::driver::{DriverConfig, StoredNetwork};
+use crate::driver::{Driver, DriverConfig, StoredNetwork};
 use crate::tunnel::Tunnel;
 use crate::types::NwkAddr;
-use cardea_radio::{Change, NetworkStore as _};
 
 /// Seconds between two reports.
 const REPORT: u16 = 600;
