@@ -21,11 +21,11 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-pub use sections::{Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Zigbee};
+pub use sections::{Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Unsealed, Zigbee};
 pub use template::{schema, template};
 pub use values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    Region, ZigbeeFamily, ZigbeeId,
+    Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 
 /// Where the configuration is looked for when nobody says otherwise.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    Region, ZigbeeFamily, ZigbeeId,
+    Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 use crate::{Place, Problem};
 
@@ -88,6 +88,8 @@ config! {
     lora: Lora,
     /// Zigbee radio.
     zigbee: Zigbee,
+    /// Ordinary Zigbee locks.
+    unsealed: Unsealed,
     /// Test radio.
     loopback: Loopback,
     /// Bounds.
@@ -232,6 +234,24 @@ section! {
 }
 
 section! {
+    /// Ordinary Zigbee locks, of any maker. They are NOT end-to-end protected: this gateway reads them and could open them, and so
+    /// could whoever has its broker. Off unless you switch it on, for the devices that you name; see docs/zigbee.md.
+    Unsealed {
+        /// Lets the devices below in and publishes their states under {prefix}/{gateway}/unsealed/.
+        enabled: bool = false;
+        /// The devices, at most 64, by EUI-64; each is let in by `cardea unsealed admit` with what its label says. Without
+        /// `commands = true` a device is only listened to, for example
+        /// { 00124b0001020304 = { name = "Shed" }, 00124b0001020305 = { name = "Garage", commands = true } }.
+        devices: BTreeMap<Eui64, UnsealedDevice> = BTreeMap::new();
+        /// Seconds between two reports of a bolt at most, 10 to 43200, as the locks are told. A bolt that nobody has spoken of for
+        /// half a minute longer is unknown. Less costs their batteries.
+        report_seconds: u16 = 3_600;
+        /// First level of the topics by which Home Assistant finds the locks; it is told nothing unless this is set.
+        home_assistant: Option<String> = None, example "\"homeassistant\"";
+    }
+}
+
+section! {
     /// A radio made of UDP datagrams, for tests and development. No lock is on it; leave it off.
     Loopback {
         /// Switches the radio on.
@@ -350,6 +370,28 @@ impl Config {
             zigbee.cluster.0 >= 0xFC03,
             "zigbee.cluster",
             "must be FC03 to FFFF: lower ones are other people's",
+        );
+        let unsealed = &self.unsealed;
+        need(
+            !unsealed.enabled || zigbee.enabled,
+            "unsealed.enabled",
+            "needs the Zigbee radio: set `zigbee.enabled`",
+        );
+        need(unsealed.devices.len() <= 64, "unsealed.devices", "must be at most 64");
+        need(
+            unsealed.devices.values().all(UnsealedDevice::has_a_name),
+            "unsealed.devices",
+            "each must have a name of 1 to 64 bytes without control characters",
+        );
+        need(
+            (10..=43_200).contains(&unsealed.report_seconds),
+            "unsealed.report_seconds",
+            "must be 10 to 43200 seconds",
+        );
+        need(
+            unsealed.home_assistant.as_deref().is_none_or(valid_prefix),
+            "unsealed.home_assistant",
+            PREFIX_RULE,
         );
         need(
             !self.loopback.enabled || self.loopback.bind.ip().is_loopback(),

@@ -172,6 +172,23 @@ impl fmt::Display for Eui64 {
 
 string_value!(Eui64, "^[0-9a-fA-F]{16}$", "16 hexadecimal digits");
 
+/// An ordinary Zigbee lock that may be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnsealedDevice {
+    /// For people.
+    pub name: String,
+    /// It may be locked and unlocked over the broker.
+    #[serde(default)]
+    pub commands: bool,
+}
+
+impl UnsealedDevice {
+    pub(crate) fn has_a_name(&self) -> bool {
+        (1..=64).contains(&self.name.len()) && !self.name.chars().any(char::is_control)
+    }
+}
+
 /// When an uplink leaves the gateway's custody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -214,7 +214,7 @@ pub fn zigbee_records(mut data: &[u8]) {
         records.retain(|(known, _)| *known != key);
         records.push((key, bytes.to_vec()));
     }
-    let config = DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 300 };
+    let config = DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 300, ordinary: None };
     let Ok(mut driver) = Driver::new(config.clone(), records.clone()) else { return };
     assert!(driver.poll_commit().is_none(), "nothing has changed");
     // A network that runs, every lock heard: each is asked what it is, and what was removed is told to leave.

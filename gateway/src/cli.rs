@@ -4,6 +4,7 @@
 
 mod label;
 mod radio;
+mod unsealed;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -49,6 +50,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ordinary Zigbee locks, which are NOT end-to-end protected; off unless [unsealed] of the configuration says otherwise.
+    Unsealed {
+        #[command(subcommand)]
+        command: Option<Unsealed>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// The network of a radio that forms none by itself.
     Radio {
         #[command(subcommand)]
@@ -83,6 +92,21 @@ enum Locks {
 }
 
 #[derive(Subcommand)]
+enum Unsealed {
+    /// List them (what `cardea unsealed` does, too).
+    List,
+    /// Let one in that the configuration names: `EUI-64/install code` as on its label, or `-` to read that from standard input.
+    Admit {
+        /// The label's text. Other users of this machine can see arguments; `-` keeps the secret from them.
+        label: String,
+    },
+    /// Forget one and send it away.
+    Remove {
+        /// EUI-64, 16 hexadecimal digits.
+        eui: String,
+    },
+}
+
 enum ConfigCommand {
     /// Print an example with every key, its meaning and default.
     Template,
@@ -111,6 +135,9 @@ pub fn main() -> ExitCode {
         Command::Run => load().and_then(|config| report(crate::run(&config))),
         Command::Status { json } => load().and_then(|config| or_fail(status(&config, json))),
         Command::Locks { command, json } => load().and_then(|config| report(locks(&config, command, json))),
+        Command::Unsealed { command, json } => {
+            load().and_then(|config| report(unsealed::run(&config, command, json)))
+        }
         Command::Radio { command } => load().and_then(|config| report(radio(&config, command))),
         Command::Label(arguments) => report(label::run(arguments)),
         Command::Config { command: ConfigCommand::Template } => {
@@ -197,6 +224,7 @@ fn status_text(status: &Status) -> String {
     }
     lines.push(format!("locks    {}", status.locks));
     lines.push(format!("outbox   {} frames, {} bytes on disk", status.outbox_frames, status.outbox_bytes));
+    lines.extend(status.unsealed.as_ref().map(unsealed::status_line));
     if status.dropped > 0 {
         lines.push(format!("dropped  {} frames since the start", status.dropped));
     }
@@ -216,6 +244,7 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
                 println!("{}", serde_json::to_string_pretty(&locks)?);
             } else {
                 print!("{}", locks_text(&locks));
+                print!("{}", unsealed::beside(config)?);
             }
         }
         Locks::Admit { labels } => {
@@ -254,8 +283,10 @@ fn locks_text(locks: &[Lock]) -> String {
         return "no lock is admitted; `cardea locks admit <label>` lets one in\n".into();
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let mut text =
-        format!("{:<16}  {:<8}  {:<12}  {:<10}  {}\n", "lock", "radio", "state", "heard", "signal");
+    let mut text = format!(
+        "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {}\n",
+        "lock", "radio", "state", "end-to-end", "heard", "signal"
+    );
     for lock in locks {
         let state = match (lock.radio.is_empty(), lock.joined) {
             (true, _) => "no radio",
@@ -271,10 +302,11 @@ fn locks_text(locks: &[Lock]) -> String {
         ];
         let signal: Vec<String> = signal.into_iter().flatten().collect();
         let line = format!(
-            "{:<16}  {:<8}  {:<12}  {:<10}  {}",
+            "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {}",
             lock.lock.to_string(),
             lock.radio,
             state,
+            "yes",
             heard,
             signal.join(", ")
         );
@@ -321,6 +353,7 @@ mod tests {
             outbox_bytes: 0,
             dropped: 0,
             store_failures: 0,
+            unsealed: None,
         };
         assert!(status.is_well());
         assert!(status_text(&status).contains("broker   mqtt://b:1883 up\n"));

@@ -23,5 +23,6 @@ mod run;
 mod server;
 mod service;
 mod supervisor;
+mod unsealed;
 
 pub use run::{check, run};

@@ -26,6 +26,8 @@ pub(crate) struct Vitals {
     pub(crate) radios: BTreeMap<String, (bool, u64)>,
     pub(crate) clock_synced: bool,
     pub(crate) uptime_s: u64,
+    /// The bridge of ordinary locks; `None` while it is off.
+    pub(crate) unsealed: Option<cardea_api::Unsealed>,
 }
 
 /// Where what is measured comes from.
@@ -75,7 +77,7 @@ async fn metrics(State(Sources { asks, lora, zigbee }): State<Sources>) -> impl 
 /// The Prometheus text format.
 fn text(vitals: &Vitals, lora: Option<&LoraCounters>, zigbee: Option<&ZigbeeCounters>) -> String {
     let mut out = Text(String::new());
-    let Vitals { relay: r, upstream: u, radios, clock_synced, uptime_s } = vitals;
+    let Vitals { relay: r, upstream: u, radios, clock_synced, uptime_s, unsealed } = vitals;
     out.family("cardea_build_info", "gauge", "Always 1.");
     out.sample("cardea_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
     out.gauge("cardea_uptime_seconds", "Seconds since the daemon started.", *uptime_s);
@@ -128,6 +130,14 @@ fn text(vitals: &Vitals, lora: Option<&LoraCounters>, zigbee: Option<&ZigbeeCoun
         for (reason, count) in [("stranger", *strangers), ("foreign", *foreign), ("shed", *shed)] {
             out.sample("cardea_zigbee_ignored_total", &format!("reason=\"{reason}\""), count);
         }
+    }
+
+    if let Some(bridge) = unsealed {
+        out.gauge("cardea_unsealed_locks", "Ordinary locks: not end-to-end.", bridge.locks);
+        let up = "1 while the broker link of ordinary locks is up.";
+        out.gauge("cardea_unsealed_broker_up", up, u64::from(bridge.connected));
+        let ignored = "Messages for ordinary locks and events of them that came to nothing without a word.";
+        out.counter("cardea_unsealed_ignored_total", ignored, bridge.ignored);
     }
 
     out.gauge("cardea_outbox_frames", "Frames that wait for broker or platform.", r.outbox_rows);
@@ -231,11 +241,22 @@ mod tests {
             radios: BTreeMap::from([("lora".to_owned(), (true, 2))]),
             clock_synced: true,
             uptime_s: 1,
+            unsealed: None,
         };
         let lora = LoraCounters { foreign_forwarder: 3, ..LoraCounters::default() };
         let zigbee = ZigbeeCounters { strangers: 4, ..ZigbeeCounters::default() };
         let neither = text(&vitals, None, None);
         assert!(!neither.contains("cardea_lora") && !neither.contains("cardea_zigbee"));
+        assert!(!neither.contains("cardea_unsealed"));
+        let bridge = cardea_api::Unsealed {
+            end_to_end: false,
+            locks: 2,
+            commands: 0,
+            connected: true,
+            detail: String::new(),
+            ignored: 5,
+        };
+        let vitals = Vitals { unsealed: Some(bridge), ..vitals };
         let text = text(&vitals, Some(&lora), Some(&zigbee));
         let mut families = BTreeSet::new();
         for line in text.lines() {
@@ -253,5 +274,6 @@ mod tests {
         assert!(text.contains("\ncardea_radio_restarts_total{radio=\"lora\"} 2\n"));
         assert!(text.contains("\ncardea_lora_ignored_total{reason=\"foreign_forwarder\"} 3\n"));
         assert!(text.contains("\ncardea_zigbee_ignored_total{reason=\"stranger\"} 4\n"));
+        assert!(text.contains("\ncardea_unsealed_ignored_total 5\n"));
     }
 }

@@ -28,6 +28,7 @@ use crate::clock::WallClock;
 use crate::metrics::Vitals;
 use crate::service;
 use crate::supervisor::Part;
+use crate::unsealed::Bridge;
 
 pub(crate) use guests::{Attached, GuestAsk};
 
@@ -56,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) max_locks: usize,
     /// Where the Zigbee radio takes an operator's orders; `None` while that radio is off.
     pub(crate) zigbee: Option<NetworkOrders>,
+    /// The bridge of ordinary locks, apart from everything here; `None` while it is off.
+    pub(crate) unsealed: Option<Bridge>,
 }
 
 /// What reaches the loop.
@@ -350,6 +353,12 @@ impl RelayLoop {
                 self.restore_network(&radio, replace, &file, to);
             }
             Ask::Request(Request::RotateNetworkKey { radio }, to) => self.rotate_network_key(&radio, to),
+            Ask::Request(
+                request @ (Request::Unsealed {}
+                | Request::AdmitUnsealed { .. }
+                | Request::RemoveUnsealed { .. }),
+                to,
+            ) => Bridge::ask(self.facts.unsealed.as_ref(), request, to),
             Ask::Request(Request::Remove { lock }, to) => {
                 self.admin(Admin::Remove(lock), Waiting::Operator(to, Reply::Done));
             }

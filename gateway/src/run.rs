@@ -12,6 +12,7 @@ use cardea_radio::Clock;
 use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
+use cardea_zigbee::driver::ordinary::{OrdinaryEnd, ordinary_desk};
 use cardea_zigbee::driver::{self as zigbee, Desk, Dongle};
 use cardea_zigbee::external::Program;
 use cardea_zigbee::tunnel::Tunnel;
@@ -24,7 +25,7 @@ use crate::identity::{self, DataDir};
 use crate::relay_loop::{Facts, Inputs, RelayLoop};
 use crate::server::Server;
 use crate::supervisor::{Driver, Supervisor};
-use crate::{logging, metrics, service};
+use crate::{logging, metrics, service, unsealed};
 
 /// Threads for everything but the store, which has its own: one can carry the radios while the other carries
 /// the broker.
@@ -93,7 +94,9 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let lora_counters = watch::Sender::new(cardea_lora::network::Counters::default());
     let zigbee_counters = watch::Sender::new(zigbee::Counters::default());
     let (zigbee_orders, desk) = zigbee::network_orders();
-    let drivers = drivers(config, &wall, &lora_counters, (&desk, &zigbee_counters));
+    let (ordinary, ordinary_end) = ordinary_desk();
+    let ordinary_end = config.unsealed.enabled.then_some(ordinary_end);
+    let drivers = drivers(config, &wall, &lora_counters, (&desk, &zigbee_counters, ordinary_end.as_ref()));
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     let relay =
         Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
@@ -102,7 +105,16 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let (asks_tx, asks) = mpsc::channel(64);
     let (stop, stopping) = watch::channel(false);
     let supervisor = Supervisor { clock, parts: parts_tx, stopping: stopping.clone() };
-    let mut tasks = vec![supervisor.upstream(upstream(config, gateway.as_str(), &topics, &wall))];
+    let link = upstream(config, gateway.as_str(), &topics, &wall);
+    let mut tasks = Vec::new();
+    let bridge = ordinary_end.map(|_| {
+        let time = (clock, wall.clone());
+        let (bridge, task) =
+            unsealed::start(config, gateway.as_str(), link.clone(), time, ordinary, stopping.clone());
+        tasks.push(task);
+        bridge
+    });
+    tasks.push(supervisor.upstream(link));
     for ((name, driver), id) in drivers.into_iter().zip(0_u16..) {
         tasks.push(supervisor.radio(RadioId(id), name, store.network(name), driver));
     }
@@ -113,6 +125,7 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         radios: names,
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
         zigbee: config.zigbee.enabled.then_some(zigbee_orders),
+        unsealed: bridge,
     };
     let relay_loop = RelayLoop::new(relay, facts, clock, wall, store);
     let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
@@ -204,7 +217,7 @@ fn drivers(
     config: &Config,
     wall: &WallClock,
     lora_counters: &watch::Sender<cardea_lora::network::Counters>,
-    (desk, zigbee_counters): (&Desk, &watch::Sender<zigbee::Counters>),
+    (desk, zigbee_counters, ordinary): (&Desk, &watch::Sender<zigbee::Counters>, Option<&OrdinaryEnd>),
 ) -> Vec<(&'static str, Driver)> {
     let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
     if config.lora.enabled {
@@ -228,10 +241,12 @@ fn drivers(
     }
     if let Some(dongle) = dongle(config) {
         let (settings, desk, counters) = (zigbee_settings(config), desk.clone(), zigbee_counters.clone());
+        let ordinary = ordinary.cloned();
         drivers.push((
             "zigbee",
             Arc::new(move |end| {
-                let run = zigbee::run(dongle.clone(), settings.clone(), end, desk.clone(), counters.clone());
+                let (dongle, settings, ordinary) = (dongle.clone(), settings.clone(), ordinary.clone());
+                let run = zigbee::run(dongle, settings, end, desk.clone(), counters.clone(), ordinary);
                 Box::pin(async move { run.await.map_err(|error| error.to_string()) })
             }),
         ));
@@ -269,7 +284,7 @@ fn dongle(config: &Config) -> Option<Dongle> {
         cardea_config::FlowControl::Software => zigbee::FlowControl::XonXoff,
     };
     let serial = zigbee::Serial { device, baud: section.baud, flow };
-    Some(Dongle::new(serial, family, zigbee_settings(config).tunnel))
+    Some(Dongle::new(serial, family, zigbee_settings(config).tunnel, config.unsealed.enabled))
 }
 
 fn zigbee_settings(config: &Config) -> zigbee::DriverConfig {
@@ -278,6 +293,7 @@ fn zigbee_settings(config: &Config) -> zigbee::DriverConfig {
         channels: section.channels.iter().fold(0, |mask, channel| mask | 1_u32 << (channel & 31)),
         tunnel: Tunnel { manufacturer: section.manufacturer.0, cluster: section.cluster.0 },
         max_devices: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
+        ordinary: unsealed::driver_config(config),
     }
 }
 

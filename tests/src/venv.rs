@@ -32,16 +32,26 @@ pub fn python(script: &str) -> Option<Command> {
 /// `None`, and a line that says why, where `scripts/lib/zigpy.sh` found no Python that is new enough; otherwise as
 /// [`python`].
 pub fn zigpy(script: &str) -> Option<Command> {
+    newer("CARDEA_TEST_ZIGPY", "zigpy", script)
+}
+
+/// The same for Home Assistant's validators: `CARDEA_TEST_HOMEASSISTANT`, else `target/test-homeassistant`.
+pub fn home_assistant(script: &str) -> Option<Command> {
+    newer("CARDEA_TEST_HOMEASSISTANT", "homeassistant", script)
+}
+
+/// An environment whose Python is newer than the system's may be.
+fn newer(variable: &str, name: &str, script: &str) -> Option<Command> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let venv = std::env::var_os("CARDEA_TEST_ZIGPY")
-        .map_or_else(|| workspace.join("target/test-zigpy"), PathBuf::from);
+    let venv = std::env::var_os(variable)
+        .map_or_else(|| workspace.join(format!("target/test-{name}")), PathBuf::from);
     if let Ok(reason) = std::fs::read_to_string(venv.join("why-not.txt")) {
         println!("skipped: {}", reason.trim());
         return None;
     }
     let interpreter = venv.join("bin/python");
     if !interpreter.is_file() {
-        let missing = format!("no Python environment at {}: run scripts/lib/zigpy.sh", venv.display());
+        let missing = format!("no Python environment at {}: run scripts/lib/{name}.sh", venv.display());
         let skip = std::env::var_os("CARDEA_ALLOW_SKIP").is_some_and(|value| value == "1");
         assert!(skip, "{missing}, or set CARDEA_ALLOW_SKIP=1 to go without");
         println!("skipped: {missing}");

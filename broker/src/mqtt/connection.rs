@@ -317,7 +317,8 @@ impl<'a> Connection<'a> {
                 // One SUBSCRIBE, before anything is in flight: its packet id comes from the same counter as
                 // those of publishes. Repeated on every connection, whatever the broker says it remembers.
                 let filters = self.config.filters.iter();
-                let filters = filters.map(|f| SubscribeFilter::new(f.clone(), QoS::AtLeastOnce));
+                let qos = if self.config.live_only { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+                let filters = filters.map(|f| SubscribeFilter::new(f.clone(), qos));
                 if client.try_subscribe_many(filters).is_err() {
                     return Err(Ended::Broken(Fault::Protocol("a subscription filter is not valid".into())));
                 }

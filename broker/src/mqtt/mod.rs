@@ -53,6 +53,9 @@ pub struct MqttConfig {
     pub inflight: u16,
     /// What to subscribe to, QoS 1, in one SUBSCRIBE after each CONNACK.
     pub filters: Vec<String>,
+    /// Only what is said while the connection lasts: the broker is asked to keep no session and to queue nothing (clean session, and the
+    /// subscriptions are QoS 0). For what must not come late.
+    pub live_only: bool,
     /// The last will, made anew at each connect.
     pub will: Option<Arc<dyn Fn() -> Will + Send + Sync>>,
     /// Longest wait for TCP, TLS and CONNACK together, for a write, and for the SUBACK. Whole seconds.
@@ -108,6 +111,7 @@ impl MqttConfig {
             read_limit: 1024 * 1024,
             inflight: 100,
             filters: Vec::new(),
+            live_only: false,
             will: None,
             timeout: Duration::from_secs(10),
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(60)),

@@ -39,7 +39,7 @@ pub(super) async fn of(config: &MqttConfig, session: Session) -> Result<MqttOpti
     };
     let mut options = MqttOptions::new(&config.client_id, host, config.port);
     options
-        .set_clean_session(matches!(session, Session::Purge | Session::Deaf { .. }))
+        .set_clean_session(config.live_only || matches!(session, Session::Purge | Session::Deaf { .. }))
         .set_keep_alive(config.keepalive.max(Duration::from_secs(1)))
         .set_max_packet_size(config.read_limit(), config.max_packet)
         // Packet ids wrap at this number: with room to spare, a broker that acknowledges out of order

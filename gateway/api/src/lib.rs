@@ -87,6 +87,18 @@ pub enum Request {
         /// Name of the radio.
         radio: String,
     },
+    /// Which ordinary locks there are, that are not end-to-end protected. Answered by [`Reply::Unsealed`].
+    Unsealed {},
+    /// Let an ordinary lock in. Answered by [`Reply::Done`] once that is durable.
+    AdmitUnsealed {
+        /// Its EUI-64 and its install code as on its label, divided by a slash; all hexadecimal.
+        label: String,
+    },
+    /// Forget an ordinary lock. Answered by [`Reply::Done`].
+    RemoveUnsealed {
+        /// EUI-64, 16 hexadecimal digits.
+        lock: String,
+    },
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
         /// Lock id, 16 hexadecimal digits.
@@ -235,6 +247,8 @@ pub enum Reply {
         /// The new key's number.
         number: u8,
     },
+    /// To [`Request::Unsealed`].
+    Unsealed(Vec<UnsealedLock>),
     /// To everything else.
     Done,
 }
@@ -274,6 +288,9 @@ pub struct Status {
     pub dropped: u64,
     /// Store operations that failed since the start.
     pub store_failures: u64,
+    /// The bridge of ordinary locks, which are not end-to-end protected; `None`: it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsealed: Option<Unsealed>,
 }
 
 impl Status {
@@ -284,7 +301,25 @@ impl Status {
             && self.broker.detail.is_empty()
             && self.clock_synced
             && self.radios.values().all(|r| r.up)
+            && self.unsealed.as_ref().is_none_or(|bridge| bridge.connected && bridge.detail.is_empty())
     }
+}
+
+/// The bridge of ordinary locks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsealed {
+    /// Always false.
+    pub end_to_end: bool,
+    /// Admitted ones.
+    pub locks: u64,
+    /// Those of them whose commands are on.
+    pub commands: u64,
+    /// True while its own connection to the broker is up.
+    pub connected: bool,
+    /// What is wrong; empty when all is well.
+    pub detail: String,
+    /// Messages of the broker and events of locks that came to nothing without a word, since the start.
+    pub ignored: u64,
 }
 
 /// The link to the broker.
@@ -334,6 +369,37 @@ pub struct Lock {
     pub lqi: Option<u8>,
     /// Downlinks without an end.
     pub pending: u64,
+}
+
+/// One ordinary lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsealedLock {
+    /// EUI-64, 16 hexadecimal digits.
+    pub lock: String,
+    /// Always false.
+    pub end_to_end: bool,
+    /// As in the configuration; `None`: it is not named there, and not listened to.
+    pub name: Option<String>,
+    /// Whether it may be locked and unlocked.
+    pub commands: bool,
+    /// Whether it is in the network.
+    pub joined: bool,
+    /// Whether it was asked everything that it is asked.
+    pub ready: bool,
+    /// `unknown`, `locked`, `unlocked`, `jammed`, `locking` or `unlocking`.
+    pub bolt: String,
+    /// By whose word: `report`, `read`, `event`, `alarm` or `command`.
+    pub source: Option<String>,
+    /// When that was said, Unix milliseconds.
+    pub at: Option<u64>,
+    /// Last frame, Unix milliseconds.
+    pub heard: Option<u64>,
+    /// Percent.
+    pub battery: Option<u8>,
+    /// dBm.
+    pub rssi: Option<i8>,
+    /// 0–255.
+    pub lqi: Option<u8>,
 }
 
 /// A lock id as 16 hexadecimal digits.

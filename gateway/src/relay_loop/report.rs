@@ -49,6 +49,7 @@ impl RelayLoop {
             outbox_bytes: health.outbox_bytes,
             dropped: health.dropped,
             store_failures: metrics.store_failures,
+            unsealed: self.facts.unsealed.as_ref().map(|bridge| bridge.status()),
         }
     }
 
@@ -64,6 +65,7 @@ impl RelayLoop {
                 .collect(),
             clock_synced: self.wall.now().synced,
             uptime_s: self.clock.now() / 1000,
+            unsealed: self.facts.unsealed.as_ref().map(|bridge| bridge.status()),
         }
     }
 

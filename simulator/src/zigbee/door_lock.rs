@@ -28,6 +28,8 @@ const UNREPORTABLE: u8 = 0x8C;
 const TOGGLE: u8 = 0x02;
 const UNLOCK_WITH_TIMEOUT: u8 = 0x03;
 const OPERATION: u8 = 0x20;
+/// Event with a PIN: somebody unlocked at the keypad.
+const BY_KEYPAD: u8 = 0;
 /// By what means, in an operation event.
 const BY_RF: u8 = 1;
 const BY_HAND: u8 = 2;
@@ -95,10 +97,19 @@ pub(super) fn node(listens: bool) -> NodeDescriptor {
     }
 }
 
+/// What somebody at the door does.
+enum Hand {
+    Turn(bool),
+    Jam,
+    Keypad(String),
+    Silence(bool),
+}
+
 /// A running ordinary lock; it stops when dropped.
 pub struct DoorLock {
     locked: watch::Receiver<bool>,
-    knob: tokio::sync::mpsc::UnboundedSender<bool>,
+    obeyed: watch::Receiver<u32>,
+    knob: tokio::sync::mpsc::UnboundedSender<Hand>,
     task: JoinHandle<()>,
 }
 
@@ -107,6 +118,7 @@ impl DoorLock {
     #[must_use]
     pub fn start(config: DoorLockConfig, mut radio: Mailbox) -> Self {
         let (told, locked) = watch::channel(true);
+        let (counted, obeyed) = watch::channel(0);
         let (knob, mut turned) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let mut lock = Firmware::new(config);
@@ -117,18 +129,19 @@ impl DoorLock {
                         Some(downlink) => lock.handle(downlink),
                         None => return,
                     },
-                    bolt = turned.recv() => match bolt {
-                        Some(locked) => lock.turn(locked),
+                    hand = turned.recv() => match hand {
+                        Some(hand) => lock.hand(hand),
                         None => return,
                     },
                 }
                 told.send_replace(lock.locked);
+                counted.send_replace(lock.obeyed);
                 for asdu in std::mem::take(&mut lock.out) {
                     radio.send(Uplink::Frame(asdu));
                 }
             }
         });
-        Self { locked, knob, task }
+        Self { locked, obeyed, knob, task }
     }
 
     /// Where its bolt really is; can be waited on.
@@ -137,10 +150,35 @@ impl DoorLock {
         self.locked.clone()
     }
 
+    /// How many commands over the air it has carried out; can be waited on.
+    #[must_use]
+    pub fn obeyed(&self) -> watch::Receiver<u32> {
+        self.obeyed.clone()
+    }
+
     /// Somebody turns the knob.
     pub fn turn(&self, locked: bool) {
+        self.by_hand(Hand::Turn(locked));
+    }
+
+    /// Somebody turns it half-way, and it stays there.
+    pub fn jam(&self) {
+        self.by_hand(Hand::Jam);
+    }
+
+    /// Somebody unlocks at the keypad, and the lock tells the whole air with which PIN.
+    pub fn keypad(&self, pin: &str) {
+        self.by_hand(Hand::Keypad(pin.to_owned()));
+    }
+
+    /// Its radio hears nothing more and says nothing, or does again.
+    pub fn fall_silent(&self, silent: bool) {
+        self.by_hand(Hand::Silence(silent));
+    }
+
+    fn by_hand(&self, hand: Hand) {
         // Fails only once the task has ended.
-        let _ = self.knob.send(locked);
+        let _ = self.knob.send(hand);
     }
 }
 
@@ -154,6 +192,9 @@ impl Drop for DoorLock {
 struct Firmware {
     config: DoorLockConfig,
     locked: bool,
+    jammed: bool,
+    silent: bool,
+    obeyed: u32,
     identify_seconds: u16,
     /// Clusters whose reports go to this endpoint of the coordinator.
     bound: BTreeMap<u16, u8>,
@@ -168,6 +209,9 @@ impl Firmware {
         Self {
             config,
             locked: true,
+            jammed: false,
+            silent: false,
+            obeyed: 0,
             identify_seconds: 0,
             bound: BTreeMap::new(),
             reported: BTreeSet::new(),
@@ -178,6 +222,7 @@ impl Firmware {
 
     fn handle(&mut self, downlink: Downlink) {
         match downlink {
+            Downlink::Frame(_) if self.silent => {}
             Downlink::Frame(asdu) if asdu.dst_endpoint == ENDPOINT || asdu.dst_endpoint == 0xFF => {
                 self.frame(&asdu);
             }
@@ -195,8 +240,26 @@ impl Firmware {
         }
     }
 
+    fn hand(&mut self, hand: Hand) {
+        match hand {
+            Hand::Turn(locked) => self.turn(locked),
+            Hand::Jam => {
+                self.jammed = true;
+                self.report();
+            }
+            Hand::Keypad(pin) => {
+                (self.locked, self.jammed) = (false, false);
+                let length = u8::try_from(pin.len()).unwrap_or(u8::MAX);
+                let head = [BY_KEYPAD, UNLOCKED, 7, 0, length];
+                let event = [&head[..], pin.as_bytes(), &[0xFF, 0xFF, 0xFF, 0xFF, 0]].concat();
+                self.unasked(Scope::Cluster, OPERATION, &event);
+            }
+            Hand::Silence(silent) => self.silent = silent,
+        }
+    }
+
     fn turn(&mut self, locked: bool) {
-        self.locked = locked;
+        (self.locked, self.jammed) = (locked, false);
         self.moved(BY_HAND, if locked { LOCKED } else { UNLOCKED });
     }
 
@@ -279,9 +342,16 @@ impl Firmware {
             (id::POWER, power::BATTERY_VOLTAGE) => number(DataType::UINT8, 58),
             (id::POWER, power::BATTERY_PERCENTAGE) => number(DataType::UINT8, 180),
             (id::IDENTIFY, identify::TIME) => number(DataType::UINT16, self.identify_seconds.into()),
-            (id::DOOR_LOCK, door_lock::LOCK_STATE) => {
-                number(DataType::ENUM8, if self.locked { 1 } else { 2 })
-            }
+            (id::DOOR_LOCK, door_lock::LOCK_STATE) => number(
+                DataType::ENUM8,
+                if self.jammed {
+                    0
+                } else if self.locked {
+                    1
+                } else {
+                    2
+                },
+            ),
             // Dead bolt.
             (id::DOOR_LOCK, 0x0001) => number(DataType::ENUM8, 0),
             (id::DOOR_LOCK, door_lock::ACTUATOR_ENABLED) => number(DataType::BOOLEAN, 1),
@@ -317,7 +387,8 @@ impl Firmware {
         self.answer(asdu, frame, Scope::Cluster, command, &[status]);
         match (allowed, locks) {
             (true, _) => {
-                self.locked = locks;
+                (self.locked, self.jammed) = (locks, false);
+                self.obeyed += 1;
                 self.moved(BY_RF, if locks { LOCKED } else { UNLOCKED });
             }
             (false, true) => self.event(BY_RF, REFUSED_LOCK),
@@ -328,6 +399,10 @@ impl Firmware {
     /// Whoever wants reports gets them.
     fn moved(&mut self, by: u8, code: u8) {
         self.event(by, code);
+        self.report();
+    }
+
+    fn report(&mut self) {
         let wanted = (id::DOOR_LOCK, door_lock::LOCK_STATE);
         let Some(value) = self.attribute(wanted.0, wanted.1).filter(|_| self.reported.contains(&wanted))
         else {
@@ -343,7 +418,7 @@ impl Firmware {
     }
 
     fn unasked(&mut self, scope: Scope, command: u8, payload: &[u8]) {
-        let Some(to) = self.bound.get(&id::DOOR_LOCK).copied() else { return };
+        let Some(to) = self.bound.get(&id::DOOR_LOCK).copied().filter(|_| !self.silent) else { return };
         self.sequence = self.sequence.wrapping_add(1);
         let header = Header {
             scope,

@@ -96,7 +96,7 @@ impl<S: Stack> Host<S> {
         }
         window.stage = Stage::Open;
         let seconds = seconds_until(now, window.until);
-        self.open_for(now, Some(eui), seconds);
+        self.open_for(now, seconds);
     }
 
     /// A device begins to join, comes back, or left.
@@ -109,7 +109,7 @@ impl<S: Stack> Host<S> {
                 let Some(window) = &mut self.joins.window else { return };
                 if matches!(window.stage, Stage::Open) {
                     window.stage = Stage::Joining { who: eui, until: now.saturating_add(JOINING_MS) };
-                    self.open_for(now, None, 0);
+                    self.open_for(now, 0);
                 }
             }
             2 => self.left(eui),
@@ -152,15 +152,15 @@ impl<S: Stack> Host<S> {
         }
         if matches!(window.stage, Stage::Joining { who, .. } if who == eui) {
             window.stage = Stage::Open;
-            let (meant_for, seconds) = (window.eui, seconds_until(now, window.until));
-            self.open_for(now, Some(meant_for), seconds);
+            let seconds = seconds_until(now, window.until);
+            self.open_for(now, seconds);
         }
     }
 
     fn end_window(&mut self, now: Millis, forget_code: bool) {
         let Some(window) = self.joins.window.take() else { return };
         if matches!(window.stage, Stage::Open) {
-            self.open_for(now, None, 0);
+            self.open_for(now, 0);
         }
         if forget_code && self.is_up() {
             self.stack.remove_code(window.eui);
@@ -201,7 +201,7 @@ impl<S: Stack> Host<S> {
         (self.joins.here, self.joins.routers) = (None, None);
         let open = self.joins.window.take().map(|window| window.eui);
         if open.is_some() {
-            self.event(Event::Open(None));
+            self.event(Event::Open(false));
         }
         let waiting = std::mem::take(&mut self.joins.queue);
         for eui in open.into_iter().chain(waiting.into_iter().map(|admission| admission.eui)) {
@@ -214,10 +214,10 @@ impl<S: Stack> Host<S> {
         self.joins.here = Some(0);
     }
 
-    fn open_for(&mut self, now: Millis, whom: Option<Eui64>, seconds: u8) {
+    fn open_for(&mut self, now: Millis, seconds: u8) {
         (self.joins.here, self.joins.routers) = (Some(seconds), Some(seconds));
         self.tell_permits(now);
-        self.event(Event::Open(whom));
+        self.event(Event::Open(seconds > 0));
     }
 
     /// Tried until the library takes it: a network that should be closed must not stay open because much was said.

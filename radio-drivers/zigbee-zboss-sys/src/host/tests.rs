@@ -219,7 +219,7 @@ fn the_network_is_open_for_one_device_at_a_time_and_closes_when_it_begins() {
     host.handle_signal(4_000, Signal::Authorised { eui: LOCK, nwk: NWK, kind: 1, status: 0 });
     assert_eq!(fake.calls(), ["add code 0202020202020202"], "the next one");
     let joined = Event::Joined { eui: LOCK, nwk: NWK };
-    assert_eq!(events(&mut host), vec![Event::Open(Some(LOCK)), Event::Open(None), joined]);
+    assert_eq!(events(&mut host), vec![Event::Open(true), Event::Open(false), joined]);
     // Nobody came for the second.
     host.handle_signal(4_000, Signal::CodeAdded { well: true });
     host.handle_timeout(104_000);

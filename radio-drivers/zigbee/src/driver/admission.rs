@@ -6,6 +6,7 @@ use cardea_framing::LockId;
 use cardea_radio::{Admission, AdmissionSecret, Event, Millis};
 
 use super::device::{Device, Identity, Interview};
+use super::ordinary::Joiner;
 use super::store::RecordKey;
 use super::{Asked, Driver};
 use crate::coordinator::{JoinFailure, MAX_PERMIT_SECONDS, Order, Question};
@@ -23,7 +24,7 @@ const MAX_LEAVING: usize = 1_024;
 
 /// Whose turn it is to join. The coordinator knows no other, so nobody else's install code lets anybody in.
 pub(super) struct Joins {
-    queue: VecDeque<LockId>,
+    queue: VecDeque<Joiner>,
     open: Vec<Open>,
     /// As many as the dongle was seen to have room for.
     pub(super) at_once: usize,
@@ -37,46 +38,49 @@ impl Default for Joins {
 }
 
 struct Open {
-    lock: LockId,
+    who: Joiner,
     eui: Eui64,
     until: Millis,
 }
 
 impl Joins {
-    pub(super) fn push(&mut self, lock: LockId) {
-        let open = self.open.iter().any(|open| open.lock == lock);
-        if !open && !self.queue.contains(&lock) {
-            self.queue.push_back(lock);
+    pub(super) fn push(&mut self, who: impl Into<Joiner>) {
+        let who = who.into();
+        let open = self.open.iter().any(|open| open.who == who);
+        if !open && !self.queue.contains(&who) {
+            self.queue.push_back(who);
         }
     }
 
     /// It is in the network: nothing need be opened for it.
-    pub(super) fn is_in(&mut self, lock: LockId) {
-        self.queue.retain(|waiting| *waiting != lock);
+    pub(super) fn is_in(&mut self, who: impl Into<Joiner>) {
+        let who = who.into();
+        self.queue.retain(|waiting| *waiting != who);
     }
 
-    fn forget(&mut self, lock: LockId) {
-        self.queue.retain(|waiting| *waiting != lock);
-        self.open.retain(|open| open.lock != lock);
+    pub(super) fn forget(&mut self, who: impl Into<Joiner>) {
+        let who = who.into();
+        self.queue.retain(|waiting| *waiting != who);
+        self.open.retain(|open| open.who != who);
     }
 
-    /// Ends the turn of this device; the lock, if it was its turn.
-    fn ended(&mut self, eui: Eui64) -> Option<LockId> {
+    /// Ends the turn of this device; who it is, if it was its turn.
+    pub(super) fn ended(&mut self, eui: Eui64) -> Option<Joiner> {
         let place = self.open.iter().position(|open| open.eui == eui)?;
-        Some(self.open.remove(place).lock)
+        Some(self.open.remove(place).who)
     }
 
     /// It is at the door before its turn: it is the next, in the place of the one that has been silent for longest. Who that
     /// was, if there was no room.
-    fn knocked(&mut self, lock: LockId) -> Option<Eui64> {
-        self.queue.retain(|waiting| *waiting != lock);
-        self.queue.push_front(lock);
+    fn knocked(&mut self, who: Joiner) -> Option<Eui64> {
+        self.queue.retain(|waiting| *waiting != who);
+        self.queue.push_front(who);
         self.not_before = 0;
         if self.open.len() < self.at_once {
             return None;
         }
         let oldest = self.open.iter().map(|open| open.until).enumerate().min_by_key(|(_, until)| *until)?;
-        let Open { lock: silent, eui, .. } = self.open.remove(oldest.0);
+        let Open { who: silent, eui, .. } = self.open.remove(oldest.0);
         self.queue.push_back(silent);
         Some(eui)
     }
@@ -112,6 +116,9 @@ impl Driver {
         let code = InstallCode::new(&install_code).map_err(|error| error.to_string())?;
         let identity = Identity { eui: Eui64(eui), code };
         let coming = self.admitting.iter().chain(self.writer.admissions());
+        if self.fleet.is_member(identity.eui) {
+            return Err(format!("device {} is admitted as an ordinary lock", identity.eui));
+        }
         let owned = self.by_eui.get(&identity.eui).is_some_and(|owner| *owner != lock);
         if owned || coming.clone().any(|(other, new)| *other != lock && new.eui == identity.eui) {
             return Err(format!("device {} belongs to another lock", identity.eui));
@@ -173,7 +180,7 @@ impl Driver {
     }
 
     /// Its install code is forgotten, and it is told to leave until it has.
-    fn dismiss(&mut self, eui: Eui64) {
+    pub(super) fn dismiss(&mut self, eui: Eui64) {
         if self.leaving.len() >= MAX_LEAVING
             && let Some((forgotten, _)) = self.leaving.pop_first()
         {
@@ -208,7 +215,7 @@ impl Driver {
         }
     }
 
-    fn gone(&mut self, eui: Eui64) {
+    pub(super) fn gone(&mut self, eui: Eui64) {
         if self.leaving.remove(&eui).is_some() {
             self.writer.mark(RecordKey::Leaving(eui));
         }
@@ -264,11 +271,13 @@ impl Driver {
     }
 
     pub(super) fn join_failed(&mut self, now: Millis, eui: Eui64, reason: &JoinFailure) {
-        let Some(lock) = self.joins.ended(eui) else {
+        let Some(who) = self.joins.ended(eui) else {
             let knocks = matches!(reason, JoinFailure::Keys | JoinFailure::NoUniqueKey);
-            let waits = self.by_eui.get(&eui).copied().filter(|lock| self.joins.queue.contains(lock));
-            if let Some(lock) = waits.filter(|_| knocks) {
-                let displaced = self.joins.knocked(lock);
+            let sealed = self.by_eui.get(&eui).map(|lock| Joiner::Sealed(*lock));
+            let mut may_be = sealed.into_iter().chain([Joiner::Ordinary(eui)]);
+            let waits = may_be.find(|who| self.joins.queue.contains(who));
+            if let Some(who) = waits.filter(|_| knocks) {
+                let displaced = self.joins.knocked(who);
                 self.orders.extend(displaced.map(Order::Dismiss));
                 return;
             }
@@ -279,11 +288,11 @@ impl Driver {
             return;
         };
         let why = match reason {
-            JoinFailure::Interrupted => return self.joins.push(lock),
+            JoinFailure::Interrupted => return self.joins.push(who),
             JoinFailure::Busy => {
                 self.joins.at_once = self.joins.open.len().max(1);
                 self.joins.not_before = now.saturating_add(BUSY_MS);
-                return self.joins.push(lock);
+                return self.joins.push(who);
             }
             JoinFailure::Dismissed => return,
             JoinFailure::Silent => "it was not heard while the network was open for it".to_owned(),
@@ -291,10 +300,7 @@ impl Driver {
             JoinFailure::NoUniqueKey => "it takes no link key of its own, and was told to leave".to_owned(),
             JoinFailure::Code(words) => format!("the dongle does not take its install code ({words})"),
         };
-        self.notice(
-            now,
-            format!("lock {lock} did not join: {why}; admit it again to open the network for it"),
-        );
+        self.notice(now, format!("{who} did not join: {why}; admit it again to open the network for it"));
     }
 
     pub(super) fn left(&mut self, now: Millis, eui: Eui64) {
@@ -318,13 +324,15 @@ impl Driver {
             return;
         }
         while self.joins.open.len() < self.joins.at_once
-            && let Some(lock) = self.joins.queue.pop_front()
+            && let Some(who) = self.joins.queue.pop_front()
         {
-            let Some(Identity { eui, code }) = self.devices.get(&lock).map(|d| d.identity.clone()) else {
-                continue;
+            let identity = match who {
+                Joiner::Sealed(lock) => self.devices.get(&lock).map(|device| device.identity.clone()),
+                Joiner::Ordinary(eui) => self.fleet.identity(eui),
             };
+            let Some(Identity { eui, code }) = identity else { continue };
             let until = now.saturating_add(u64::from(MAX_PERMIT_SECONDS) * 1_000).saturating_add(LOST_MS);
-            self.joins.open.push(Open { lock, eui, until });
+            self.joins.open.push(Open { who, eui, until });
             self.orders.push_back(Order::Admit { eui, code, seconds: MAX_PERMIT_SECONDS });
         }
     }

@@ -14,6 +14,7 @@ mod backups;
 mod device;
 mod kept;
 mod network;
+pub mod ordinary;
 mod restore;
 mod rotation;
 mod shell;
@@ -40,6 +41,7 @@ use admission::Joins;
 use backups::Backups;
 use device::{Device, Identity};
 use network::Formation;
+use ordinary::{Fleet, OrdinaryConfig};
 use restore::Restore;
 use store::{RecordKey, StoredNetwork, StoredPlan, Writer};
 use strangers::Strangers;
@@ -63,6 +65,8 @@ pub struct DriverConfig {
     pub tunnel: Tunnel,
     /// More admissions than this are refused.
     pub max_devices: usize,
+    /// Ordinary locks, which are not end-to-end protected; `None`: none is let in or listened to.
+    pub ordinary: Option<OrdinaryConfig>,
 }
 
 /// What only an operator may order.
@@ -134,6 +138,7 @@ pub struct RecordError(String);
 enum Asked {
     Interview(LockId),
     Leave(Eui64),
+    Ordinary(Eui64),
 }
 
 /// One Zigbee network. Drive it with `handle_*`, then empty `poll_order`, `poll_commit`, `poll_reply` and `poll_event`.
@@ -156,6 +161,7 @@ pub struct Driver {
     /// To be stored, admitted then.
     admitting: BTreeMap<LockId, Identity>,
     joins: Joins,
+    fleet: Fleet,
     /// Removed and not seen to leave; true: it is being told.
     leaving: BTreeMap<Eui64, bool>,
     flights: BTreeMap<u64, Flight>,
@@ -182,6 +188,7 @@ impl Driver {
     /// # Errors
     /// When a record cannot be read.
     pub fn new(config: DriverConfig, records: Vec<Record>) -> Result<Self, RecordError> {
+        let fleet = Fleet::new(config.ordinary.clone());
         let mut driver = Self {
             config,
             state: State::Down("the port is not open".into()),
@@ -197,6 +204,7 @@ impl Driver {
             by_eui: BTreeMap::new(),
             admitting: BTreeMap::new(),
             joins: Joins::default(),
+            fleet,
             leaving: BTreeMap::new(),
             flights: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -237,6 +245,7 @@ impl Driver {
                 Some(RecordKey::NextKey) => {
                     driver.next_key = Some(store::next_key_from_record(&value).map_err(unreadable)?);
                 }
+                Some(RecordKey::Ordinary(eui)) => driver.load_ordinary(eui, &value).map_err(unreadable)?,
                 None => {}
             }
         }
@@ -274,6 +283,8 @@ impl Driver {
     /// An event of the coordinator.
     pub fn handle_event(&mut self, now: Millis, event: coordinator::Event) {
         use coordinator::Event as E;
+        let before = (self.is_up(), self.network.as_ref().map(|stored| stored.network));
+        let Some(event) = self.ordinary_event(now, event) else { return self.progress(now) };
         match event {
             E::State(state) => self.state_changed(now, state),
             E::Formed(result) => self.formed(now, result),
@@ -288,6 +299,7 @@ impl Driver {
             E::BackedUp(result) => self.backed_up(now, result),
             E::KeyRotated(result) => self.key_rotated(now, result),
         }
+        self.ordinary_after(now, before);
         self.progress(now);
     }
 
@@ -302,9 +314,11 @@ impl Driver {
                 }
                 self.order_stored();
                 self.network_stored();
+                self.ordinary_stored(&batch.keys, None);
             }
             Some(error) => {
                 tracing::error!(%error, "the Zigbee network's records could not be stored");
+                self.ordinary_stored(&batch.keys, Some(&error));
                 for lock in batch.admissions.into_keys() {
                     self.events.push_back(Event::Admitted { lock, result: Err(error.clone()) });
                 }
@@ -320,6 +334,7 @@ impl Driver {
         self.flights_timeout(now);
         self.formation_timeout(now);
         self.backup_timeout(now);
+        self.ordinary_timeout(now);
         self.notice.take_if(|(_, until)| *until <= now);
         while self.is_up()
             && let Some((_, lock)) = self.due.first().copied().filter(|(at, _)| *at <= now)
@@ -341,6 +356,7 @@ impl Driver {
             self.due.first().filter(|_| self.is_up()).map(|(at, _)| *at),
             self.joins.due(self.now).filter(|_| self.is_up()),
             self.backup_due(),
+            self.fleet.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -370,6 +386,7 @@ impl Driver {
                     .as_ref()
                     .map(|restore| std::mem::take(&mut *kept::to_record(&restore.backup))),
                 RecordKey::NextKey => self.next_key.as_ref().map(store::next_key_to_record),
+                RecordKey::Ordinary(eui) => self.fleet.record(*eui),
                 RecordKey::Device(lock) => match self.admitting.remove(lock) {
                     Some(identity) => {
                         let record = Device::new(identity.clone()).to_record();
@@ -404,7 +421,7 @@ impl Driver {
     /// What waits to be taken. Each input adds a few: who does not take it must not give more.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.events.len().max(self.orders.len())
+        self.events.len().max(self.orders.len()).max(self.fleet.backlog())
     }
 
     /// Whether something is not durable yet.
@@ -421,6 +438,7 @@ impl Driver {
 
     fn progress(&mut self, now: Millis) {
         self.now = now;
+        self.ordinary_progress();
         self.next_join(now);
         self.give_order();
         self.next_backup(now);
@@ -441,6 +459,7 @@ impl Driver {
     fn answered(&mut self, now: Millis, handle: u64, answer: Result<Answer, Failure>) {
         match self.asked.remove(&handle) {
             Some(Asked::Interview(lock)) => self.interview_answered(now, lock, answer),
+            Some(Asked::Ordinary(eui)) => self.ordinary_answered(now, eui, answer),
             Some(Asked::Leave(eui)) => self.left_when_told(now, eui, answer == Ok(Answer::Done)),
             None => {}
         }

@@ -97,7 +97,7 @@ impl Driver {
         if self.formation.is_some() {
             return Err("another order is under way at this radio, see `cardea status`".into());
         }
-        let joined = self.devices.values().filter(|device| device.joined).count();
+        let joined = self.devices.values().filter(|device| device.joined).count() + self.fleet.joined();
         match (order, &self.state) {
             (_, State::Down(_) | State::Starting) => {
                 Err("the dongle is not ready, see `cardea status`".to_owned())

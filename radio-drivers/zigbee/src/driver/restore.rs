@@ -176,7 +176,9 @@ impl Driver {
                 anew += 1;
             }
         }
-        let strangers = backup.devices.iter().filter(|device| !self.by_eui.contains_key(&device.eui)).count();
+        anew += self.ordinary_restored(now, backup);
+        let known = |eui: Eui64| self.by_eui.contains_key(&eui) || self.fleet.is_member(eui);
+        let strangers = backup.devices.iter().filter(|device| !known(device.eui)).count();
         if self.plan.take().is_some() {
             self.writer.mark(RecordKey::Plan);
         }

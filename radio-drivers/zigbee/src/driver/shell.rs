@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use cardea_radio::{Command, DriverEnd, NetworkStore, NetworkStoreError};
 use serial2_tokio::{SerialPort, Settings};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::ordinary::{Errand, Notice, OrdinaryEnd};
 use super::{Counters, Driver, DriverConfig, ENDPOINT, NetworkDone, NetworkOrder, RecordError};
 use crate::coordinator::{Coordinator, CoordinatorEnd, HostConfig, Order};
 use crate::descriptors::{Clusters, SimpleDescriptor};
 use crate::external::{External, Program};
 use crate::tunnel::Tunnel;
+use crate::zcl::id;
 use crate::{ezsp, zboss};
 
 pub use serial2_tokio::FlowControl;
@@ -92,10 +94,14 @@ pub struct Dongle {
 }
 
 impl Dongle {
-    /// A dongle whose endpoint is the client of this tunnel.
+    /// A dongle whose endpoint is the client of this tunnel, and of what ordinary locks have if there may be any.
     #[must_use]
-    pub fn new(serial: Serial, family: Family, tunnel: Tunnel) -> Self {
-        let clusters = Clusters { servers: Vec::new(), clients: vec![tunnel.cluster] };
+    pub fn new(serial: Serial, family: Family, tunnel: Tunnel, ordinary: bool) -> Self {
+        let mut clients = vec![tunnel.cluster];
+        if ordinary {
+            clients.extend([id::BASIC, id::POWER, id::ALARMS, id::DOOR_LOCK]);
+        }
+        let clusters = Clusters { servers: Vec::new(), clients };
         // 0x0005: a configuration tool, the nearest that home automation has to a gateway without appliances.
         let endpoint =
             SimpleDescriptor { endpoint: ENDPOINT, profile: 0x0104, device: 0x0005, version: 0, clusters };
@@ -148,7 +154,7 @@ impl NetworkOrders {
 }
 
 /// Runs a Zigbee network on a coordinator until [`Command::Stop`], or until the gateway drops its end. What was not carried
-/// is told in `counters` as it is counted, from zero at each start.
+/// is told in `counters` as it is counted, from zero at each start. Errands for ordinary locks come over `ordinary`, if there are any.
 ///
 /// # Errors
 /// When it cannot start, or the coordinator's task ends. An absent dongle is neither: the coordinator waits for it.
@@ -158,6 +164,7 @@ pub async fn run<C: Coordinator>(
     end: DriverEnd,
     desk: Desk,
     counters: watch::Sender<Counters>,
+    ordinary: Option<OrdinaryEnd>,
 ) -> Result<(), DriverError> {
     let DriverEnd { mut commands, events, clock, store } = end;
     let records = {
@@ -168,6 +175,7 @@ pub async fn run<C: Coordinator>(
     };
     let mut driver = Driver::new(config, records)?;
     let mut desk = desk.0.lock().await;
+    let mut errands = errands(ordinary.as_ref()).await;
     let (orders, order_queue) = mpsc::channel(CHANNEL);
     let (event_queue, mut coordinator_events) = mpsc::channel(CHANNEL);
     let coordinator_end =
@@ -178,8 +186,8 @@ pub async fn run<C: Coordinator>(
     let (stored_tx, mut stored_rx) = mpsc::unbounded_channel();
     let mut operators = BTreeMap::new();
     let mut next_token = 0_u64;
-    // An event that did not find room in the channel yet.
-    let mut waiting = None;
+    // An event that did not find room in the channel yet, and a word of ordinary locks.
+    let (mut waiting, mut notice) = (None, ordinary.as_ref().map(|_| Notice::Started));
     loop {
         let now = clock.now();
         if driver.poll_timeout().is_some_and(|at| at <= now) {
@@ -201,6 +209,7 @@ pub async fn run<C: Coordinator>(
         }
         counters.send_if_modified(|told| std::mem::replace(told, driver.counters()) != *told);
         waiting = waiting.or_else(|| driver.poll_event());
+        notice = notice.or_else(|| driver.poll_notice());
         let behind = driver.backlog() >= MAX_BACKLOG;
         let timeout = driver.poll_timeout().map(|at| clock.instant(at));
         tokio::select! {
@@ -210,6 +219,11 @@ pub async fn run<C: Coordinator>(
                 let Ok(permit) = permit else { break };
                 if let Some(event) = waiting.take() {
                     permit.send(event);
+                }
+            }
+            Some(permit) = room(ordinary.as_ref()), if notice.is_some() => {
+                if let Some(notice) = notice.take() {
+                    permit.send(notice);
                 }
             }
             permit = orders.reserve(), if driver.has_orders() => {
@@ -227,6 +241,7 @@ pub async fn run<C: Coordinator>(
                 operators.insert(next_token, operator);
                 driver.handle_order(clock.now(), next_token, order);
             }
+            Some(errand) = next_errand(&mut errands), if !behind => driver.handle_errand(clock.now(), errand),
             event = coordinator_events.recv(), if !behind => match event {
                 Some(event) => driver.handle_event(clock.now(), event),
                 None => return Err(ended(&mut task).await),
@@ -273,6 +288,30 @@ async fn store_rest(
             tracing::warn!("the last records of the Zigbee network could not be stored");
             return;
         }
+    }
+}
+
+type Errands<'a> = MutexGuard<'a, mpsc::Receiver<Errand>>;
+
+/// The errands for ordinary locks, while this driver has them. What was wanted before it was there is not done any more: nobody
+/// knows how long it has waited.
+async fn errands(end: Option<&OrdinaryEnd>) -> Option<Errands<'_>> {
+    let mut errands = end?.errands.lock().await;
+    while errands.try_recv().is_ok() {}
+    Some(errands)
+}
+
+async fn next_errand(errands: &mut Option<Errands<'_>>) -> Option<Errand> {
+    match errands {
+        Some(errands) => errands.recv().await,
+        None => None,
+    }
+}
+
+async fn room(end: Option<&OrdinaryEnd>) -> Option<mpsc::Permit<'_, Notice>> {
+    match end {
+        Some(end) => end.notices.reserve().await.ok(),
+        None => None,
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) enum RecordKey {
     Restore,
     /// The network key that follows: it is stored before the dongle has it.
     NextKey,
+    /// An ordinary lock that was admitted.
+    Ordinary(Eui64),
 }
 
 impl RecordKey {
@@ -45,6 +47,7 @@ impl RecordKey {
             Self::Kept => [PREFIX, b"b"].concat(),
             Self::Restore => [PREFIX, b"r"].concat(),
             Self::NextKey => [PREFIX, b"k"].concat(),
+            Self::Ordinary(eui) => [PREFIX, b"o", &eui.0].concat(),
         }
     }
 
@@ -59,6 +62,7 @@ impl RecordKey {
             (b'b', []) => Some(Self::Kept),
             (b'r', []) => Some(Self::Restore),
             (b'k', []) => Some(Self::NextKey),
+            (b'o', eui) => Some(Self::Ordinary(Eui64(eui.try_into().ok()?))),
             _ => None,
         }
     }
@@ -337,6 +341,7 @@ mod tests {
             RecordKey::Kept,
             RecordKey::Restore,
             RecordKey::NextKey,
+            RecordKey::Ordinary(Eui64([6; 8])),
         ] {
             assert_eq!(RecordKey::decode(&key.encode()), Some(key));
         }

@@ -170,7 +170,7 @@ impl Host {
         }
         let admissions = std::mem::take(&mut self.admissions);
         if !admissions.is_empty() {
-            self.event(Event::Open(None));
+            self.event(Event::Open(false));
         }
         for eui in admissions {
             self.event(Event::JoinFailed { eui, reason: JoinFailure::Interrupted });

@@ -8,6 +8,8 @@ pub mod id {
     pub const POWER: u16 = 0x0001;
     /// Makes itself known to who stands before it.
     pub const IDENTIFY: u16 = 0x0003;
+    /// Alarms of other clusters.
+    pub const ALARMS: u16 = 0x0009;
     /// What time it is; the gateway is the server.
     pub const TIME: u16 = 0x000A;
     /// Firmware; the gateway is the server.
@@ -46,6 +48,38 @@ pub mod identify {
     pub const TIME: u16 = 0x0000;
     /// Command to the server: seconds, u16.
     pub const IDENTIFY: u8 = 0x00;
+}
+
+/// The Alarms cluster (ZCL §3.11).
+pub mod alarms {
+    use crate::wire::{DecodeError, Reader};
+
+    const ALARM: u8 = 0x00;
+
+    /// Command to the client: something is wrong.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Alarm {
+        /// As the cluster has it.
+        pub code: u8,
+        /// Whose alarm.
+        pub cluster: u16,
+    }
+
+    impl Alarm {
+        /// Reads a command of the server.
+        ///
+        /// # Errors
+        /// See [`DecodeError`]; [`DecodeError::UnknownCall`] for any other command.
+        pub fn parse(command: u8, payload: &[u8]) -> Result<Self, DecodeError> {
+            if command != ALARM {
+                return Err(DecodeError::UnknownCall(command.into()));
+            }
+            let mut reader = Reader::new(payload);
+            let alarm = Self { code: reader.u8()?, cluster: reader.u16()? };
+            reader.finish()?;
+            Ok(alarm)
+        }
+    }
 }
 
 /// The Poll Control cluster (ZCL §3.16). Times are quarters of a second.
@@ -152,6 +186,13 @@ mod tests {
         assert_eq!(fast.encode(), [1, 40, 0]);
         assert_eq!(poll_control::CheckInResponse::parse(&[1, 40, 0]), Ok(fast));
         assert!(poll_control::CheckInResponse::parse(&[2, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn an_alarm_names_its_cluster() {
+        let jammed = alarms::Alarm { code: 0, cluster: id::DOOR_LOCK };
+        assert_eq!(alarms::Alarm::parse(0, &[0, 1, 1]), Ok(jammed));
+        assert!(alarms::Alarm::parse(0, &[0, 1]).is_err() && alarms::Alarm::parse(1, &[0, 1, 1]).is_err());
     }
 
     #[test]

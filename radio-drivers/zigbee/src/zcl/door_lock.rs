@@ -19,6 +19,9 @@ pub const REQUIRE_PIN_FOR_RF: u16 = 0x0033;
 /// Attribute, bitmap: alarms that are sent.
 pub const ALARM_MASK: u16 = 0x0040;
 
+/// Alarm: the bolt is stuck (ZCL §7.3.2.13).
+pub const ALARM_JAMMED: u8 = 0x00;
+
 /// Command to the lock.
 pub const LOCK: u8 = 0x00;
 /// Command to the lock.
@@ -26,7 +29,8 @@ pub const UNLOCK: u8 = 0x01;
 const TOGGLE: u8 = 0x02;
 const UNLOCK_WITH_TIMEOUT: u8 = 0x03;
 const LOG_RECORD: u8 = 0x04;
-const OPERATION: u8 = 0x20;
+/// The first command of a lock that is no answer: an operation event.
+pub(crate) const OPERATION: u8 = 0x20;
 const PROGRAMMING: u8 = 0x21;
 
 /// Where the bolt is.

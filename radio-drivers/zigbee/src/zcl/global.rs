@@ -108,6 +108,16 @@ impl Global {
         })
     }
 
+    /// Whether the command of this number answers another one, and is owed no answer.
+    #[must_use]
+    pub fn is_answer(command: u8) -> bool {
+        // Also the answers to reading report configurations and to discovering attributes.
+        matches!(
+            command,
+            READ_RESPONSE | WRITE_RESPONSE | CONFIGURE_RESPONSE | 0x09 | DEFAULT_RESPONSE | 0x0D
+        )
+    }
+
     /// The number of the command.
     #[must_use]
     pub fn command(&self) -> u8 {

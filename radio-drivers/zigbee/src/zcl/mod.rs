@@ -13,7 +13,7 @@ pub mod door_lock;
 mod global;
 mod value;
 
-pub use cluster::{basic, id, identify, ota, poll_control, power, time};
+pub use cluster::{alarms, basic, id, identify, ota, poll_control, power, time};
 pub use global::{Configured, Global, Reporting};
 pub use value::{DataType, Value};
 

@@ -21,7 +21,7 @@ pub(super) const OURS: Network =
 pub(super) const THEIRS: Network = Network { extended_pan: Eui64([9; 8]), ..OURS };
 
 pub(super) fn config() -> DriverConfig {
-    DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 4 }
+    DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 4, ordinary: None }
 }
 
 pub(super) fn lock(n: u8) -> LockId {

@@ -94,7 +94,7 @@ fn a_dying_program_ends_all_that_waits_for_it_once() {
     let ended = vec![
         outcome(1, Outcome::Failed(Failure::Unknown)),
         Event::Answer { handle: 2, answer: Err(Failure::Down) },
-        Event::Open(None),
+        Event::Open(false),
         Event::JoinFailed { eui: LOCK, reason: JoinFailure::Interrupted },
         Event::State(State::Down("the host program ended".into())),
     ];

@@ -1,6 +1,6 @@
 //! Events, questions and answers as they are said.
 
-use super::{flag, kind, optional, payload, put_optional, put_text, put_u64, take_u64, text};
+use super::{flag, kind, payload, put_text, put_u64, take_u64, text};
 use crate::coordinator::{
     Answer, Event, Failure, JoinFailure, MAX_ASDU, Network, Outcome, Question, Received, State,
 };
@@ -37,10 +37,7 @@ pub(super) fn put_event(out: &mut Vec<u8>, event: &Event) -> Option<()> {
                 Err(why) => put_text(out, why),
             }
         }
-        Event::Open(whom) => {
-            out.push(kind::OPEN);
-            put_optional(out, whom.as_ref());
-        }
+        Event::Open(open) => out.extend_from_slice(&[kind::OPEN, u8::from(*open)]),
         Event::Joined { eui, nwk } | Event::Rejoined { eui, nwk } => {
             out.push(if matches!(event, Event::Joined { .. }) { kind::JOINED } else { kind::REJOINED });
             eui.write(out);
@@ -112,7 +109,7 @@ pub(super) fn take_event(reader: &mut Reader<'_>, kind: u8) -> Result<Event, Dec
         kind::FORMED => {
             Event::Formed(if flag(reader)? { Ok(Network::read(reader)?) } else { Err(text(reader)?) })
         }
-        kind::OPEN => Event::Open(optional(reader)?),
+        kind::OPEN => Event::Open(flag(reader)?),
         kind::JOINED => Event::Joined { eui: Eui64::read(reader)?, nwk: NwkAddr::read(reader)? },
         kind::REJOINED => Event::Rejoined { eui: Eui64::read(reader)?, nwk: NwkAddr::read(reader)? },
         kind::JOIN_FAILED => {

@@ -19,7 +19,8 @@ struct Site {
 
 impl Site {
     fn new(store: MemoryStore, ncp: ScriptedNcp) -> Self {
-        let config = DriverConfig { channels: 1 << 20, tunnel: Tunnel::TEST, max_devices: 10 };
+        let config =
+            DriverConfig { channels: 1 << 20, tunnel: Tunnel::TEST, max_devices: 10, ordinary: None };
         let driver = Driver::new(config, store.snapshot()).unwrap();
         let bench = Bench::opened(ncp, driver.expected());
         let mut site = Self { driver, bench, store, told: Vec::new(), replies: Vec::new() };
