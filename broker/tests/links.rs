@@ -105,6 +105,42 @@ async fn a_message_that_was_not_acked_comes_again_and_one_that_was_does_not() {
     }
 }
 
+/// What is said while nobody is there is gone, with the session; a link that keeps one is told of it.
+#[tokio::test]
+async fn a_link_of_what_is_live_hears_nothing_that_waited() {
+    let broker = Broker::open();
+    let observer = Observer::new(broker.port).await;
+    for live_only in [false, true] {
+        let settings = || {
+            let mut config = config(broker.port);
+            config.client_id = format!("gateway-live-{live_only}");
+            config.live_only = live_only;
+            config
+        };
+        let message = |e| match e {
+            Event::Message { ack, payload, .. } => Some((ack, payload)),
+            _ => None,
+        };
+        let (mut handle, task) = start(settings());
+        connected(&mut handle).await;
+        observer.publish("down/a", false, "live").await;
+        let (ack, payload) = event("live", &mut handle, message).await;
+        assert_eq!(payload, "live");
+        handle.ack(ack);
+        handle.publish(publish(1, "up", "flush"));
+        event("acked", &mut handle, |e| matches!(e, Event::Acked { .. }).then_some(())).await;
+        drop(handle);
+        soon("the link ends with its handle", task).await.unwrap();
+
+        observer.publish("down/a", false, "waited").await;
+        let (mut handle, _task) = start(settings());
+        connected(&mut handle).await;
+        observer.publish("down/a", false, "new").await;
+        let (_, payload) = event("the first", &mut handle, message).await;
+        assert_eq!(payload, if live_only { "new" } else { "waited" });
+    }
+}
+
 #[tokio::test]
 async fn a_broker_that_restarts_and_remembers_nothing_costs_nothing() {
     let mut broker = Broker::open();

@@ -10,7 +10,6 @@ use super::lock::{Action, Lock, Purpose};
 use super::state::{Bolt, Source};
 use super::{Outcome, Progress, Rights, Verb};
 use crate::coordinator::{Failure, Outcome as Sent};
-use crate::driver::traffic::hand_over;
 use crate::zcl::{Frame, Header, Scope, door_lock, id};
 
 /// How long after its deadline the answer to a command is waited for, milliseconds.
@@ -80,11 +79,9 @@ impl Lock {
         if let Some(why) = refused {
             return self.act(Action::Done(token, Outcome::Refused(why.into())));
         }
-        if hand_over(now, deadline, self.sleepy.unwrap_or(true)).is_none() {
-            return self.act(Action::Done(token, Outcome::Expired));
-        }
         let sequence = self.next_sequence();
         let payload = command(verb, sequence);
+        // The one judge of lateness is behind `send`.
         if !self.send(now, deadline, Purpose::Command(token), id::DOOR_LOCK, payload) {
             return self.act(Action::Done(token, Outcome::Expired));
         }

@@ -219,6 +219,8 @@ fn a_lock_is_asked_what_it_is_bound_told_to_report_and_read() {
     );
     assert!(state.ready && state.joined && state.reachable && state.sleepy == Some(true));
     assert!(bench.frame().is_none(), "and then it is left alone");
+    bench.hear(0x0101, "18 07 01 0000 00 30 02");
+    assert_eq!(bench.last().bolt, Bolt::Locked, "an answer that nobody waits for may be old");
     bench.now += 10;
     bench.report(2);
     assert_eq!((bench.last().bolt, bench.last().source), (Bolt::Unlocked, Some(Source::Report)));
