@@ -317,9 +317,14 @@ impl Ncp {
 
     /// A device whose network is not there any more, but another one of its coordinator, looks for one again.
     fn lost(&mut self, now: Millis, eui: Eui64) {
-        let inside =
-            self.devices.get(&eui).is_some_and(|device| device.on && matches!(device.state, State::In(..)));
-        if inside && self.running && !self.is_reachable(eui) {
+        // One that its coordinator has forgotten, in the same network with the same key, does not notice: so it is while
+        // another dongle takes the place of the one that had it.
+        let Some(network) = &self.nvram.stored else { return };
+        let elsewhere = self.devices.get(&eui).is_some_and(|device| match &device.state {
+            State::In(pan, key) => device.on && (pan, key) != (&network.network.extended_pan, &network.key),
+            State::Apart(_) | State::Joining(..) => false,
+        });
+        if elsewhere && self.running {
             if let Some(device) = self.devices.get_mut(&eui) {
                 device.state = State::Apart(now.saturating_add(SCAN_MS));
             }
