@@ -249,7 +249,8 @@ fn a_message_that_was_held_up_does_not_make_a_deadline_later() {
     let mut host = Host::begin(3_000, 1_000, hello(Some(OURS), None), fake.clone());
     host.handle_signal(3_000, Signal::SkipStartup);
     host.handle_signal(3_000, Signal::Started { well: true });
-    (events(&mut host), fake.calls());
+    events(&mut host);
+    fake.calls();
     host.handle_message(10_500, 10_000, ToHost::Ping(1));
     fake.0.borrow_mut().busy = true;
     // Sent at 11,000 for 12,000, read at 12,400 of the gateway's clock.

@@ -84,12 +84,8 @@ impl Children {
             return Err(io::Error::other("the host program that ran before has not ended yet"));
         };
         tracing::info!(%status, "the Zigbee host program ended");
-        self.failures = if since.elapsed() >= LONG_LIFE || status.success() {
-            0
-        } else {
-            self.failures.saturating_add(1)
-        };
-        // 1, 2, 4 … seconds after the first two: a dongle may be back by then.
+        self.failures = if since.elapsed() >= LONG_LIFE { 0 } else { self.failures.saturating_add(1) };
+        // 2, 4, 8 … seconds from the third one on: a dongle may be back by then.
         let wait = Duration::from_secs(1 << self.failures.saturating_sub(2).min(6)).min(MAX_BACKOFF);
         self.not_before = (self.failures > 2).then(|| Instant::now() + wait);
         (self.child, self.ending) = (None, None);
