@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use cardea_zigbee::coordinator::{
     Coordinator, CoordinatorEnd, Event, Failure, Frame, JoinFailure, Network, Order, Outcome, Plan, State,
 };
 use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
+use cardea_zigbee::ezsp::EzspNcp;
 use cardea_zigbee::tunnel::Tunnel;
 use cardea_zigbee::zboss::{HostConfig, ZbossNcp};
 use cardea_zigbee::{Eui64, InstallCode, Key};
@@ -28,6 +30,57 @@ const POLL: u64 = 150;
 const SOON: Duration = Duration::from_secs(15);
 const LONG: Duration = Duration::from_secs(60);
 
+/// A kind of dongle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stick {
+    /// ZBOSS, behind a bridge that stays through resets.
+    Zboss,
+    /// ZBOSS on USB of its own: the port goes away with each reset.
+    ZbossUsb,
+    /// EmberZNet of this protocol, behind a bridge.
+    Ezsp(u8),
+}
+
+impl Stick {
+    fn ncp(self, eui: Eui64, nvram: Nvram) -> Ncp {
+        let config = NcpConfig { eui, seed: SEED };
+        match self {
+            Self::Zboss | Self::ZbossUsb => Ncp::new(config, nvram),
+            Self::Ezsp(protocol) => Ncp::ezsp(config, nvram, protocol),
+        }
+    }
+}
+
+/// Each of these is shown on every kind of dongle.
+macro_rules! on_each_dongle {
+    ($($name:ident)*) => {
+        on_each_dongle!(zboss: Zboss; $($name)*);
+        on_each_dongle!(zboss_on_usb: ZbossUsb; $($name)*);
+        on_each_dongle!(ezsp_13: Ezsp(13); $($name)*);
+        on_each_dongle!(ezsp_19: Ezsp(19); $($name)*);
+    };
+    ($family:ident: $stick:expr; $($name:ident)*) => {
+        mod $family {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                #[allow(unused_imports, reason = "one of the kinds")]
+                use super::Stick::*;
+                super::$name($stick).await;
+            })*
+        }
+    };
+}
+
+on_each_dongle! {
+    a_network_is_formed_on_the_order_and_resumed_after_an_unplugging
+    after_thirty_seconds_without_a_dongle_its_lock_is_reached_as_before
+    a_lock_joins_with_its_install_code_and_tunnel_frames_go_both_ways
+    a_lock_does_not_join_with_the_install_code_of_another
+    a_renumbered_lock_is_reached_as_before
+    after_every_fault_traffic_goes_on_and_nothing_is_formed_anew
+    on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_heard
+}
+
 struct Bench {
     dongle: Dongle,
     orders: mpsc::Sender<Order>,
@@ -38,26 +91,16 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(usb: bool) -> Self {
+    fn new(stick: Stick) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = dir.path().join("dongle");
-        let ncp = Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default());
+        let ncp = stick.ncp(DONGLE, Nvram::default());
+        let usb = stick == Stick::ZbossUsb;
         let config = DongleConfig { port: port.clone(), seed: SEED, usb, capture: None };
         println!("seed {SEED}");
         let dongle = Dongle::plug_in(ncp, config).unwrap();
-        let (orders, order_queue) = mpsc::channel(8);
-        let (event_queue, events) = mpsc::channel(64);
         let clock = Clock::start();
-        let endpoint = SimpleDescriptor {
-            endpoint: 1,
-            profile: 0x0104,
-            device: 0x0005,
-            version: 0,
-            clusters: Clusters { servers: vec![], clients: vec![Tunnel::TEST.cluster] },
-        };
-        let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
-        let end = CoordinatorEnd { orders: order_queue, events: event_queue, clock, expected: None };
-        tokio::spawn(ZbossNcp { device: port, baud: 115_200, config }.run(end));
+        let (orders, events) = drive(stick, port, clock, None);
         Self { dongle, orders, events, clock, handle: 0, _dir: dir }
     }
 
@@ -92,8 +135,8 @@ impl Bench {
         self.until("the network runs", limit, up).await
     }
 
-    async fn formed(usb: bool) -> (Self, Network) {
-        let mut bench = Self::new(usb);
+    async fn formed(stick: Stick) -> (Self, Network) {
+        let mut bench = Self::new(stick);
         bench.until("unformed", SOON, |event| (*event == Event::State(State::Unformed)).then_some(())).await;
         let plan = Plan {
             channels: 1 << 20,
@@ -115,8 +158,8 @@ impl Bench {
         self.order(Order::Admit { eui: lock.label().eui, code, seconds: 60 }).await;
     }
 
-    async fn joined(usb: bool) -> (Self, Network, SealedLock) {
-        let (mut bench, network) = Self::formed(usb).await;
+    async fn joined(stick: Stick) -> (Self, Network, SealedLock) {
+        let (mut bench, network) = Self::formed(stick).await;
         let lock = bench.lock(0);
         let eui = lock.label().eui;
         bench.admit(&lock, lock.label().code.clone()).await;
@@ -167,6 +210,32 @@ impl Bench {
     }
 }
 
+/// Starts our own host of the dongle's family on its port.
+fn drive(
+    stick: Stick,
+    device: PathBuf,
+    clock: Clock,
+    expected: Option<Network>,
+) -> (mpsc::Sender<Order>, mpsc::Receiver<Event>) {
+    let (orders, order_queue) = mpsc::channel(8);
+    let (event_queue, events) = mpsc::channel(64);
+    let endpoint = SimpleDescriptor {
+        endpoint: 1,
+        profile: 0x0104,
+        device: 0x0005,
+        version: 0,
+        clusters: Clusters { servers: vec![], clients: vec![Tunnel::TEST.cluster] },
+    };
+    let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
+    let end = CoordinatorEnd { orders: order_queue, events: event_queue, clock, expected };
+    let baud = 115_200;
+    match stick {
+        Stick::Zboss | Stick::ZbossUsb => drop(tokio::spawn(ZbossNcp { device, baud, config }.run(end))),
+        Stick::Ezsp(_) => drop(tokio::spawn(EzspNcp { device, baud, config }.run(end))),
+    }
+    (orders, events)
+}
+
 /// What was acknowledged was heard.
 async fn heard(lock: &mut SealedLock, length: usize) {
     let found = timeout(SOON, async {
@@ -179,25 +248,21 @@ async fn heard(lock: &mut SealedLock, length: usize) {
     found.await.unwrap_or_else(|_| panic!("a frame of {length} bytes was acknowledged and not heard"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_network_is_formed_on_the_order_and_resumed_after_an_unplugging() {
-    for usb in [false, true] {
-        let (mut bench, network) = Bench::formed(usb).await;
-        assert_eq!((network.coordinator, network.pan, network.channel), (DONGLE, 0x4321, 20));
-        let before = std::fs::read_link(bench.dongle.port()).unwrap();
-        bench.dongle.unplug(Duration::from_millis(2_500));
-        let down = |event: &Event| matches!(event, Event::State(State::Down(_))).then_some(());
-        bench.until("the port is gone", SOON, down).await;
-        assert_eq!(bench.up(LONG).await, network);
-        let traffic = bench.traffic();
-        assert!((traffic.formed, traffic.resumed) == (1, 1), "{traffic:?}");
-        assert!(before.starts_with("/dev/pts"), "{before:?}");
-    }
+async fn a_network_is_formed_on_the_order_and_resumed_after_an_unplugging(stick: Stick) {
+    let (mut bench, network) = Bench::formed(stick).await;
+    assert_eq!((network.coordinator, network.pan, network.channel), (DONGLE, 0x4321, 20));
+    let before = std::fs::read_link(bench.dongle.port()).unwrap();
+    bench.dongle.unplug(Duration::from_millis(2_500));
+    let down = |event: &Event| matches!(event, Event::State(State::Down(_))).then_some(());
+    bench.until("the port is gone", SOON, down).await;
+    assert_eq!(bench.up(LONG).await, network);
+    let traffic = bench.traffic();
+    assert!((traffic.formed, traffic.resumed) == (1, 1), "{traffic:?}");
+    assert!(before.starts_with("/dev/pts"), "{before:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_thirty_seconds_without_a_dongle_its_lock_is_reached_as_before() {
-    let (mut bench, network, mut lock) = Bench::joined(false).await;
+async fn after_thirty_seconds_without_a_dongle_its_lock_is_reached_as_before(stick: Stick) {
+    let (mut bench, network, mut lock) = Bench::joined(stick).await;
     bench.dongle.unplug(Duration::from_secs(30));
     let down = |event: &Event| matches!(event, Event::State(State::Down(_))).then_some(());
     bench.until("the port is gone", SOON, down).await;
@@ -208,9 +273,8 @@ async fn after_thirty_seconds_without_a_dongle_its_lock_is_reached_as_before() {
     assert!((traffic.formed, traffic.resumed) == (1, 1), "{traffic:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_joins_with_its_install_code_and_tunnel_frames_go_both_ways() {
-    let (mut bench, _, mut lock) = Bench::joined(false).await;
+async fn a_lock_joins_with_its_install_code_and_tunnel_frames_go_both_ways(stick: Stick) {
+    let (mut bench, _, mut lock) = Bench::joined(stick).await;
     let hello = |event: &Event| match event {
         Event::Received(received) if received.cluster == Tunnel::TEST.cluster => {
             Some(Tunnel::TEST.parse_from_lock(&received.payload).unwrap().len())
@@ -223,9 +287,8 @@ async fn a_lock_joins_with_its_install_code_and_tunnel_frames_go_both_ways() {
     heard(&mut lock, 60).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_does_not_join_with_the_install_code_of_another() {
-    let (mut bench, _) = Bench::formed(false).await;
+async fn a_lock_does_not_join_with_the_install_code_of_another(stick: Stick) {
+    let (mut bench, _) = Bench::formed(stick).await;
     let (lock, other) = (bench.lock(0), bench.lock(1));
     let eui = lock.label().eui;
     bench.admit(&lock, other.label().code.clone()).await;
@@ -238,9 +301,8 @@ async fn a_lock_does_not_join_with_the_install_code_of_another() {
     assert!(!bench.dongle.with(|ncp, now| ncp.is_open(now)), "the network is closed again");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_renumbered_lock_is_reached_as_before() {
-    let (mut bench, _, mut lock) = Bench::joined(false).await;
+async fn a_renumbered_lock_is_reached_as_before(stick: Stick) {
+    let (mut bench, _, mut lock) = Bench::joined(stick).await;
     bench.deliver(&mut lock, 40).await;
     let eui = lock.label().eui;
     bench.dongle.with(|ncp, _| ncp.renumber(eui));
@@ -258,8 +320,7 @@ async fn a_renumbered_lock_is_reached_as_before() {
 /// What is done to a dongle, and whether the network is down for a while then.
 type Fault = (&'static str, fn(&Dongle), bool);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_every_fault_traffic_goes_on_and_nothing_is_formed_anew() {
+async fn after_every_fault_traffic_goes_on_and_nothing_is_formed_anew(stick: Stick) {
     let faults: [Fault; 9] = [
         ("a lost frame to the dongle", |dongle| dongle.lose(Direction::ToNcp, 1), false),
         ("a lost frame to the host", |dongle| dongle.lose(Direction::ToHost, 1), false),
@@ -271,26 +332,23 @@ async fn after_every_fault_traffic_goes_on_and_nothing_is_formed_anew() {
         ("power gone in a packet", Dongle::black_out, true),
         ("an unplugging", |dongle| dongle.unplug(Duration::from_millis(1_500)), true),
     ];
-    for usb in [false, true] {
-        let (mut bench, network, mut lock) = Bench::joined(usb).await;
-        bench.deliver(&mut lock, 20).await;
-        for (number, (name, fault, resumes)) in faults.iter().enumerate() {
-            let before = bench.traffic();
-            let begin = Instant::now();
-            fault(&bench.dongle);
-            bench.deliver(&mut lock, 21 + number).await;
-            println!("usb {usb}, {name}: delivered after {:?}", begin.elapsed());
-            let after = bench.traffic();
-            assert_eq!(after.formed, 1, "{name}");
-            assert_eq!(after.resumed > before.resumed, *resumes, "{name}: {before:?} {after:?}");
-            assert_eq!(bench.dongle.with(|ncp, _| ncp.nvram().network()), Some(network), "{name}");
-        }
+    let (mut bench, network, mut lock) = Bench::joined(stick).await;
+    bench.deliver(&mut lock, 20).await;
+    for (number, (name, fault, resumes)) in faults.iter().enumerate() {
+        let before = bench.traffic();
+        let begin = Instant::now();
+        fault(&bench.dongle);
+        bench.deliver(&mut lock, 21 + number).await;
+        println!("{stick:?}, {name}: delivered after {:?}", begin.elapsed());
+        let after = bench.traffic();
+        assert_eq!(after.formed, 1, "{name}");
+        assert_eq!(after.resumed > before.resumed, *resumes, "{name}: {before:?} {after:?}");
+        assert_eq!(bench.dongle.with(|ncp, _| ncp.nvram().network()), Some(network), "{name}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_heard() {
-    let (mut bench, _, mut lock) = Bench::joined(false).await;
+async fn on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_heard(stick: Stick) {
+    let (mut bench, _, mut lock) = Bench::joined(stick).await;
     bench.dongle.set_faults(Faults { lost: 0.001, bit_errors: 0.001 });
     let mut frames = 0;
     // As many as it takes: how the port cuts its bytes decides on what the seed's faults fall.

@@ -23,11 +23,11 @@ mod nvram;
 mod pty;
 mod sealed;
 
-pub use air::{Asdu, DeviceConfig, Downlink, Uplink};
+pub use air::{Asdu, DeviceConfig, Downlink, Traffic, Uplink};
 pub use capture::Capture;
 pub use dongle::{Dongle, DongleConfig, Mailbox};
 pub use door_lock::{DoorLock, DoorLockConfig};
 pub use line::{Damage, Direction, Faults, Line};
-pub use ncp::{Ncp, NcpConfig, Traffic};
+pub use ncp::{Ncp, NcpConfig};
 pub use nvram::Nvram;
 pub use sealed::{Label, SealedLock};
