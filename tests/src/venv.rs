@@ -27,14 +27,22 @@ pub fn python(script: &str) -> Option<Command> {
     Some(command)
 }
 
-/// A command that runs `script` in the environment of zigpy-zboss: `CARDEA_TEST_ZIGPY`, else `target/test-zigpy`.
+/// A command that runs `zigpy_peer.py` with zigpy-zboss, in `CARDEA_TEST_ZIGPY`, else `target/test-zigpy`.
 ///
 /// `None`, and a line that says why, where `scripts/lib/zigpy.sh` found no Python that is new enough; otherwise as
 /// [`python`].
-pub fn zigpy(script: &str) -> Option<Command> {
+pub fn zigpy_zboss() -> Option<Command> {
+    zigpy("CARDEA_TEST_ZIGPY", "target/test-zigpy", "zboss")
+}
+
+/// The same with bellows, in `CARDEA_TEST_BELLOWS`, else `target/test-bellows`.
+pub fn bellows() -> Option<Command> {
+    zigpy("CARDEA_TEST_BELLOWS", "target/test-bellows", "bellows")
+}
+
+fn zigpy(variable: &str, otherwise: &str, radio: &str) -> Option<Command> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let venv = std::env::var_os("CARDEA_TEST_ZIGPY")
-        .map_or_else(|| workspace.join("target/test-zigpy"), PathBuf::from);
+    let venv = std::env::var_os(variable).map_or_else(|| workspace.join(otherwise), PathBuf::from);
     if let Ok(reason) = std::fs::read_to_string(venv.join("why-not.txt")) {
         println!("skipped: {}", reason.trim());
         return None;
@@ -48,6 +56,6 @@ pub fn zigpy(script: &str) -> Option<Command> {
         return None;
     }
     let mut command = Command::new(interpreter);
-    command.arg(workspace.join("tests/peers").join(script));
+    command.arg(workspace.join("tests/peers/zigpy_peer.py")).arg(radio);
     Some(command)
 }

@@ -526,14 +526,14 @@ fn well(id: u16, answer: Result<Answer, String>) -> Result<Answer, (Option<Statu
         | Answer::GetNetworkKeyInfo { status, .. } => status.0,
         Answer::ExportLinkKeyByIndex { entry } => entry.status,
         Answer::ExportKey { exported } => exported.status,
-        Answer::LookupNodeIdByEui64 { status, .. } => status.0.unwrap_or(Status::OK),
+        Answer::LookupNodeIdByEui64 { status, .. }
+        | Answer::SetManufacturerCode { status }
+        | Answer::SetExtendedTimeout { status } => status.0.unwrap_or(Status::OK),
         Answer::Version { .. }
         | Answer::Nop {}
-        | Answer::SetManufacturerCode {}
         | Answer::GetEui64 { .. }
         | Answer::ClearTransientLinkKeys {}
-        | Answer::TokenFactoryReset {}
-        | Answer::SetExtendedTimeout {} => Status::OK,
+        | Answer::TokenFactoryReset {} => Status::OK,
     };
     if status.is_ok() { Ok(answer) } else { Err((Some(status), format!("command {id:#06x}: {status}"))) }
 }

@@ -45,7 +45,7 @@ impl Ezsp {
             }
             Command::SetManufacturerCode { code } => {
                 self.settings.manufacturer = code;
-                Answer::SetManufacturerCode {}
+                Answer::SetManufacturerCode { status: Since14(Some(Status::OK)) }
             }
             Command::PermitJoining { seconds } => {
                 let status = running(air);
@@ -101,7 +101,7 @@ impl Ezsp {
                 } else {
                     self.settings.extended.remove(&eui);
                 }
-                Answer::SetExtendedTimeout {}
+                Answer::SetExtendedTimeout { status: Since14(Some(Status::OK)) }
             }
             Command::SetTokenData { token: token::RESTORED_EUI64, bytes, .. } => {
                 let status = match <[u8; 8]>::try_from(&bytes.0[..]) {

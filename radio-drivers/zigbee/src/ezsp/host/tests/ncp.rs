@@ -292,7 +292,7 @@ impl ScriptedNcp {
             }
             Command::AddEndpoint { .. } => Answer::AddEndpoint { status: ok },
             Command::Nop {} => Answer::Nop {},
-            Command::SetManufacturerCode { .. } => Answer::SetManufacturerCode {},
+            Command::SetManufacturerCode { .. } => Answer::SetManufacturerCode { status: Since14(Some(Status::OK)) },
             Command::NetworkInit { .. } => {
                 self.joined = self.memory.network.is_some();
                 let status = if self.joined { ok } else { Status::NOT_JOINED };
@@ -386,7 +386,7 @@ impl ScriptedNcp {
             }
             Command::SetExtendedTimeout { eui, .. } => {
                 self.extended.insert(eui);
-                Answer::SetExtendedTimeout {}
+                Answer::SetExtendedTimeout { status: Since14(Some(Status::OK)) }
             }
             Command::SetValue { id, bytes } => {
                 assert!(!self.joined, "counters are set before the network runs");
