@@ -4,12 +4,12 @@ mod ezsp;
 mod zboss;
 
 use cardea_radio::Millis;
-use cardea_zigbee::Eui64;
 use cardea_zigbee::ezsp::call::Protocol;
+use cardea_zigbee::{Eui64, NwkAddr};
 use zeroize::Zeroizing;
 
 use super::air::{Air, DeviceConfig, Downlink, Notice, Traffic, Uplink};
-use super::nvram::Nvram;
+use super::nvram::{Nvram, UNKNOWN};
 
 /// What an NCP is made with.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +98,12 @@ impl Ncp {
     #[must_use]
     pub fn is_reachable(&self, eui: Eui64) -> bool {
         self.air.is_reachable(eui)
+    }
+
+    /// The address of this device, as far as the coordinator knows.
+    #[must_use]
+    pub fn address(&self, eui: Eui64) -> Option<NwkAddr> {
+        self.air.nvram.members.get(&eui).map(|member| member.nwk).filter(|nwk| *nwk != UNKNOWN)
     }
 
     /// The calls of the host so far, oldest first.

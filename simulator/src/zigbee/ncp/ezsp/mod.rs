@@ -355,3 +355,6 @@ impl Ezsp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
