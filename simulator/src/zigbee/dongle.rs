@@ -321,7 +321,7 @@ impl State {
 
     fn hear(&mut self, now: Millis, bytes: &[u8]) {
         if now < self.stalled_until {
-            return self.line.swallow(bytes);
+            return;
         }
         self.record(Direction::ToNcp, bytes);
         let arrived = self.line.carry(Direction::ToNcp, bytes);

@@ -42,8 +42,6 @@ pub struct Damage {
     pub lost: u64,
     /// Bits that were turned.
     pub turned: u64,
-    /// Bytes that the NCP did not hear because it hung.
-    pub unheard: u64,
 }
 
 impl Line {
@@ -81,11 +79,6 @@ impl Line {
     #[must_use]
     pub fn damage(&self) -> Damage {
         self.damage
-    }
-
-    /// The NCP hangs: nothing of it arrives.
-    pub fn swallow(&mut self, bytes: &[u8]) {
-        self.damage.unheard += u64::try_from(bytes.len()).unwrap_or(0);
     }
 
     /// What of it arrives.

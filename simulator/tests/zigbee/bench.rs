@@ -9,7 +9,8 @@ use cardea_simulator::Happening;
 use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock, Traffic};
 use cardea_zigbee::backup::Backup;
 use cardea_zigbee::coordinator::{
-    Coordinator, CoordinatorEnd, Event, Frame, Network, Order, Outcome, Plan, State,
+    Answer, Coordinator, CoordinatorEnd, Event, Failure, Frame, Network, Order, Outcome, Plan, Question,
+    State,
 };
 use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
 use cardea_zigbee::ezsp::EzspNcp;
@@ -169,6 +170,18 @@ impl Bench {
             assert!(Instant::now() < end, "not delivered; {:?}", self.traffic());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Asks a device, or the coordinator.
+    pub(crate) async fn ask(&mut self, eui: Eui64, question: Question) -> Result<Answer, Failure> {
+        self.handle += 1;
+        let handle = self.handle;
+        self.order(Order::Ask { handle, eui, question }).await;
+        let answer = |event: &Event| match event {
+            Event::Answer { handle: of, answer } if *of == handle => Some(answer.clone()),
+            _ => None,
+        };
+        self.until("an answer", LONG, answer).await
     }
 
     /// The network outside the dongle.

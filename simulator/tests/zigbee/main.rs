@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bench::{Bench, DONGLE, LONG, SOON, Stick, heard};
 use cardea_simulator::zigbee::{Direction, Dongle, Faults};
-use cardea_zigbee::coordinator::{Event, Failure, JoinFailure, Outcome, State};
+use cardea_zigbee::coordinator::{Answer, Event, Failure, JoinFailure, Outcome, Question, State};
 use cardea_zigbee::tunnel::Tunnel;
 use tokio::time::Instant;
 
@@ -42,6 +42,7 @@ on_each_dongle! {
     a_renumbered_lock_is_reached_as_before
     after_every_fault_traffic_goes_on_and_nothing_is_formed_anew
     on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_heard
+    the_coordinator_is_asked_like_its_devices_and_is_not_sent_away
 }
 
 async fn a_network_is_formed_on_the_order_and_resumed_after_an_unplugging(stick: Stick) {
@@ -116,6 +117,9 @@ async fn a_renumbered_lock_is_reached_as_before(stick: Stick) {
 /// What is done to a dongle, and whether the network is down for a while then.
 type Fault = (&'static str, fn(&Dongle), bool);
 
+/// After the worst of them: the link counts as dead after eight seconds, a command without an answer after twelve.
+const BACK: Duration = Duration::from_secs(20);
+
 async fn after_every_fault_traffic_goes_on_and_nothing_is_formed_anew(stick: Stick) {
     let faults: [Fault; 9] = [
         ("a lost frame to the dongle", |dongle| dongle.lose(Direction::ToNcp, 1), false),
@@ -135,6 +139,7 @@ async fn after_every_fault_traffic_goes_on_and_nothing_is_formed_anew(stick: Sti
         let begin = Instant::now();
         fault(&bench.dongle);
         bench.deliver(&mut lock, 21 + number).await;
+        assert!(begin.elapsed() < BACK, "{name}: {:?}", begin.elapsed());
         println!("{stick:?}, {name}: delivered after {:?}", begin.elapsed());
         let after = bench.traffic();
         assert_eq!(after.formed, 1, "{name}");
@@ -157,4 +162,25 @@ async fn on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_hear
     let (traffic, damage) = (bench.traffic(), bench.dongle.damage());
     println!("{frames} frames, {traffic:?} {damage:?}");
     assert_eq!(traffic.formed, 1);
+}
+
+async fn the_coordinator_is_asked_like_its_devices_and_is_not_sent_away(stick: Stick) {
+    let (mut bench, network, lock) = Bench::joined(stick).await;
+    for (eui, sleepy, neighbours) in [(network.coordinator, false, Some(1)), (lock.label().eui, true, None)] {
+        let Ok(Answer::Node(node)) = bench.ask(eui, Question::Node).await else {
+            panic!("no node descriptor")
+        };
+        assert_eq!(node.is_sleepy(), sleepy);
+        assert_eq!(bench.ask(eui, Question::Endpoints).await, Ok(Answer::Endpoints(vec![1])));
+        let endpoint = bench.ask(eui, Question::Endpoint(1)).await;
+        assert!(matches!(endpoint, Ok(Answer::Endpoint(endpoint)) if endpoint.profile == 0x0104));
+        let found = match bench.ask(eui, Question::Neighbours { start: 0 }).await {
+            Ok(Answer::Neighbours { total, list }) => Some((total, list[0].eui)),
+            _ => None,
+        };
+        assert_eq!(found, neighbours.map(|total| (total, lock.label().eui)));
+    }
+    let refused = bench.ask(network.coordinator, Question::Leave).await;
+    assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
+    assert_eq!(bench.dongle.with(|ncp, _| ncp.nvram().network()), Some(network));
 }

@@ -149,7 +149,7 @@ impl Ezsp {
         let ticket = self.ticket(UNICAST, destination, aps, tag, payload);
         if destination == NwkAddr::COORDINATOR {
             self.ended(air, ticket, Status::OK);
-            self.to_itself(air, &asdu);
+            self.own_question(air, &asdu);
             return Status::OK;
         }
         let Some(eui) = air.member_at(destination).filter(|_| destination.is_unicast()) else {
@@ -205,7 +205,7 @@ impl Ezsp {
     }
 
     /// The host asks its own coordinator: the stack answers as a device's would.
-    fn to_itself(&mut self, air: &mut Air, asdu: &Asdu) {
+    fn own_question(&mut self, air: &mut Air, asdu: &Asdu) {
         let (eui, nwk) = (air.eui(), NwkAddr::COORDINATOR);
         if asdu.profile != 0 {
             return;
