@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes the Python environment of zigpy-zboss, which needs Python 3.12 or newer: what tests/peers/requirements-zigpy.txt
-# pins, in CARDEA_TEST_ZIGPY, else in target/test-zigpy. Where there is no such Python, or none of its wheels, it writes
-# down why, and the tests of it say so and are skipped. Does nothing when it is up to date. Sourced by scripts/test; runs
-# alone as well.
+# Makes the Python environments of zigpy-zboss and of bellows, which need Python 3.12 or newer and two different zigpy: what
+# tests/peers/requirements-zigpy.txt pins in CARDEA_TEST_ZIGPY, else in target/test-zigpy, and requirements-bellows.txt in
+# CARDEA_TEST_BELLOWS, else in target/test-bellows. Where there is no such Python, or none of its wheels, it writes down why,
+# and the tests of them say so and are skipped. Does nothing when it is up to date. Sourced by scripts/test; runs alone as
+# well.
 
 new_python() {
     local candidate
@@ -15,23 +16,28 @@ new_python() {
     return 1
 }
 
-make_test_zigpy() {
-    local root venv requirements installed python
-    root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd) || return
-    venv=${CARDEA_TEST_ZIGPY:-$root/target/test-zigpy}
-    requirements=$root/tests/peers/requirements-zigpy.txt
+make_test_zigpy() { # what, environment, requirements
+    local what=$1 venv=$2 requirements=$3 installed python
     installed=$venv/installed-requirements.txt # written last: an interrupted installation is done again
-    export CARDEA_TEST_ZIGPY="$venv"
     cmp -s "$requirements" "$installed" && return
     mkdir -p "$venv" && rm -f "$installed" "$venv/why-not.txt" || return
     if ! python=$(new_python); then
-        echo "zigpy-zboss needs Python 3.12 or newer, and there is none" | tee "$venv/why-not.txt"
+        echo "$what needs Python 3.12 or newer, and there is none" | tee "$venv/why-not.txt"
         return
     fi
-    echo "installing zigpy-zboss into $venv with $python"
+    echo "installing $what into $venv with $python"
     "$python" -m venv "$venv" || return
     "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$requirements" || return
     cp "$requirements" "$installed"
 }
 
-make_test_zigpy
+make_test_zigpys() {
+    local root
+    root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd) || return
+    export CARDEA_TEST_ZIGPY="${CARDEA_TEST_ZIGPY:-$root/target/test-zigpy}"
+    export CARDEA_TEST_BELLOWS="${CARDEA_TEST_BELLOWS:-$root/target/test-bellows}"
+    make_test_zigpy zigpy-zboss "$CARDEA_TEST_ZIGPY" "$root/tests/peers/requirements-zigpy.txt" || return
+    make_test_zigpy bellows "$CARDEA_TEST_BELLOWS" "$root/tests/peers/requirements-bellows.txt"
+}
+
+make_test_zigpys

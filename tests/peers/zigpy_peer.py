@@ -1,11 +1,17 @@
-"""zigpy-zboss 2.0.5 at the serial port of a coordinator.
+"""zigpy at the serial port of a coordinator, by one of its radio libraries: zigpy-zboss 2.0.5 or bellows 1.2.1, whichever the
+first argument names (zboss, bellows) and the environment holds.
 
 One JSON object a line on standard input, one answer a line on standard output, in order; an answer is {"ok": ...} or
 {"error": text}. EUIs are hex, most significant byte first; so are extended PAN ids.
 
 {"do": "form", "path", "extended_pan", "pan", "channel", "key", "counter", "known": {"eui", "nwk", "key"}}
     -> writes the network with a device of before, as a restore of a backup does, and starts it; what was then read back
+{"do": "connect_only", "path"}           -> true; whatever the dongle remembers
+{"do": "resume", "path"}                 -> starts the network that the dongle remembers; what was read
+{"do": "backup"}                         -> the network as zigpy writes it: Open Coordinator Backup
+{"do": "restore", "backup"}              -> makes the dongle the coordinator of a backup and starts it; what was read back
 {"do": "permit", "seconds"}              -> true
+{"do": "permit_code", "eui", "code", "seconds"}  -> true; for the device with this install code (with its CRC)
 {"do": "interviewed", "eui", "seconds"}  -> what the interview found
 {"do": "read", "eui", "attributes"}      -> {attribute: value} of the Door Lock cluster
 {"do": "report", "eui"}                  -> binds the Door Lock cluster and has its state reported
@@ -20,11 +26,17 @@ import asyncio
 import json
 import sys
 
+import zigpy.backups
 import zigpy.config
 import zigpy.state
 import zigpy.types as t
+import zigpy.util
 from zigpy.zcl import AttributeReportedEvent, AttributeUpdatedEvent
-from zigpy_zboss.zigbee.application import ControllerApplication
+
+if sys.argv[1] == "bellows":
+    from bellows.zigbee.application import ControllerApplication
+else:
+    from zigpy_zboss.zigbee.application import ControllerApplication
 
 DOOR_LOCK = 0x0101
 LOCK_STATE = 0
@@ -68,33 +80,26 @@ class Peer:
             await asyncio.sleep(0.02)
         raise TimeoutError(f"{what}: not within {seconds} s")
 
-    async def form(self, path, extended_pan, pan, channel, key, counter, known):
+    async def connect(self, path):
         config = {
             zigpy.config.CONF_DEVICE: {zigpy.config.CONF_DEVICE_PATH: path},
             zigpy.config.CONF_DATABASE: None,
             zigpy.config.CONF_NWK_BACKUP_ENABLED: False,
             zigpy.config.CONF_TOPO_SCAN_ENABLED: False,
         }
-        self.app = ControllerApplication(config)
+        before, self.app = self.app, ControllerApplication(config)
         self.app.add_listener(self.listener)
+        # What zigpy would read from its database.
+        for device in [] if before is None else before.devices.values():
+            device._application = self.app
+            self.app.devices[device.ieee] = device
         await self.app.connect()
-        network = zigpy.state.NetworkInfo(
-            extended_pan_id=address(extended_pan),
-            pan_id=t.PanId(pan),
-            channel=t.uint8_t(channel),
-            channel_mask=t.Channels.from_channel_list([channel]),
-            network_key=zigpy.state.Key(key=t.KeyData(bytes.fromhex(key)), tx_counter=counter, seq=0),
-            tc_link_key=zigpy.state.Key(key=t.KeyData(b"ZigBeeAlliance09")),
-            key_table=[zigpy.state.Key(key=t.KeyData(bytes.fromhex(known["key"])), partner_ieee=address(known["eui"]))],
-            nwk_addresses={address(known["eui"]): t.NWK(known["nwk"])},
-        )
-        node = zigpy.state.NodeInfo(ieee=t.EUI64.UNKNOWN, nwk=t.NWK(0))
-        await self.app.write_network_info(network_info=network, node_info=node)
+
+    async def start(self):
         self.app.state.network_info = zigpy.state.NetworkInfo()
         await self.app.load_network_info(load_devices=True)
-        await self.app.start_network()
         state = self.app.state.network_info
-        return {
+        found = {
             "extended_pan": text(state.extended_pan_id),
             "pan": int(state.pan_id),
             "channel": int(state.channel),
@@ -103,11 +108,56 @@ class Peer:
             "addresses": {text(who): int(nwk) for who, nwk in state.nwk_addresses.items()},
             "keys": {text(k.partner_ieee): k.key.serialize().hex() for k in state.key_table},
             "coordinator": text(self.app.state.node_info.ieee),
-            "endpoints": sorted(e for e in self.app.devices[self.app.state.node_info.ieee].endpoints if e),
         }
+        await self.app.start_network()
+        found["endpoints"] = sorted(e for e in self.app.devices[self.app.state.node_info.ieee].endpoints if e)
+        return found
+
+    async def form(self, path, extended_pan, pan, channel, key, counter, known):
+        await self.connect(path)
+        network = zigpy.state.NetworkInfo(
+            extended_pan_id=address(extended_pan),
+            pan_id=t.PanId(pan),
+            channel=t.uint8_t(channel),
+            channel_mask=t.Channels.from_channel_list([channel]),
+            network_key=zigpy.state.Key(key=t.KeyData(bytes.fromhex(key)), tx_counter=counter, seq=0),
+            tc_link_key=zigpy.state.Key(key=t.KeyData(b"ZigBeeAlliance09")),
+            key_table=[zigpy.state.Key(key=t.KeyData(bytes.fromhex(known["key"])), partner_ieee=address(known["eui"]))],
+            children=[address(known["eui"])],
+            nwk_addresses={address(known["eui"]): t.NWK(known["nwk"])},
+        )
+        node = zigpy.state.NodeInfo(ieee=t.EUI64.UNKNOWN, nwk=t.NWK(0))
+        await self.app.write_network_info(network_info=network, node_info=node)
+        return await self.start()
+
+    async def connect_only(self, path):
+        await self.connect(path)
+        return True
+
+    async def resume(self, path):
+        await self.connect(path)
+        return await self.start()
+
+    async def backup(self):
+        await self.app.load_network_info(load_devices=True)
+        taken = zigpy.backups.NetworkBackup(
+            network_info=self.app.state.network_info, node_info=self.app.state.node_info
+        )
+        return taken.as_open_coordinator_json()
+
+    async def restore(self, backup):
+        given = zigpy.backups.NetworkBackup.from_open_coordinator_json(backup)
+        await self.app.backups.restore_backup(given)
+        return await self.start()
 
     async def permit(self, seconds):
         await self.app.permit(seconds)
+        return True
+
+    async def permit_code(self, eui, code, seconds):
+        await self.app.permit_with_link_key(
+            node=address(eui), link_key=zigpy.util.convert_install_code(bytes.fromhex(code)), time_s=seconds
+        )
         return True
 
     async def interviewed(self, eui, seconds):
@@ -163,6 +213,7 @@ class Peer:
         return True
 
     async def stop(self):
+        self.app.devices.pop(self.app.state.node_info.ieee, None)
         await self.app.disconnect()
         return True
 

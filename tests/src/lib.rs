@@ -16,6 +16,7 @@ pub mod observer;
 pub mod phone;
 pub mod process;
 pub mod proxy;
+pub mod site;
 pub mod spy;
 pub mod venv;
 

@@ -27,12 +27,27 @@ pub fn python(script: &str) -> Option<Command> {
     Some(command)
 }
 
-/// A command that runs `script` in the environment of zigpy-zboss: `CARDEA_TEST_ZIGPY`, else `target/test-zigpy`.
+/// A command that runs a script of `tests/peers` where zigpy-zboss is, in `CARDEA_TEST_ZIGPY`, else `target/test-zigpy`.
 ///
-/// `None`, and a line that says why, where `scripts/lib/zigpy.sh` found no Python that is new enough; otherwise as
+/// `None`, and a line that says why, where `scripts/lib/zigpy.sh` or its like found no Python that is new enough; otherwise as
 /// [`python`].
 pub fn zigpy(script: &str) -> Option<Command> {
     newer("CARDEA_TEST_ZIGPY", "zigpy", script)
+}
+
+/// `zigpy_peer.py` with zigpy-zboss, in the same environment.
+pub fn zigpy_zboss() -> Option<Command> {
+    with_argument(zigpy("zigpy_peer.py")?, "zboss")
+}
+
+/// The same with bellows: `CARDEA_TEST_BELLOWS`, else `target/test-bellows`.
+pub fn bellows() -> Option<Command> {
+    with_argument(newer("CARDEA_TEST_BELLOWS", "bellows", "zigpy_peer.py")?, "bellows")
+}
+
+fn with_argument(mut command: Command, argument: &str) -> Option<Command> {
+    command.arg(argument);
+    Some(command)
 }
 
 /// The same for Home Assistant's validators: `CARDEA_TEST_HOMEASSISTANT`, else `target/test-homeassistant`.
@@ -51,7 +66,7 @@ fn newer(variable: &str, name: &str, script: &str) -> Option<Command> {
     }
     let interpreter = venv.join("bin/python");
     if !interpreter.is_file() {
-        let missing = format!("no Python environment at {}: run scripts/lib/{name}.sh", venv.display());
+        let missing = format!("no Python environment at {}: run scripts/test once", venv.display());
         let skip = std::env::var_os("CARDEA_ALLOW_SKIP").is_some_and(|value| value == "1");
         assert!(skip, "{missing}, or set CARDEA_ALLOW_SKIP=1 to go without");
         println!("skipped: {missing}");

@@ -3,18 +3,22 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use cardea_radio::LorawanClass;
-use cardea_sdk::{Bolt, Broker as BrokerSettings, LockName, Outcome, Platform, PlatformEvent};
+use cardea_sdk::{Bolt, LockName};
 use cardea_simulator::{Air, Forwarder, ForwarderConfig, LockConfig, Region, VirtualLock, Weather};
-use cardea_tests::{broker::Broker, daemon::Daemon, free_udp_port};
+use cardea_tests::{
+    broker::Broker,
+    daemon::Daemon,
+    free_udp_port,
+    site::{Door, Site},
+};
 use tokio::{
-    sync::broadcast::{self, error::RecvError},
+    sync::broadcast::error::RecvError,
     time::{sleep, timeout},
 };
 
@@ -56,11 +60,10 @@ fn overhear(air: &Arc<Air>) -> Arc<Mutex<Seen>> {
     seen
 }
 
-struct Site {
+struct Field {
+    site: Site,
     daemon: Daemon,
     seen: Arc<Mutex<Seen>>,
-    platform: Platform,
-    events: broadcast::Receiver<PlatformEvent>,
     locks: Vec<VirtualLock>,
     /// Which of them only hear after they have spoken.
     sleeps: Vec<bool>,
@@ -70,7 +73,7 @@ struct Site {
     _dir: tempfile::TempDir,
 }
 
-impl Site {
+impl Field {
     async fn new(classes: &[LorawanClass]) -> Self {
         let seed = 11;
         let dir = tempfile::tempdir().unwrap();
@@ -85,17 +88,11 @@ impl Site {
         let seen = overhear(&air);
         let config = ForwarderConfig::us915(SocketAddr::from(([127, 0, 0, 1], port)), FORWARDER);
         let forwarder = Forwarder::start(config, air.clone()).await.unwrap();
-        let home = dir.path().join("platform");
-        fs::create_dir(&home).unwrap();
-        Platform::init(&home).unwrap();
-        let platform = Platform::open(&home).unwrap();
-        let events = platform.subscribe();
-        tokio::spawn(platform.clone().run(BrokerSettings::at(&format!("mqtt://127.0.0.1:{}", broker.port))));
-        let mut site = Self {
+        let site = Site::new(dir.path(), broker.port, PATIENCE);
+        let mut field = Self {
+            site,
             daemon,
             seen,
-            platform,
-            events,
             locks: Vec::new(),
             sleeps: classes.iter().map(|class| *class == LorawanClass::A).collect(),
             _forwarder: forwarder,
@@ -106,55 +103,23 @@ impl Site {
             let config = LockConfig { number, class, region: Region::Us915 };
             let lock = VirtualLock::new(seed, config, &air).unwrap();
             let id = lock.id();
-            site.daemon.admit(&[cardea_radio::label::reveal(lock.admission()).to_string()]);
+            field.daemon.admit(&[cardea_radio::label::reveal(lock.admission()).to_string()]);
             let name = LockName::Thumbprint(*lock.thumbprint());
-            site.platform.enroll(name, lock.owner_code()).await.unwrap();
+            field.site.platform.enroll(name, lock.owner_code()).await.unwrap();
             lock.switch_on();
-            site.locks.push(lock);
-            site.event("activation", |e| matches!(e, PlatformEvent::Activated { lock, .. } if *lock == id))
-                .await;
+            field.locks.push(lock);
+            field.site.activated(id).await;
         }
-        site
+        field
     }
 
-    async fn event(&mut self, what: &str, mut wanted: impl FnMut(&PlatformEvent) -> bool) {
-        let found = timeout(PATIENCE, async {
-            loop {
-                match self.events.recv().await {
-                    Ok(event) if wanted(&event) => return,
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(closed) => panic!("{closed}"),
-                }
-            }
-        });
-        assert!(found.await.is_ok(), "{what}: not within {PATIENCE:?}");
-    }
-
-    /// Throws or withdraws the bolt, within four tries; a class A lock is touched for it.
+    /// Throws or withdraws the bolt; a class A lock is touched for it.
     async fn moves(&self, number: usize, bolt: Bolt, after: &str) {
-        let (lock, mut last) = (&self.locks[number], String::new());
-        for _ in 0..4 {
-            let (platform, id) = (self.platform.clone(), lock.id());
-            let asked = tokio::spawn(async move {
-                let life = Duration::from_secs(60);
-                match bolt {
-                    Bolt::Locked => platform.lock(id, life).await,
-                    _ => platform.unlock(id, life).await,
-                }
-            });
-            if self.sleeps[number] {
-                sleep(Duration::from_secs(2)).await;
-                lock.touch();
-            }
-            let outcome = timeout(PATIENCE, asked).await.unwrap().unwrap().unwrap();
-            last = outcome.to_string();
-            println!("after {after}, lock {number}: {last}");
-            if matches!(outcome, Outcome::Done { bolt: is, .. } if is == bolt) {
-                assert_eq!(*lock.bolt().borrow(), bolt);
-                return;
-            }
-        }
-        panic!("after {after}, lock {number}: {last}");
+        let lock = &self.locks[number];
+        let touch = || lock.touch();
+        let touch: Option<&(dyn Fn() + Sync)> = if self.sleeps[number] { Some(&touch) } else { None };
+        let door = Door { id: lock.id(), bolt: lock.bolt(), touch };
+        self.site.moves(&door, bolt, Duration::from_secs(60), after).await;
     }
 
     fn downlinks(&self) -> usize {
@@ -164,33 +129,33 @@ impl Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_no_lock_joins_again_no_counter_comes_twice_and_commands_work() {
-    let mut site = Site::new(&[LorawanClass::C, LorawanClass::A]).await;
-    let joins = site.seen.lock().unwrap().join_requests;
+    let mut field = Field::new(&[LorawanClass::C, LorawanClass::A]).await;
+    let joins = field.seen.lock().unwrap().join_requests;
     assert!(joins >= 2, "the air is being listened to");
 
     let mut bolt = Bolt::Unlocked;
     for kill in 1..=2 {
         // In the middle of a command: its first frame is on the air, its counter was used a moment ago.
-        let (platform, id) = (site.platform.clone(), site.locks[0].id());
-        let before = site.downlinks();
+        let (platform, id) = (field.site.platform.clone(), field.locks[0].id());
+        let before = field.downlinks();
         let asked = tokio::spawn(async move { platform.status(id, Duration::from_secs(5)).await });
         let sent = async {
-            while site.downlinks() == before {
+            while field.downlinks() == before {
                 sleep(Duration::from_millis(5)).await;
             }
         };
         assert!(timeout(PATIENCE, sent).await.is_ok(), "no downlink was sent before kill {kill}");
-        site.daemon.kill();
-        site.daemon.up();
+        field.daemon.kill();
+        field.daemon.up();
         // How that command ends is not the matter; its answer may have met a daemon that was not there.
         let _ = timeout(PATIENCE, asked).await.unwrap();
         for number in 0..2 {
-            site.moves(number, bolt, &format!("kill {kill}")).await;
+            field.moves(number, bolt, &format!("kill {kill}")).await;
         }
         bolt = if bolt == Bolt::Locked { Bolt::Unlocked } else { Bolt::Locked };
     }
 
-    let seen = site.seen.lock().unwrap();
+    let seen = field.seen.lock().unwrap();
     assert_eq!(seen.join_requests, joins, "a lock had to join again");
     assert_eq!(seen.downlinks.len(), 2, "one address for each lock");
     for (address, downlinks) in &seen.downlinks {

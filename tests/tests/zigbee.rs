@@ -1,27 +1,63 @@
 //! A lock on Zigbee, from its label to its bolt: the real daemon, a broker, the platform, and a dongle that is virtual, on a
 //! pseudo-terminal. Then everything that happens to dongles; the lock joins once, and no network is formed anew.
 
-use std::{fs, path::Path, process::Output, time::Duration};
+use std::{path::Path, process::Output, time::Duration};
 
-use cardea_sdk::{Bolt, Broker as BrokerSettings, LockName, Outcome, Platform, PlatformEvent};
+use cardea_sdk::{Bolt, LockName, PlatformEvent};
 use cardea_simulator::VirtualLock;
 use cardea_simulator::zigbee::{Direction, Dongle, DongleConfig, Faults, Ncp, NcpConfig, Nvram, SealedLock};
-use cardea_tests::{broker::Broker, daemon::Daemon, eventually};
-use cardea_zigbee::Eui64;
-use tokio::{
-    sync::broadcast::{self, error::RecvError},
-    time::timeout,
+use cardea_tests::{
+    broker::Broker,
+    daemon::Daemon,
+    eventually,
+    site::{Door, Site},
 };
+use cardea_zigbee::Eui64;
+use tokio::time::Instant;
 
 const SEED: u64 = 23;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Milliseconds between two polls of the lock.
 const POLL: u64 = 500;
+/// Longer than a command takes otherwise.
+const STALL: Duration = Duration::from_secs(5);
 const DONGLE: Eui64 = Eui64(*b"\x02\xca\xde\xa3\0\0\0\x09");
 
-struct Site {
-    platform: Platform,
-    events: broadcast::Receiver<PlatformEvent>,
+/// The families of dongles; each test is done on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// On USB of its own: the port goes away with each reset.
+    Zboss,
+    /// Behind a bridge.
+    Ezsp,
+}
+
+impl Family {
+    fn plug_in(self, dir: &Path, nvram: Nvram) -> Dongle {
+        println!("seed {SEED}, {self:?}");
+        let config = NcpConfig { eui: DONGLE, seed: SEED };
+        let (ncp, usb) = match self {
+            Self::Zboss => (Ncp::new(config, nvram), true),
+            Self::Ezsp => (Ncp::ezsp(config, nvram, 13), false),
+        };
+        let config = DongleConfig { port: dir.join("dongle"), seed: SEED, usb, capture: None };
+        Dongle::plug_in(ncp, config).unwrap()
+    }
+
+    /// A daemon at this dongle.
+    fn daemon(self, dir: &Path, broker: u16, dongle: &Dongle) -> Daemon {
+        let family = match self {
+            Self::Zboss => "zboss",
+            Self::Ezsp => "ezsp",
+        };
+        let device = dongle.port().display();
+        let more = format!("[zigbee]\nenabled = true\nfamily = \"{family}\"\ndevice = \"{device}\"\n");
+        Daemon::start(dir, broker, &more)
+    }
+}
+
+struct Home {
+    site: Site,
     lock: VirtualLock,
     eui: Eui64,
     dongle: Dongle,
@@ -31,79 +67,43 @@ struct Site {
     _dir: tempfile::TempDir,
 }
 
-fn plug_in(dir: &Path, nvram: Nvram) -> Dongle {
-    println!("seed {SEED}");
-    let config = DongleConfig { port: dir.join("dongle"), seed: SEED, usb: true, capture: None };
-    Dongle::plug_in(Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, nvram), config).unwrap()
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-impl Site {
+impl Home {
     /// A dongle whose network was formed by an order, and a lock that was let in by its label and activated by its code.
-    async fn new() -> Self {
+    async fn new(family: Family) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start(dir.path(), "");
-        let dongle = plug_in(dir.path(), Nvram::default());
-        let more = format!("[zigbee]\nenabled = true\ndevice = \"{}\"\n", dongle.port().display());
-        let daemon = Daemon::start(dir.path(), broker.port, &more);
+        let dongle = family.plug_in(dir.path(), Nvram::default());
+        let daemon = family.daemon(dir.path(), broker.port, &dongle);
         status(&daemon, "in no network");
         let formed = daemon.cli(&["radio", "form", "zigbee"]);
         assert!(formed.status.success(), "{}", text(&formed));
         status(&daemon, "zigbee up");
 
-        let home = dir.path().join("platform");
-        fs::create_dir(&home).unwrap();
-        Platform::init(&home).unwrap();
-        let platform = Platform::open(&home).unwrap();
-        let events = platform.subscribe();
-        tokio::spawn(platform.clone().run(BrokerSettings::at(&format!("mqtt://127.0.0.1:{}", broker.port))));
+        let site = Site::new(dir.path(), broker.port, PATIENCE);
         let lock = SealedLock::start(SEED, 1, POLL, &dongle).unwrap();
         let eui = lock.label().eui;
         let lock = lock.into_lock();
         let id = lock.id();
         daemon.admit(&[cardea_radio::label::reveal(lock.admission()).to_string()]);
-        platform.enroll(LockName::Thumbprint(*lock.thumbprint()), lock.owner_code()).await.unwrap();
-        let mut site = Self { platform, events, lock, eui, dongle, daemon, _broker: broker, _dir: dir };
-        site.event("activation", |e| matches!(e, PlatformEvent::Activated { lock, .. } if *lock == id)).await;
-        site
+        site.platform.enroll(LockName::Thumbprint(*lock.thumbprint()), lock.owner_code()).await.unwrap();
+        let mut home = Self { site, lock, eui, dongle, daemon, _broker: broker, _dir: dir };
+        home.site.activated(id).await;
+        home
     }
 
-    async fn event(&mut self, what: &str, mut wanted: impl FnMut(&PlatformEvent) -> bool) {
-        let found = timeout(PATIENCE, async {
-            loop {
-                match self.events.recv().await {
-                    Ok(event) if wanted(&event) => return,
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(closed) => panic!("{closed}"),
-                }
-            }
-        });
-        assert!(found.await.is_ok(), "{what}: not within {PATIENCE:?}");
+    /// What the bolt does not do now.
+    fn other(&self) -> Bolt {
+        if *self.lock.bolt().borrow() == Bolt::Locked { Bolt::Unlocked } else { Bolt::Locked }
     }
 
-    /// Throws or withdraws the bolt, whichever it is not, within four tries of 30 s.
+    /// Throws or withdraws the bolt, whichever it is not.
     async fn moves(&self, after: &str) {
-        let wanted = if *self.lock.bolt().borrow() == Bolt::Locked { Bolt::Unlocked } else { Bolt::Locked };
-        let (life, mut last) = (Duration::from_secs(30), String::new());
-        for _ in 0..4 {
-            let asked = async {
-                match wanted {
-                    Bolt::Locked => self.platform.lock(self.lock.id(), life).await,
-                    _ => self.platform.unlock(self.lock.id(), life).await,
-                }
-            };
-            let outcome = timeout(PATIENCE, asked).await.unwrap().unwrap();
-            last = outcome.to_string();
-            println!("after {after}: {last}");
-            if matches!(outcome, Outcome::Done { bolt, .. } if bolt == wanted) {
-                assert_eq!(*self.lock.bolt().borrow(), wanted);
-                return;
-            }
-        }
-        panic!("after {after}: {last}");
+        let door = Door { id: self.lock.id(), bolt: self.lock.bolt(), touch: None };
+        self.site.moves(&door, self.other(), Duration::from_secs(30), after).await;
     }
 
     /// How many networks the dongle has formed, and how often the lock has joined one.
@@ -118,80 +118,107 @@ fn status(daemon: &Daemon, words: &str) {
     eventually(words, PATIENCE, || text(&daemon.cli(&["status"])).contains(words).then_some(()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_on_zigbee_is_activated_and_obeys_and_whatever_happens_to_the_dongle_it_goes_on() {
-    let site = Site::new().await;
-    site.moves("activation").await;
-    assert_eq!(site.history(), (1, 1));
-
-    site.dongle.lose(Direction::ToNcp, 1);
-    site.dongle.lose(Direction::ToHost, 1);
-    site.moves("lost frames on the wire").await;
-    site.dongle.turn_bit(Direction::ToNcp, 1);
-    site.dongle.turn_bit(Direction::ToHost, 1);
-    site.moves("damaged frames on the wire").await;
-    let damage = site.dongle.damage();
-    assert!(damage.lost > 0 && damage.turned >= 2, "nothing was damaged: {damage:?}");
-    site.dongle.stall(Duration::from_secs(4));
-    site.moves("a stall").await;
-    let starts = || site.dongle.with(|ncp, _| ncp.traffic().started);
-    let before = starts();
-    site.dongle.black_out();
-    site.moves("a power cut in the middle of a frame").await;
-    assert!(starts() > before, "there was no power cut");
-    let renumbered = site.eui;
-    site.dongle.with(|ncp, _| ncp.renumber(renumbered));
-    site.moves("another network address").await;
-
-    let opened = site.dongle.opened();
-    site.dongle.unplug(Duration::from_secs(30));
-    status(&site.daemon, "zigbee down");
-    status(&site.daemon, "zigbee up");
-    site.moves("thirty seconds in a drawer").await;
-    assert!(site.dongle.opened() > opened, "the port stayed open");
-
-    site.dongle.set_faults(Faults { lost: 0.001, bit_errors: 0.001 });
-    for _ in 0..4 {
-        site.moves("a bad wire").await;
-    }
-    println!("{:?}", site.dongle.damage());
-    site.dongle.set_faults(Faults::default());
-    assert_eq!(site.history(), (1, 1), "one network, and the lock joined it once");
-    assert!(!site.daemon.log().contains("panicked"));
+/// Each of these is shown on a dongle of either family.
+macro_rules! on_both_families {
+    ($($name:ident)*) => {
+        mod zboss {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Family::Zboss).await;
+            })*
+        }
+        mod ezsp {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Family::Ezsp).await;
+            })*
+        }
+    };
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_is_killed_resumes_the_network_and_a_lock_says_what_it_had_to() {
-    let mut site = Site::new().await;
-    let id = site.lock.id();
+on_both_families! {
+    a_lock_on_zigbee_is_activated_and_obeys_and_whatever_happens_to_the_dongle_it_goes_on
+    a_daemon_that_is_killed_resumes_the_network_and_a_lock_says_what_it_had_to
+    a_network_that_the_gateway_neither_formed_nor_adopted_is_left_as_it_is_until_somebody_says_so
+}
+
+async fn a_lock_on_zigbee_is_activated_and_obeys_and_whatever_happens_to_the_dongle_it_goes_on(
+    family: Family,
+) {
+    let home = Home::new(family).await;
+    home.moves("activation").await;
+    assert_eq!(home.history(), (1, 1));
+
+    home.dongle.lose(Direction::ToNcp, 1);
+    home.dongle.lose(Direction::ToHost, 1);
+    home.moves("lost frames on the wire").await;
+    home.dongle.turn_bit(Direction::ToNcp, 1);
+    home.dongle.turn_bit(Direction::ToHost, 1);
+    home.moves("damaged frames on the wire").await;
+    let damage = home.dongle.damage();
+    assert!(damage.lost > 0 && damage.turned >= 2, "nothing was damaged: {damage:?}");
+    let begin = Instant::now();
+    home.dongle.stall(STALL);
+    home.moves("a stall").await;
+    assert!(begin.elapsed() >= STALL, "it moved while the dongle hung");
+    let starts = || home.dongle.with(|ncp, _| ncp.traffic().started);
+    let before = starts();
+    home.dongle.black_out();
+    home.moves("a power cut in the middle of a frame").await;
+    assert!(starts() > before, "there was no power cut");
+    let eui = home.eui;
+    let address = || home.dongle.with(|ncp, _| ncp.address(eui));
+    let before = address();
+    home.dongle.with(|ncp, _| ncp.renumber(eui));
+    home.moves("another network address").await;
+    assert!(address().is_some() && address() != before, "it has the address that it had");
+
+    let opened = home.dongle.opened();
+    home.dongle.unplug(Duration::from_secs(30));
+    status(&home.daemon, "zigbee down");
+    status(&home.daemon, "zigbee up");
+    home.moves("thirty seconds in a drawer").await;
+    assert!(home.dongle.opened() > opened, "the port stayed open");
+
+    home.dongle.set_faults(Faults { lost: 0.001, bit_errors: 0.001 });
+    for _ in 0..4 {
+        home.moves("a bad wire").await;
+    }
+    println!("{:?}", home.dongle.damage());
+    home.dongle.set_faults(Faults::default());
+    assert_eq!(home.history(), (1, 1), "one network, and the lock joined it once");
+    assert!(!home.daemon.log().contains("panicked"));
+}
+
+async fn a_daemon_that_is_killed_resumes_the_network_and_a_lock_says_what_it_had_to(family: Family) {
+    let mut home = Home::new(family).await;
+    let id = home.lock.id();
     for kill in 1..=2 {
         // Its activation is over for the lock too.
-        site.moves(&format!("{} kills", kill - 1)).await;
-        site.daemon.kill();
+        home.moves(&format!("{} kills", kill - 1)).await;
+        home.daemon.kill();
         // Said to nobody: it is kept by the lock until somebody takes it.
-        let other = if *site.lock.bolt().borrow() == Bolt::Locked { Bolt::Unlocked } else { Bolt::Locked };
-        site.lock.turn(other);
-        site.daemon.up();
-        site.event(
+        home.lock.turn(home.other());
+        home.daemon.up();
+        home.site
+            .event(
             "the bolt that was turned by hand",
             |event| matches!(event, PlatformEvent::Lock { lock, kind, .. } if *lock == id && kind == "bolt"),
         )
         .await;
     }
-    site.moves("2 kills").await;
-    assert_eq!(site.history(), (1, 1), "one network, and the lock joined it once");
+    home.moves("2 kills").await;
+    assert_eq!(home.history(), (1, 1), "one network, and the lock joined it once");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_the_gateway_neither_formed_nor_adopted_is_left_as_it_is_until_somebody_says_so() {
+async fn a_network_that_the_gateway_neither_formed_nor_adopted_is_left_as_it_is_until_somebody_says_so(
+    family: Family,
+) {
     let (elsewhere, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let broker = Broker::start(here.path(), "");
-    let start = |dir: &Path, dongle: &Dongle| {
-        let more = format!("[zigbee]\nenabled = true\ndevice = \"{}\"\n", dongle.port().display());
-        Daemon::start(dir, broker.port, &more)
-    };
+    let start = |dir: &Path, dongle: &Dongle| family.daemon(dir, broker.port, dongle);
     // Somebody used this dongle before, at another gateway.
-    let dongle = plug_in(elsewhere.path(), Nvram::default());
+    let dongle = family.plug_in(elsewhere.path(), Nvram::default());
     let other = start(elsewhere.path(), &dongle);
     status(&other, "in no network");
     assert!(other.cli(&["radio", "form", "zigbee"]).status.success());
@@ -200,7 +227,7 @@ async fn a_network_that_the_gateway_neither_formed_nor_adopted_is_left_as_it_is_
     let used = dongle.with(|ncp, _| ncp.nvram().clone());
     drop(dongle);
 
-    let dongle = plug_in(here.path(), used.clone());
+    let dongle = family.plug_in(here.path(), used.clone());
     let daemon = start(here.path(), &dongle);
     status(&daemon, "in another network");
     let refused = daemon.cli(&["radio", "form", "zigbee"]);

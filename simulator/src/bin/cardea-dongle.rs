@@ -1,4 +1,4 @@
-//! A virtual Zigbee dongle (ZBOSS NCP firmware) with locks in its air, for hosts that open a serial port.
+//! A virtual Zigbee dongle (ZBOSS or EmberZNet NCP firmware) with locks in its air, for hosts that open a serial port.
 //!
 //! It prints one line of JSON for itself and for each lock, with what their labels say; then it takes orders from standard
 //! input, one a line: `unplug SECONDS`, `reset`, `blackout`, `stall SECONDS`, `faults LOST BIT-ERRORS`, `renumber EUI`,
@@ -23,6 +23,12 @@ struct Arguments {
     /// The name of its serial port: a symbolic link that is made here, and stays when the dongle is unplugged and comes back.
     #[arg(long)]
     port: PathBuf,
+    /// Whose firmware it has.
+    #[arg(long, value_enum, default_value_t = Family::Zboss)]
+    family: Family,
+    /// The protocol of an EZSP dongle, 13 to 19.
+    #[arg(long, default_value_t = 13, value_parser = clap::value_parser!(u8).range(13..=19))]
+    protocol: u8,
     /// Makes keys, addresses and faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -35,20 +41,33 @@ struct Arguments {
     /// Milliseconds between two polls of a lock.
     #[arg(long, default_value_t = 1_000)]
     poll: u64,
-    /// The port goes away with each reset, as USB of the NCP's own chip does.
+    /// The port goes away with each reset, as USB of the NCP's own chip does. EZSP dongles have a bridge.
     #[arg(long)]
     usb: bool,
-    /// Everything on the wire, for Wireshark.
+    /// Everything on the wire of a ZBOSS dongle, for Wireshark.
     #[arg(long)]
     capture: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Family {
+    Zboss,
+    Ezsp,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let Arguments { port, seed, sealed, ordinary, poll, usb, capture } = Arguments::parse();
+    let Arguments { port, family, protocol, seed, sealed, ordinary, poll, usb, capture } = Arguments::parse();
+    if family == Family::Ezsp && (usb || capture.is_some()) {
+        bail!("--usb and --capture are for ZBOSS dongles");
+    }
     let eui = Eui64(*b"\x02\xca\xde\xa3\0\0\0\x01");
-    let ncp = Ncp::new(NcpConfig { eui, seed }, Nvram::default());
+    let (config, blank) = (NcpConfig { eui, seed }, Nvram::default());
+    let ncp = match family {
+        Family::Zboss => Ncp::new(config, blank),
+        Family::Ezsp => Ncp::ezsp(config, blank, protocol),
+    };
     let config = DongleConfig { port: port.clone(), seed, usb, capture };
     let dongle = Dongle::plug_in(ncp, config).context("the dongle cannot be plugged in")?;
     println!("{}", json!({ "dongle": eui.to_string(), "port": port, "seed": seed }));

@@ -17,7 +17,9 @@ use super::{Capture, Damage, DeviceConfig, Direction, Downlink, Faults, Line, Nc
 
 /// A host that takes nothing for so long loses it.
 const SAY: Duration = Duration::from_secs(1);
-/// The shortest frame with a packet in it: an acknowledgement has 7 bytes.
+/// How long it takes to plug in another dongle.
+const SWAP: Duration = Duration::from_millis(500);
+/// The shortest frame with a packet in it: an acknowledgement has 7 bytes, or 4.
 const DATA_FRAME: usize = 10;
 
 /// How a dongle is plugged in.
@@ -176,6 +178,16 @@ impl Dongle {
             state.unplugged_until = Some(now.saturating_add(millis(time)));
             // From now on nobody is in its network; it gets power again when it is plugged in.
             state.ncp.restart(now, 0);
+        });
+    }
+
+    /// Another dongle is plugged in instead, behind the same name: it has what it remembers, and the devices of this air,
+    /// who remember the one before. The NCP that was pulled out is lost; clone its [`Nvram`](super::Nvram) to keep it.
+    pub fn replace(&self, ncp: Ncp) {
+        self.change(|state, now| {
+            state.ncp.succeeded_by(ncp);
+            state.ncp.restart(now, 0);
+            state.unplugged_until = Some(now.saturating_add(millis(SWAP)));
         });
     }
 

@@ -1,15 +1,16 @@
-//! A virtual Zigbee coordinator: a dongle with ZBOSS NCP firmware on a pseudo-terminal, and an air with devices behind it.
+//! Virtual Zigbee coordinators: a dongle with ZBOSS or EmberZNet NCP firmware on a pseudo-terminal, and an air with devices behind
+//! it.
 //!
 //! ```text
-//! host ── symlink ── PTY ── Dongle ── Line (faults) ── Ncp ── Air ──┬── SealedLock (the real lock agent)
-//!                                       └ Capture                   └── DoorLock (an ordinary ZCL lock)
+//! host ── symlink ── PTY ── Dongle ── Line (faults) ── Ncp (a family's firmware) ── Air ──┬── SealedLock (the real lock agent)
+//!                                       └ Capture                                         └── DoorLock (an ordinary ZCL lock)
 //! ```
 //!
 //! [`Ncp`] has neither port, clock nor task: bytes in, bytes out, deadlines. [`Dongle`] gives it a pseudo-terminal behind a
 //! name that stays, and can pull it out and plug it in again. What the NCP remembers survives both.
 //!
 //! The frames are those of `cardea-zigbee`, which is written by the same people: that they are right is for others to say,
-//! and zigbee-herdsman, zigpy-zboss and Wireshark do in `tests/tests/zigbee_peers`. What no test shows is how a real dongle
+//! and zigbee-herdsman, zigpy-zboss, bellows and Wireshark do in `tests/tests/zigbee_peers`. What no test shows is how a real dongle
 //! behaves: docs/zigbee.md lists what was decided here without knowing. There are no routers, no distance and no
 //! cryptography in this air; that a device has the right keys is a comparison.
 
@@ -23,11 +24,11 @@ mod nvram;
 mod pty;
 mod sealed;
 
-pub use air::{Asdu, DeviceConfig, Downlink, Uplink};
+pub use air::{Asdu, DeviceConfig, Downlink, Traffic, Uplink};
 pub use capture::Capture;
 pub use dongle::{Dongle, DongleConfig, Mailbox};
 pub use door_lock::{DoorLock, DoorLockConfig};
 pub use line::{Damage, Direction, Faults, Line};
-pub use ncp::{Ncp, NcpConfig, Traffic};
+pub use ncp::{Ncp, NcpConfig};
 pub use nvram::Nvram;
 pub use sealed::{Label, SealedLock};

@@ -1,9 +1,10 @@
 //! What an NCP remembers through resets and without power.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use cardea_zigbee::ezsp::call::NetworkParameters;
 use cardea_zigbee::zboss::call::{DatasetBytes, IbCounters};
-use cardea_zigbee::{Eui64, InstallCode, Key, NwkAddr, coordinator::Network};
+use cardea_zigbee::{Eui64, Key, NwkAddr, coordinator::Network};
 use zeroize::Zeroizing;
 
 /// ADDR_MAP, layout 2: who has which address.
@@ -27,6 +28,9 @@ pub(super) struct Stored {
     pub(super) key_number: u8,
 }
 
+/// The address of a device of which only the key is known.
+pub(super) const UNKNOWN: NwkAddr = NwkAddr(0xFFFF);
+
 /// A device of the network.
 #[derive(Clone)]
 pub(super) struct Member {
@@ -35,14 +39,28 @@ pub(super) struct Member {
     pub(super) key: Option<Key>,
 }
 
+/// What EmberZNet remembers beside.
+#[derive(Clone, Default)]
+pub(super) struct Ember {
+    /// What the network was formed with: bits, and the key of all devices or the secret behind theirs.
+    pub(super) security: Option<(u16, Key)>,
+    pub(super) parameters: Option<NetworkParameters>,
+    /// Where in the table each device's link key is.
+    pub(super) key_table: BTreeMap<u8, Eui64>,
+}
+
 /// The memory of an NCP. A blank one by default.
 #[derive(Clone, Default)]
 pub struct Nvram {
     pub(super) stored: Option<Stored>,
     pub(super) eui: Option<Eui64>,
     pub(super) members: BTreeMap<Eui64, Member>,
-    pub(super) codes: BTreeMap<Eui64, InstallCode>,
+    /// Devices that have the coordinator for their parent; a restored coordinator has none until they come back.
+    pub(super) children: BTreeSet<Eui64>,
+    /// Link keys of install codes.
+    pub(super) codes: BTreeMap<Eui64, Key>,
     pub(super) counters: Option<IbCounters>,
+    pub(super) ember: Ember,
     /// Written by the host; the stack takes it at its next start.
     written: Vec<(u16, Zeroizing<Vec<u8>>)>,
 }
@@ -62,6 +80,18 @@ impl Nvram {
     /// Forgets the network and its devices. The NCP's own address stays if it was not set by a host.
     pub(super) fn erase(&mut self) {
         *self = Self::default();
+    }
+
+    /// Outgoing frame counters, from 0 where there were none.
+    pub(super) fn counters(&mut self) -> &mut IbCounters {
+        self.counters.get_or_insert(IbCounters { nib: 0, aib: 0 })
+    }
+
+    /// A device is not in the network any more.
+    pub(super) fn forget(&mut self, eui: Eui64) {
+        self.members.remove(&eui);
+        self.children.remove(&eui);
+        self.ember.key_table.retain(|_, of| *of != eui);
     }
 
     /// Takes a dataset that counts from the next start on. False: no such dataset.

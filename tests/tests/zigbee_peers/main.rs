@@ -1,7 +1,8 @@
-//! The virtual Zigbee dongle as other people's programs judge it: zigbee-herdsman and zigpy-zboss drive it as their
-//! coordinator, Wireshark's dissector (of the maker of ZBOSS) reads what our own host and it say. Each of them is seen to
+//! The virtual Zigbee dongles as other people's programs judge them: zigbee-herdsman and zigpy-zboss drive the one with ZBOSS
+//! as their coordinator, bellows the one with EmberZNet, Wireshark's dissector (of the maker of ZBOSS) reads what our own host and it say. Each of them is seen to
 //! notice when it is broken on purpose.
 
+mod bellows;
 mod herdsman;
 mod session;
 mod wireshark;

@@ -17,7 +17,7 @@ const BEFORE_KEY: &str = "101112131415161718191a1b1c1d1e1f";
 const COUNTER: u32 = 4_660;
 
 fn peer() -> Option<LinePeer> {
-    Some(LinePeer::start(&mut venv::zigpy("zigpy_peer.py")?))
+    Some(LinePeer::start(&mut venv::zigpy_zboss()?))
 }
 
 fn form(dir: &Path) -> Value {

@@ -28,6 +28,8 @@ pub enum LinkEvent {
     Restarted(u8),
     /// The NCP must be reset; the code is that of [`Frame::Error`].
     Failed(u8),
+    /// The NCP expects a number that it cannot: it has restarted, and its word of that was lost on the line.
+    Lost,
     /// A frame of EZSP. May hold keys.
     Frame(Zeroizing<Vec<u8>>),
 }
@@ -130,7 +132,9 @@ impl Link {
             }
             Some(Frame::Data(data)) => {
                 self.acknowledged(data.next);
-                self.received(data);
+                if self.up {
+                    self.received(data);
+                }
             }
             None => self.reject(),
         }
@@ -141,6 +145,9 @@ impl Link {
         if sent && next == self.next_out.wrapping_add(1) & 7 {
             self.outstanding = None;
             self.next_out = next;
+        } else if next != self.next_out {
+            self.stop();
+            self.events.push_back(LinkEvent::Lost);
         }
     }
 
@@ -371,6 +378,24 @@ mod tests {
         say(&mut link, &Frame::Error { code: 0x51 });
         assert_eq!(link.poll_event(), Some(LinkEvent::Failed(0x51)));
         assert!(!give(&mut link, "ghi"));
+    }
+
+    /// Its RSTACK was the end of a frame whose beginning the power cut had left on the line.
+    #[test]
+    fn an_ncp_that_counts_from_the_beginning_has_restarted_unheard() {
+        let mut link = connected();
+        for n in 0..3 {
+            give(&mut link, "abc");
+            heard(&mut link, 0);
+            say(&mut link, &Frame::Ack { next: n + 1 });
+        }
+        give(&mut link, "def");
+        heard(&mut link, 0);
+        say(&mut link, &Frame::Nak { next: 0 });
+        assert_eq!(link.poll_event(), Some(LinkEvent::Lost));
+        assert!(!give(&mut link, "ghi") && heard(&mut link, 600).is_empty());
+        link.reset();
+        assert_eq!(heard(&mut link, 600), vec![Frame::Reset]);
     }
 
     #[test]

@@ -121,7 +121,7 @@ commands! {
     /// Nothing.
     0x0005 Nop () -> ();
     /// The manufacturer in our node descriptor.
-    0x0015 SetManufacturerCode (code: u16 = "Assigned by the CSA.") -> ();
+    0x0015 SetManufacturerCode (code: u16 = "Assigned by the CSA.") -> (status: Since14<Status> = "How it went.");
     /// Resumes the network that the NCP remembers; [`Callback::StackStatus`] follows.
     0x0017 NetworkInit (options: u16 = "0.") -> (status: Status = "Not joined: there is none.");
     /// Forms a network; [`Callback::StackStatus`] follows.
@@ -168,7 +168,7 @@ commands! {
     /// Forgets the network; counts after a reset.
     0x0077 TokenFactoryReset (keep_counter: u8 = "0.", keep_boots: u8 = "0.") -> ();
     /// This device sleeps: wait longer for its acknowledgements.
-    0x007E SetExtendedTimeout (eui: Eui64 = "Which.", extended: u8 = "1.") -> ();
+    0x007E SetExtendedTimeout (eui: Eui64 = "Which.", extended: u8 = "1.") -> (status: Since14<Status> = "How it went.");
     /// A value of the stack.
     0x00AB SetValue (id: u8 = "See [`value`].", bytes: Bytes8 = "It.") -> (status: Status = "How it went.");
     /// Forgets all link keys.

@@ -48,6 +48,10 @@ const ANSWER_MS: Millis = 12_000;
 const DEVICE_MS: Millis = 20_000;
 /// A silent NCP is asked something after this time.
 const LIVENESS_MS: Millis = 30_000;
+/// After damage on the line it is asked something sooner: what was lost may have been its word that it restarted.
+const DOUBT_MS: Millis = 1_000;
+/// Why a command is invalid: nobody has said which protocol is spoken, so the NCP has restarted.
+const VERSION_NOT_SET: u8 = 0x30;
 /// Tag of messages whose end nobody waits for.
 const UNTAGGED: Tag = Tag(0);
 
@@ -102,6 +106,9 @@ pub struct Host {
     next_sequence: u8,
     zdo_sequence: u8,
     heard: Millis,
+    /// Damage that was seen so far, and when it is asked whether the NCP is still the same.
+    damage: u64,
+    doubt: Option<Millis>,
     addresses: Addresses,
     bucket: Bucket,
     seekers: Seekers,
@@ -133,6 +140,8 @@ impl Host {
             next_sequence: 0,
             zdo_sequence: 0,
             heard: 0,
+            damage: 0,
+            doubt: None,
             addresses: Addresses::default(),
             bucket: Bucket::default(),
             seekers: Seekers::default(),
@@ -181,8 +190,13 @@ impl Host {
                 LinkEvent::Failed(code) => {
                     self.recover(now, &format!("the dongle is out of order: ASH error {code:#04x}"));
                 }
+                LinkEvent::Lost => self.recover(now, "the dongle restarted unheard"),
                 LinkEvent::Frame(frame) => self.frame(now, &frame),
             }
+        }
+        let (_, damage) = self.link.counters();
+        if damage != std::mem::replace(&mut self.damage, damage) {
+            self.doubt = Some(now.saturating_add(DOUBT_MS));
         }
         self.progress(now);
     }
@@ -212,7 +226,7 @@ impl Host {
         if matches!(self.phase, Phase::Closed) {
             return self.traffic.poll_timeout();
         }
-        let alive = self.is_up().then(|| self.heard.saturating_add(LIVENESS_MS));
+        let alive = self.is_up().then(|| self.liveness_at());
         [
             self.link.poll_timeout(),
             self.phase.until(),
@@ -240,8 +254,8 @@ impl Host {
             self.recover(now, "the dongle does not answer");
         }
         self.phase_timeout(now);
-        if self.is_up() && self.pending.is_none() && now >= self.heard.saturating_add(LIVENESS_MS) {
-            self.heard = now;
+        if self.is_up() && self.pending.is_none() && now >= self.liveness_at() {
+            (self.heard, self.doubt) = (now, None);
             self.tell(Command::Nop {}, Purpose::Liveness);
         }
         self.seekers_timeout(now);
@@ -280,6 +294,12 @@ impl Host {
     pub fn counters(&self) -> [u64; 4] {
         let (duplicates, damaged) = self.link.counters();
         [duplicates, damaged, self.unreadable, self.traffic.dropped()]
+    }
+
+    /// When the NCP is asked something if nothing else is.
+    fn liveness_at(&self) -> Millis {
+        let silent = self.heard.saturating_add(LIVENESS_MS);
+        self.doubt.map_or(silent, |doubt| doubt.min(silent))
     }
 
     fn is_up(&self) -> bool {
@@ -379,6 +399,9 @@ impl Host {
     /// `Err(Some(reason))`: an invalid command; `Err(None)`: an answer that makes no sense.
     fn answered(&mut self, now: Millis, pending: Pending, answer: Result<Answer, Option<u8>>) {
         let Pending { id, purpose, .. } = pending;
+        if answer == Err(Some(VERSION_NOT_SET)) && !matches!(purpose, Purpose::Hello) {
+            return self.recover(now, "the dongle restarted unheard");
+        }
         let answer = answer.map_err(|reason| match reason {
             Some(reason) => format!("command {id:#06x}: invalid ({reason:#04x})"),
             None => format!("command {id:#06x}: an answer that makes no sense"),
@@ -525,14 +548,14 @@ fn well(id: u16, answer: Result<Answer, String>) -> Result<Answer, (Option<Statu
         | Answer::GetNetworkKeyInfo { status, .. } => status.0,
         Answer::ExportLinkKeyByIndex { entry } => entry.status,
         Answer::ExportKey { exported } => exported.status,
-        Answer::LookupNodeIdByEui64 { status, .. } => status.0.unwrap_or(Status::OK),
+        Answer::LookupNodeIdByEui64 { status, .. }
+        | Answer::SetManufacturerCode { status }
+        | Answer::SetExtendedTimeout { status } => status.0.unwrap_or(Status::OK),
         Answer::Version { .. }
         | Answer::Nop {}
-        | Answer::SetManufacturerCode {}
         | Answer::GetEui64 { .. }
         | Answer::ClearTransientLinkKeys {}
-        | Answer::TokenFactoryReset {}
-        | Answer::SetExtendedTimeout {} => Status::OK,
+        | Answer::TokenFactoryReset {} => Status::OK,
     };
     if status.is_ok() { Ok(answer) } else { Err((Some(status), format!("command {id:#06x}: {status}"))) }
 }

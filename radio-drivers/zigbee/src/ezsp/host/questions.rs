@@ -54,8 +54,9 @@ impl Host {
     pub(super) fn ask(&mut self, handle: u64, eui: Eui64, question: Question) {
         let failure = if self.questions.queue.len() >= MAX_QUESTIONS {
             Some(Failure::Busy)
-        } else if self.is_up() && eui == self.own() {
-            Some(Failure::Refused("the dongle does not ask itself".into()))
+        } else if self.is_up() && eui == self.own() && question == Question::Leave {
+            // It would.
+            Some(Failure::Refused("the coordinator does not leave its own network".into()))
         } else {
             self.down()
         };
@@ -74,7 +75,9 @@ impl Host {
                 return;
             }
             self.questions.neighbours_at = 0;
-            let nwk = match self.seek(eui) {
+            // The dongle's own stack answers what is sent to itself.
+            let own = (eui == self.own()).then_some(NwkAddr::COORDINATOR);
+            let nwk = match own.map_or_else(|| self.seek(eui), |nwk| Ok(Some(nwk))) {
                 Ok(Some(nwk)) => nwk,
                 Ok(None) => return,
                 Err(failure) => {

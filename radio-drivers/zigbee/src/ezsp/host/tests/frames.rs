@@ -248,8 +248,15 @@ fn a_question_is_answered_by_the_device_that_was_asked() {
     bench.order(Order::Ask { handle: 3, eui: device(0x1001), question: Question::Node });
     bench.run(21_000);
     assert_eq!(bench.events(), vec![Event::Answer { handle: 3, answer: Err(Failure::NoAnswer) }]);
-    bench.order(Order::Ask { handle: 4, eui: NCP, question: Question::Node });
-    assert!(matches!(bench.events()[..], [Event::Answer { handle: 4, answer: Err(Failure::Refused(_)) }]));
+    // The dongle itself is asked as a device is, but never to leave.
+    bench.ncp.air.clear();
+    bench.order(Order::Ask { handle: 4, eui: NCP, question: Question::Endpoints });
+    let (_, to, _, asdu) = bench.ncp.air.pop_front().unwrap();
+    assert_eq!((to, &asdu[1..]), (NwkAddr::COORDINATOR, &[0, 0][..]));
+    bench.say(&zdo_from(0, 0x8005, &[asdu[0], 0, 0, 0, 1, 1]));
+    assert_eq!(bench.events(), vec![Event::Answer { handle: 4, answer: Ok(Answer::Endpoints(vec![1])) }]);
+    bench.order(Order::Ask { handle: 5, eui: NCP, question: Question::Leave });
+    assert!(matches!(bench.events()[..], [Event::Answer { handle: 5, answer: Err(Failure::Refused(_)) }]));
 }
 
 #[test]

@@ -207,6 +207,23 @@ fn a_dongle_that_restarts_is_resumed_and_what_it_had_is_accounted_for() {
     assert_eq!(bench.ncp.times(0x001E), 0);
 }
 
+/// Power fails in the middle of a frame: what follows has no flag before it and is no frame. Whatever number the link is at.
+#[test]
+fn a_dongle_whose_word_of_its_restart_is_lost_is_resumed_within_seconds() {
+    for number in 0..8 {
+        let mut bench = up();
+        for _ in 0..number {
+            bench.host.tell(Command::Nop {}, Purpose::Nothing);
+            bench.run(100);
+        }
+        assert_eq!(bench.states(), []);
+        bench.ncp.restart_unheard();
+        bench.run(15_000);
+        assert_eq!(bench.states().last(), Some(&State::Up(OURS)), "{number}");
+        assert!(bench.ncp.joined);
+    }
+}
+
 #[test]
 fn a_dongle_that_says_it_is_out_of_order_is_reset_and_resumed() {
     let mut bench = up();

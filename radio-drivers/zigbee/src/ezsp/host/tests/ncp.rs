@@ -74,6 +74,10 @@ pub(crate) struct ScriptedNcp {
     pub(crate) stubborn: bool,
     next_key: Option<Key>,
     pub(crate) resets: usize,
+    /// The host has said which protocol is spoken.
+    greeted: bool,
+    /// Half a frame is on the line.
+    spoilt: bool,
 }
 
 pub(crate) const NCP: Eui64 = Eui64([0x00, 0x0D, 0x6F, 0, 0xDE, 0xAD, 0xBE, 0xEF]);
@@ -130,6 +134,8 @@ impl ScriptedNcp {
             stubborn: false,
             next_key: None,
             resets: 0,
+            greeted: false,
+            spoilt: false,
         }
     }
 
@@ -144,7 +150,7 @@ impl ScriptedNcp {
     /// As after a power cut.
     pub(crate) fn restart(&mut self, code: u8) {
         self.line = Line { up: true, ..Line::default() };
-        self.joined = false;
+        (self.joined, self.greeted) = (false, false);
         self.policies.clear();
         self.sizes.clear();
         self.codes.clear();
@@ -153,6 +159,13 @@ impl ScriptedNcp {
         self.air.clear();
         self.open = 0;
         self.line.out.push_back(ash::Frame::ResetAck { code });
+    }
+
+    /// The same, but its word of it is lost, and something that is no frame came instead.
+    pub(crate) fn restart_unheard(&mut self) {
+        self.restart(0x02);
+        self.line.out.clear();
+        self.spoilt = true;
     }
 
     /// It is out of order, as it says.
@@ -180,6 +193,9 @@ impl ScriptedNcp {
     }
 
     pub(crate) fn poll_transmit(&mut self, now: Millis) -> Option<Zeroizing<Vec<u8>>> {
+        if std::mem::take(&mut self.spoilt) {
+            return Some(Zeroizing::new(vec![0x25, 0x55, 0xC1, 0x02, 0x02, 0x9B, 0x7B, 0x7E]));
+        }
         if let Some(frame) = self.line.out.pop_front() {
             return Some(frame.encode());
         }
@@ -256,6 +272,7 @@ impl ScriptedNcp {
     fn command(&mut self, frame: &[u8]) {
         if let [sequence, 0, 0, _] = *frame {
             // The old header, both ways.
+            self.greeted = true;
             if !self.ignores.contains(&0) {
                 self.line.queue.push_back(vec![sequence, 0x80, 0, self.protocol.0, 2, 0x30, 0x74]);
             }
@@ -263,6 +280,10 @@ impl ScriptedNcp {
         }
         let frame = Frame::parse(frame).unwrap();
         assert_eq!(frame.kind, Kind::Command);
+        if !self.greeted {
+            let invalid = [&[frame.sequence, 0x80, 1][..], &INVALID_COMMAND.to_le_bytes(), &[0x30]].concat();
+            return self.line.queue.push_back(invalid);
+        }
         let command = Command::parse(frame.id, frame.body, self.protocol).unwrap();
         self.told.push(command.clone());
         if self.ignores.contains(&frame.id) {
@@ -292,7 +313,9 @@ impl ScriptedNcp {
             }
             Command::AddEndpoint { .. } => Answer::AddEndpoint { status: ok },
             Command::Nop {} => Answer::Nop {},
-            Command::SetManufacturerCode { .. } => Answer::SetManufacturerCode {},
+            Command::SetManufacturerCode { .. } => {
+                Answer::SetManufacturerCode { status: Since14(Some(Status::OK)) }
+            }
             Command::NetworkInit { .. } => {
                 self.joined = self.memory.network.is_some();
                 let status = if self.joined { ok } else { Status::NOT_JOINED };
@@ -386,7 +409,7 @@ impl ScriptedNcp {
             }
             Command::SetExtendedTimeout { eui, .. } => {
                 self.extended.insert(eui);
-                Answer::SetExtendedTimeout {}
+                Answer::SetExtendedTimeout { status: Since14(Some(Status::OK)) }
             }
             Command::SetValue { id, bytes } => {
                 assert!(!self.joined, "counters are set before the network runs");

@@ -8,7 +8,8 @@ use cardea_zigbee::zboss::call::{
 use cardea_zigbee::zboss::hl::Status;
 use cardea_zigbee::{Eui64, Key, NwkAddr};
 
-use super::{Ncp, status};
+use super::{Zboss, status};
+use crate::zigbee::air::Air;
 use crate::zigbee::nvram::{MAX_DEVICES, Stored};
 
 /// Versions of the sample that the layouts come from: NCP 3.6.0 on ZBOSS 4.2.2.4, protocol 1.5.
@@ -25,10 +26,11 @@ const COUNTER_STEP: u32 = 1_024;
 /// Endpoints of the application: 1 to 240, and 242 for Green Power.
 const MAX_ENDPOINTS: usize = 16;
 
-impl Ncp {
+impl Zboss {
     /// `Ok(None)`: the answer follows when something has ended.
     pub(super) fn answer(
         &mut self,
+        air: &mut Air,
         now: Millis,
         tsn: u8,
         request: Request,
@@ -40,54 +42,54 @@ impl Ncp {
             Request::GetCoordinatorVersion {} => {
                 Response::GetCoordinatorVersion { version: COORDINATOR_VERSION }
             }
-            Request::GetJoined {} => Response::GetJoined { flags: self.running.into() },
-            Request::GetAuthenticated {} => Response::GetAuthenticated { authenticated: self.running.into() },
+            Request::GetJoined {} => Response::GetJoined { flags: air.running.into() },
+            Request::GetAuthenticated {} => Response::GetAuthenticated { authenticated: air.running.into() },
             Request::GetParentAddress {} => Response::GetParentAddress { nwk: NwkAddr(0xFFFF) },
             Request::GetShortAddress {} => {
-                Response::GetShortAddress { nwk: NwkAddr(if self.running { 0 } else { 0xFFFF }) }
+                Response::GetShortAddress { nwk: NwkAddr(if air.running { 0 } else { 0xFFFF }) }
             }
-            Request::GetTrustCenterAddress {} => Response::GetTrustCenterAddress { eui: self.eui() },
+            Request::GetTrustCenterAddress {} => Response::GetTrustCenterAddress { eui: air.eui() },
             Request::NvramWrite { .. }
             | Request::NvramRead { .. }
             | Request::NvramErase {}
-            | Request::NvramClear {} => return self.nvram_call(request).map(Some),
-            Request::NwkFormation { channels, extended_pan, .. } => self.form(&channels.0, extended_pan)?,
-            Request::StartWithoutFormation {} => self.resume()?,
+            | Request::NvramClear {} => return nvram_call(air, request).map(Some),
+            Request::NwkFormation { channels, extended_pan, .. } => {
+                self.form(air, &channels.0, extended_pan)?
+            }
+            Request::StartWithoutFormation {} => resume(air)?,
             Request::NwkPermitJoining { seconds } => {
-                self.permit(now, seconds)?;
+                permit(air, now, seconds)?;
                 Response::NwkPermitJoining {}
             }
             Request::StartConcentrator { seconds, .. } if seconds > 0 => Response::StartConcentrator {},
             Request::SecurAddIc { .. }
             | Request::SecurDelIc { .. }
             | Request::SecurGetIcList { .. }
-            | Request::SecurRemoveAllIc {} => return self.codes_call(request).map(Some),
+            | Request::SecurRemoveAllIc {} => return codes_call(air, request).map(Some),
             Request::GetNwkKeys {} => {
                 let none = || NumberedKey { key: Key(NO_KEY), number: 0 };
-                let first = match &self.nvram.stored {
+                let first = match &air.nvram.stored {
                     Some(stored) => NumberedKey { key: stored.key.clone(), number: stored.key_number },
                     None => none(),
                 };
                 Response::GetNwkKeys { first, second: none(), third: none() }
             }
             Request::GetApsKeyByIeee { eui } => {
-                let key = self.nvram.members.get(&eui).and_then(|member| member.key.clone());
+                let key = air.nvram.members.get(&eui).and_then(|member| member.key.clone());
                 Response::GetApsKeyByIeee { key: key.ok_or(status::NOT_FOUND)? }
             }
             Request::SecurInitiateKeySwitch {} => {
-                let stored = self.nvram.stored.as_mut().ok_or(status::INVALID_STATE)?;
+                air.nvram.stored.as_ref().ok_or(status::INVALID_STATE)?;
                 let (key, number) = self.settings.key.clone().ok_or(status::INVALID_STATE)?;
                 // Devices that were in the network follow: they got the key before the switch.
-                let before = std::mem::replace(&mut stored.key, key.clone());
-                stored.key_number = number;
-                self.switch_keys(&before, &key);
+                air.switch_keys(&key, number);
                 Response::SecurInitiateKeySwitch {}
             }
             Request::NwkGetIeeeByShort { nwk } => {
-                Response::NwkGetIeeeByShort { eui: self.member_at(nwk).ok_or(status::NOT_FOUND)? }
+                Response::NwkGetIeeeByShort { eui: air.member_at(nwk).ok_or(status::NOT_FOUND)? }
             }
             Request::NwkGetShortByIeee { eui } => {
-                let member = self.nvram.members.get(&eui).ok_or(status::NOT_FOUND)?;
+                let member = air.nvram.members.get(&eui).ok_or(status::NOT_FOUND)?;
                 Response::NwkGetShortByIeee { nwk: member.nwk }
             }
             Request::NlmeJoin { .. } | Request::StartConcentrator { .. } => {
@@ -105,12 +107,12 @@ impl Ncp {
             | Request::PermitJoiningReq { .. }
             | Request::MgmtLqiReq { .. }
             | Request::MgmtNwkUpdateReq { .. }
-            | Request::ApsdeDataReq { .. } => return self.device_call(now, tsn, request),
-            other => return self.setting(other).map(Some),
+            | Request::ApsdeDataReq { .. } => return self.device_call(air, now, tsn, request),
+            other => return self.setting(air, other).map(Some),
         }))
     }
 
-    fn setting(&mut self, request: Request) -> Result<Response, Status> {
+    fn setting(&mut self, air: &mut Air, request: Request) -> Result<Response, Status> {
         let settings = &mut self.settings;
         Ok(match request {
             Request::GetZigbeeRole {} => Response::GetZigbeeRole { role: settings.role },
@@ -127,20 +129,20 @@ impl Ncp {
                 Response::SetChannelMask {}
             }
             Request::GetChannel {} => {
-                let channel = self.nvram.network().map_or(0, |network| network.channel);
+                let channel = air.nvram.network().map_or(0, |network| network.channel);
                 Response::GetChannel { page: 0, channel }
             }
             Request::GetPanId {} => Response::GetPanId { pan: settings.pan },
             Request::SetPanId { pan } if pan != 0xFFFF => {
                 settings.pan = pan;
-                if let Some(stored) = &mut self.nvram.stored {
+                if let Some(stored) = &mut air.nvram.stored {
                     stored.network.pan = pan;
                 }
                 Response::SetPanId {}
             }
-            Request::GetLocalIeee { interface } => Response::GetLocalIeee { interface, eui: self.eui() },
+            Request::GetLocalIeee { interface } => Response::GetLocalIeee { interface, eui: air.eui() },
             Request::SetLocalIeee { eui, .. } => {
-                self.nvram.eui = Some(eui);
+                air.nvram.eui = Some(eui);
                 Response::SetLocalIeee {}
             }
             Request::GetTxPower {} => Response::GetTxPower { dbm: settings.tx_power },
@@ -174,10 +176,12 @@ impl Ncp {
             Request::GetMaxChildren {} => Response::GetMaxChildren { count: settings.max_children },
             Request::SetMaxChildren { count } => {
                 settings.max_children = count;
+                air.rules = settings.rules();
                 Response::SetMaxChildren {}
             }
             Request::SetTcPolicy { policy, value } if policy <= 5 && value <= 1 => {
                 settings.policies.insert(policy, value);
+                air.rules = settings.rules();
                 Response::SetTcPolicy {}
             }
             Request::AfSetSimpleDesc { descriptor } => {
@@ -205,35 +209,13 @@ impl Ncp {
         })
     }
 
-    fn nvram_call(&mut self, request: Request) -> Result<Response, Status> {
-        Ok(match request {
-            Request::NvramWrite { datasets } => {
-                for Dataset { kind, data, .. } in &datasets.0 {
-                    if !self.nvram.write(*kind, data) {
-                        return Err(status::INVALID_PARAMETER);
-                    }
-                }
-                Response::NvramWrite {}
-            }
-            Request::NvramRead { dataset } => {
-                let (version, data) = self.nvram.read(dataset).ok_or(status::NOT_FOUND)?;
-                Response::NvramRead { nvram_version: 1, dataset, version, data }
-            }
-            Request::NvramErase {} => {
-                self.nvram.erase();
-                Response::NvramErase {}
-            }
-            _ => {
-                let counters = self.nvram.counters;
-                self.nvram.erase();
-                self.nvram.counters = counters;
-                Response::NvramClear {}
-            }
-        })
-    }
-
-    fn form(&mut self, channels: &[ChannelMask], extended_pan: Eui64) -> Result<Response, Status> {
-        if self.running || self.settings.role != 0 {
+    fn form(
+        &mut self,
+        air: &mut Air,
+        channels: &[ChannelMask],
+        extended_pan: Eui64,
+    ) -> Result<Response, Status> {
+        if air.running || self.settings.role != 0 {
             return Err(status::INVALID_STATE);
         }
         let mask =
@@ -244,64 +226,100 @@ impl Ncp {
         }
         let pan = match self.settings.pan {
             // Nobody else is in this air; 0x0001 to 0xFFFE.
-            0xFFFF => u16::try_from(self.random.below(0xFFFE)).unwrap_or(0).saturating_add(1),
+            0xFFFF => u16::try_from(air.random.below(0xFFFE)).unwrap_or(0).saturating_add(1),
             pan => pan,
         };
         let (key, key_number) = match &self.settings.key {
             Some((key, number)) => (key.clone(), *number),
             None => {
                 let mut key = Key([0; 16]);
-                self.random.fill(&mut key.0);
+                air.random.fill(&mut key.0);
                 (key, 0)
             }
         };
-        let network = Network { coordinator: self.eui(), extended_pan, pan, channel };
-        self.nvram.stored = Some(Stored { network, key, key_number });
-        self.nvram.members.clear();
-        self.nvram.counters = Some(IbCounters { nib: COUNTER_STEP, aib: 0 });
+        let network = Network { coordinator: air.eui(), extended_pan, pan, channel };
+        air.nvram.stored = Some(Stored { network, key, key_number });
+        air.nvram.members.clear();
+        air.nvram.children.clear();
+        air.nvram.counters = Some(IbCounters { nib: COUNTER_STEP, aib: 0 });
         self.settings.pan = pan;
         self.settings.extended_pan = extended_pan;
-        self.running = true;
-        self.traffic.formed += 1;
+        air.running = true;
+        air.traffic.formed += 1;
         Ok(Response::NwkFormation { nwk: NwkAddr::COORDINATOR, pan, page: 0, channel })
     }
+}
 
-    fn resume(&mut self) -> Result<Response, Status> {
-        if self.nvram.stored.is_none() {
-            return Err(status::ERROR);
-        }
-        if !self.running {
-            // What was counted since the last step may have been used.
-            if let Some(counters) = &mut self.nvram.counters {
-                counters.nib = counters.nib.saturating_add(COUNTER_STEP);
-            }
-            self.running = true;
-            self.traffic.resumed += 1;
-        }
-        Ok(Response::StartWithoutFormation {})
-    }
-
-    fn codes_call(&mut self, request: Request) -> Result<Response, Status> {
-        let codes = &mut self.nvram.codes;
-        Ok(match request {
-            Request::SecurAddIc { eui, code } => {
-                if codes.len() >= MAX_DEVICES && !codes.contains_key(&eui) {
-                    return Err(status::TABLE_FULL);
+fn nvram_call(air: &mut Air, request: Request) -> Result<Response, Status> {
+    Ok(match request {
+        Request::NvramWrite { datasets } => {
+            for Dataset { kind, data, .. } in &datasets.0 {
+                if !air.nvram.write(*kind, data) {
+                    return Err(status::INVALID_PARAMETER);
                 }
-                codes.insert(eui, code);
-                Response::SecurAddIc {}
             }
-            Request::SecurDelIc { eui } => {
-                codes.remove(&eui).ok_or(status::NOT_FOUND)?;
-                Response::SecurDelIc {}
-            }
-            Request::SecurRemoveAllIc {} => {
-                codes.clear();
-                Response::SecurRemoveAllIc {}
-            }
-            // How an entry is laid out is not known; an empty list is all that can be said.
-            _ if codes.is_empty() => Response::SecurGetIcList { list: Rest(vec![0, 0, 0]) },
-            _ => return Err(status::NOT_IMPLEMENTED),
-        })
+            Response::NvramWrite {}
+        }
+        Request::NvramRead { dataset } => {
+            let (version, data) = air.nvram.read(dataset).ok_or(status::NOT_FOUND)?;
+            Response::NvramRead { nvram_version: 1, dataset, version, data }
+        }
+        Request::NvramErase {} => {
+            air.nvram.erase();
+            Response::NvramErase {}
+        }
+        _ => {
+            let counters = air.nvram.counters;
+            air.nvram.erase();
+            air.nvram.counters = counters;
+            Response::NvramClear {}
+        }
+    })
+}
+
+fn resume(air: &mut Air) -> Result<Response, Status> {
+    if air.nvram.stored.is_none() {
+        return Err(status::ERROR);
     }
+    if !air.running {
+        // What was counted since the last step may have been used.
+        if let Some(counters) = &mut air.nvram.counters {
+            counters.nib = counters.nib.saturating_add(COUNTER_STEP);
+        }
+        air.running = true;
+        air.traffic.resumed += 1;
+    }
+    Ok(Response::StartWithoutFormation {})
+}
+
+fn codes_call(air: &mut Air, request: Request) -> Result<Response, Status> {
+    let codes = &mut air.nvram.codes;
+    Ok(match request {
+        Request::SecurAddIc { eui, code } => {
+            if codes.len() >= MAX_DEVICES && !codes.contains_key(&eui) {
+                return Err(status::TABLE_FULL);
+            }
+            codes.insert(eui, code.link_key());
+            Response::SecurAddIc {}
+        }
+        Request::SecurDelIc { eui } => {
+            codes.remove(&eui).ok_or(status::NOT_FOUND)?;
+            Response::SecurDelIc {}
+        }
+        Request::SecurRemoveAllIc {} => {
+            codes.clear();
+            Response::SecurRemoveAllIc {}
+        }
+        // How an entry is laid out is not known; an empty list is all that can be said.
+        _ if codes.is_empty() => Response::SecurGetIcList { list: Rest(vec![0, 0, 0]) },
+        _ => return Err(status::NOT_IMPLEMENTED),
+    })
+}
+
+pub(super) fn permit(air: &mut Air, now: Millis, seconds: u8) -> Result<(), Status> {
+    if !air.running {
+        return Err(status::INVALID_STATE);
+    }
+    air.permit(now, seconds);
+    Ok(())
 }

@@ -1,9 +1,12 @@
 //! The NCP alone, spoken to by frames that hosts of others wrote, and by requests of our own codec.
 
 use super::*;
-use crate::zigbee::air::Uplink;
-use cardea_zigbee::InstallCode;
+use crate::Random;
+use crate::zigbee::air::{DeviceConfig, Downlink, Uplink};
+use crate::zigbee::ncp::{Ncp, NcpConfig};
+use crate::zigbee::nvram::Nvram;
 use cardea_zigbee::zboss::ll::{Decoder, Frame};
+use cardea_zigbee::{InstallCode, NwkAddr};
 
 fn ncp() -> Ncp {
     let mut ncp = Ncp::new(
@@ -183,7 +186,7 @@ fn a_network_survives_a_reset_and_is_resumed_only_when_asked_and_policies_are_fo
     assert_eq!(bench.ask(&Request::GetJoined {}), Ok(Response::GetJoined { flags: 0 }));
     bench.ask(&Request::StartWithoutFormation {}).unwrap();
     assert_eq!(bench.ask(&Request::GetJoined {}), Ok(Response::GetJoined { flags: 1 }));
-    assert_eq!((bench.ncp.nvram().network(), bench.ncp.policy(policy::INSTALL_CODE)), (Some(before), 0));
+    assert_eq!((bench.ncp.nvram().network(), bench.ncp.air.rules.codes_required), (Some(before), false));
     bench.ask(&Request::NcpReset { option: reset::FACTORY }).unwrap();
     bench.host.restart();
     bench.run(500);
@@ -204,7 +207,7 @@ fn a_device_joins_with_its_own_install_code_and_with_no_other() {
         let eui = bench.join(known.as_ref(), device(own, true, None), &STRICT);
         let authorised = bench.authorised();
         assert_eq!(authorised[..1], expected[..], "{:?}", bench.heard);
-        assert_eq!(bench.ncp.nvram.members.contains_key(&eui), expected == [(1, 0)]);
+        assert_eq!(bench.ncp.air.nvram.members.contains_key(&eui), expected == [(1, 0)]);
         assert_eq!(bench.ncp.is_reachable(eui), expected == [(1, 0)]);
     }
 }
@@ -217,7 +220,7 @@ fn a_device_without_a_key_of_its_own_stays_only_where_that_is_allowed() {
     let mut bench = Bench::formed();
     bench.join(Some(&code()), device(Some(code()), false, None), &STRICT);
     assert_eq!(bench.authorised()[0], (1, 1));
-    assert!(bench.ncp.nvram.members.is_empty());
+    assert!(bench.ncp.air.nvram.members.is_empty());
 }
 
 #[test]
@@ -279,11 +282,11 @@ fn the_end_of_a_transmission_is_told_when_it_is_there_and_not_before() {
 fn who_is_renumbered_is_found_under_the_new_address_and_who_leaves_is_forgotten() {
     let mut bench = Bench::formed();
     let eui = bench.join(Some(&code()), device(Some(code()), true, None), &STRICT);
-    let before = bench.ncp.nvram.members[&eui].nwk;
+    let before = bench.ncp.air.nvram.members[&eui].nwk;
     bench.heard.clear();
     bench.ncp.renumber(eui);
     bench.run(100);
-    let after = bench.ncp.nvram.members[&eui].nwk;
+    let after = bench.ncp.air.nvram.members[&eui].nwk;
     assert_ne!(before, after);
     assert!(
         bench.heard.contains(&Indication::DeviceUpdate { eui, nwk: after, status: 0 }),
@@ -350,11 +353,11 @@ fn devices_follow_a_switched_network_key_and_not_one_that_was_replaced_with_its_
     assert!(bench.ncp.is_reachable(eui));
     // A link key of its own, which the host can read for its backup.
     assert!(bench.ask(&Request::GetApsKeyByIeee { eui }).is_ok());
-    if let Some(stored) = &mut bench.ncp.nvram.stored {
+    if let Some(stored) = &mut bench.ncp.air.nvram.stored {
         stored.key = Key([8; 16]);
     }
     assert!(!bench.ncp.is_reachable(eui));
     assert_eq!(bench.ask(&Request::NvramClear {}), Ok(Response::NvramClear {}));
     assert_eq!(bench.ncp.nvram().network(), None);
-    assert!(bench.ncp.nvram.counters.is_some(), "counters never go back");
+    assert!(bench.ncp.air.nvram.counters.is_some(), "counters never go back");
 }

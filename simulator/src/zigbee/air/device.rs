@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use cardea_radio::Millis;
 use cardea_zigbee::descriptors::{NodeDescriptor, SimpleDescriptor};
-use cardea_zigbee::zboss::call::ApsAddress;
 use cardea_zigbee::{Eui64, InstallCode, Key, NwkAddr};
 
-/// How long a parent keeps a frame for a child that sleeps (macTransactionPersistenceTime: 500 × 15.36 ms).
-pub(super) const PERSISTENCE_MS: Millis = 7_680;
+use super::traffic::Waiting;
+use super::trust::Refusal;
+
 /// One hop, there or back.
 pub(super) const HOP_MS: Millis = 4;
 /// Between two looks for an open network.
@@ -16,7 +16,7 @@ pub(super) const SCAN_MS: Millis = 500;
 /// How long a device that was sent away stays away.
 pub(super) const AWAY_MS: Millis = 10_000;
 /// "ZigBeeAlliance09", which everybody knows: the link key of devices without an install code.
-const WELL_KNOWN: [u8; 16] = *b"ZigBeeAlliance09";
+pub(in crate::zigbee) const WELL_KNOWN: [u8; 16] = *b"ZigBeeAlliance09";
 
 /// What a device is made with.
 #[derive(Debug, Clone)]
@@ -39,11 +39,6 @@ impl DeviceConfig {
     /// The link key that it begins with.
     pub(super) fn link_key(&self) -> Key {
         self.code.as_ref().map_or(Key(WELL_KNOWN), InstallCode::link_key)
-    }
-
-    /// The key that the trust centre takes for a device of which it knows this.
-    pub(super) fn expected_key(code: Option<&InstallCode>) -> Key {
-        code.map_or(Key(WELL_KNOWN), InstallCode::link_key)
     }
 }
 
@@ -84,55 +79,41 @@ pub enum Uplink {
     Frame(Asdu),
 }
 
-/// What the parent keeps for a device until it can have it.
-pub(super) enum Kept {
-    /// A frame; the host is told under this number. Acknowledged by the device, or by its radio alone.
-    Frame { tsn: u8, to: ApsAddress, asdu: Asdu, acknowledged: bool },
-    /// A question that the device's stack answers with this packet.
-    Question { call: u16, tsn: u8, does: Does },
-}
-
-/// What a question to a device's stack does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Does {
-    Node,
-    Power,
-    Endpoints,
-    Endpoint(u8),
-    Bind(u16, u8, bool),
-    Leave(bool),
-    Unsupported,
-}
-
-pub(super) struct Waiting {
-    pub(super) kept: Kept,
-    /// When the device can have it, or this try ends.
-    pub(super) at: Millis,
-    /// Whether it is there then, as far as can be said now.
-    pub(super) reached: bool,
-    pub(super) tries: u8,
-}
-
 /// How far a device is with joining.
 #[derive(Clone)]
-pub(super) enum State {
+pub(in crate::zigbee) enum State {
     /// In no network; looks for an open one at this time.
     Apart(Millis),
     /// Has an address and waits for keys; the next thing happens at this time.
     Joining(NwkAddr, Step, Millis),
-    /// In the network with this extended PAN id and key.
-    In(Eui64, Key),
+    In(Inside),
+}
+
+/// What a device remembers of its network.
+#[derive(Clone)]
+pub(in crate::zigbee) struct Inside {
+    pub(in crate::zigbee) coordinator: Eui64,
+    pub(in crate::zigbee) extended_pan: Eui64,
+    pub(in crate::zigbee) nwk: NwkAddr,
+    pub(in crate::zigbee) key: Key,
+    /// Its own link key.
+    pub(in crate::zigbee) link_key: Option<Key>,
+    /// The coordinator's highest frame counter so far: whatever does not exceed it is a replay.
+    pub(in crate::zigbee) heard: u32,
 }
 
 /// What happens next in a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Announce,
-    /// Type and status of the indication.
-    Authorise(u8, u8),
+    /// It gets its last key: one of its own, or none.
+    Admit {
+        own_key: bool,
+    },
+    Refuse(Refusal),
 }
 
-pub(super) struct Device {
+pub(in crate::zigbee) struct Device {
     pub(super) config: DeviceConfig,
     pub(super) on: bool,
     pub(super) state: State,
@@ -166,7 +147,7 @@ impl Device {
     pub(super) fn poll_timeout(&self) -> Option<Millis> {
         let own = match &self.state {
             State::Apart(at) | State::Joining(_, _, at) => self.on.then_some(*at),
-            State::In(..) => None,
+            State::In(_) => None,
         };
         self.waiting.iter().map(|waiting| waiting.at).chain(own).min()
     }
