@@ -12,6 +12,7 @@ use super::store::{RecordKey, StoredNetwork};
 use super::{Driver, NetworkDone};
 use crate::backup::Backup;
 use crate::coordinator::{Network, State};
+use crate::types::Eui64;
 
 /// A backup that is being restored.
 pub(super) struct Restore {
