@@ -3,6 +3,7 @@
 use cardea_zigbee::backup::Backup;
 use cardea_zigbee::coordinator::{Event, Frame, Network, Order, Question, State};
 use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
+use cardea_zigbee::driver::ordinary::{OrdinaryConfig, Rights};
 use cardea_zigbee::driver::{Driver, DriverConfig};
 use cardea_zigbee::ezsp::{self, ash, call::Protocol};
 use cardea_zigbee::tunnel::Tunnel;
@@ -197,7 +198,8 @@ pub fn zigbee_records(mut data: &[u8]) {
     while let [kind, who, len, rest @ ..] = data {
         let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*len)));
         data = rest;
-        let key = match kind & 3 {
+        let key = match kind & 7 {
+            4.. => [&b"zigbee/o"[..], &[*who; 8]].concat(),
             0 => b"zigbee/n".to_vec(),
             1 => b"zigbee/p".to_vec(),
             2 => [&b"zigbee/d"[..], &[*who; 8]].concat(),
@@ -207,7 +209,9 @@ pub fn zigbee_records(mut data: &[u8]) {
         records.retain(|(known, _)| *known != key);
         records.push((key, bytes.to_vec()));
     }
-    let config = DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 300, ordinary: None };
+    let devices = (0..8).map(|who| (Eui64([who; 8]), Rights::Command)).collect();
+    let ordinary = Some(OrdinaryConfig { devices, report_seconds: 10 });
+    let config = DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 300, ordinary };
     let Ok(mut driver) = Driver::new(config.clone(), records.clone()) else { return };
     assert!(driver.poll_commit().is_none(), "nothing has changed");
     // A network that runs, every lock heard: each is asked what it is, and what was removed is told to leave.
