@@ -109,7 +109,7 @@ async fn a_message_that_was_not_acked_comes_again_and_one_that_was_does_not() {
 #[tokio::test]
 async fn a_link_of_what_is_live_hears_nothing_that_waited() {
     let broker = Broker::open();
-    let observer = Observer::new(broker.port).await;
+    let mut observer = Observer::new(broker.port).await;
     for live_only in [false, true] {
         let settings = || {
             let mut config = config(broker.port);
@@ -133,6 +133,8 @@ async fn a_link_of_what_is_live_hears_nothing_that_waited() {
         soon("the link ends with its handle", task).await.unwrap();
 
         observer.publish("down/a", false, "waited").await;
+        // The broker has given it to everybody that there is.
+        while observer.next("down/a").await.1 != "waited" {}
         let (mut handle, _task) = start(settings());
         connected(&mut handle).await;
         observer.publish("down/a", false, "new").await;

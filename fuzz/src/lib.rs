@@ -17,6 +17,7 @@ pub mod relay;
 pub mod resources;
 pub mod sdk;
 pub mod site;
+pub mod unsealed;
 pub mod x509;
 pub mod zigbee;
 
@@ -67,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     ("sdk_holder", holder::sdk_holder),
     ("sdk_message", sdk::sdk_message),
     ("sdk_uplink", sdk::sdk_uplink),
+    ("unsealed_message", unsealed::unsealed_message),
     ("x509_chain", x509::x509_chain),
     ("zigbee_ash", zigbee::zigbee_ash),
     ("zigbee_backup", zigbee::zigbee_backup),
@@ -76,6 +78,7 @@ pub const TARGETS: &[Target] = &[
     ("zigbee_hl", zigbee::zigbee_hl),
     ("zigbee_host", zigbee::zigbee_host),
     ("zigbee_ll", zigbee::zigbee_ll),
+    ("zigbee_ordinary", unsealed::zigbee_ordinary),
     ("zigbee_records", zigbee::zigbee_records),
     ("zigbee_tunnel", zigbee::zigbee_tunnel),
     ("zigbee_zcl", zigbee::zigbee_zcl),

@@ -3,6 +3,7 @@
 use cardea_zigbee::backup::Backup;
 use cardea_zigbee::coordinator::{Event, Frame, Network, Order, Question, State};
 use cardea_zigbee::descriptors::{Clusters, SimpleDescriptor};
+use cardea_zigbee::driver::ordinary::{OrdinaryConfig, Rights};
 use cardea_zigbee::driver::{Driver, DriverConfig};
 use cardea_zigbee::external::{
     self,
@@ -208,13 +209,16 @@ pub fn zigbee_records(mut data: &[u8]) {
             3 => [&b"zigbee/l"[..], &[*who; 8]].concat(),
             4 => b"zigbee/b".to_vec(),
             5 => b"zigbee/r".to_vec(),
-            _ => b"zigbee/k".to_vec(),
+            6 => b"zigbee/k".to_vec(),
+            _ => [&b"zigbee/o"[..], &[*who; 8]].concat(),
         };
         // A store has one record of a name.
         records.retain(|(known, _)| *known != key);
         records.push((key, bytes.to_vec()));
     }
-    let config = DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 300, ordinary: None };
+    let devices = (0..8).map(|who| (Eui64([who; 8]), Rights::Command)).collect();
+    let ordinary = Some(OrdinaryConfig { devices, report_seconds: 10 });
+    let config = DriverConfig { channels: 1 << 15, tunnel: Tunnel::TEST, max_devices: 300, ordinary };
     let Ok(mut driver) = Driver::new(config.clone(), records.clone()) else { return };
     assert!(driver.poll_commit().is_none(), "nothing has changed");
     // A network that runs, every lock heard: each is asked what it is, and what was removed is told to leave.

@@ -341,6 +341,11 @@ impl Driver {
 
     /// A record of the store, at the start.
     pub(in crate::driver) fn load_ordinary(&mut self, eui: Eui64, record: &[u8]) -> Result<(), DecodeError> {
+        if self.by_eui.contains_key(&eui) {
+            // Never both: whoever wrote that, it is a sealed lock.
+            tracing::error!(%eui, "a sealed lock is stored as an ordinary one, too; that is passed over");
+            return Ok(());
+        }
         self.fleet.load(eui, record)?;
         if self.fleet.members.get(&eui).is_some_and(|member| !member.lock.joined) {
             // Somebody was at the door when the daemon stopped.
