@@ -157,7 +157,8 @@ fn command(port: u16, locks: &[LockId], capture: &Path) -> (Percentiles, Percent
         std::thread::sleep(BETWEEN);
     }
     std::thread::sleep(Duration::from_secs(2));
-    let (seen, frames) = (spy.ending("/down"), records(&fs::read(capture).unwrap()));
+    let captured = fs::read(capture).unwrap();
+    let (seen, frames) = (spy.ending("/down"), records(&captured));
     let since = |from: &SystemTime, to: SystemTime| to.duration_since(*from).unwrap_or_default();
     let hop = sent.iter().map(|(_, payload, from)| {
         since(from, seen.iter().find(|message| message.payload == *payload).expect("it was published").at)

@@ -1,5 +1,11 @@
 //! What an ordinary lock may send through the radio, and what anybody may send to one through a broker.
 
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a target ends where something is not as it must be"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cardea_unsealed::{Config, Device, Hub, MAX_COMMAND, MAX_LIFE_MS, Wall};

@@ -107,6 +107,7 @@ enum Unsealed {
     },
 }
 
+#[derive(Subcommand)]
 enum ConfigCommand {
     /// Print an example with every key, its meaning and default.
     Template,
