@@ -23,13 +23,8 @@ pub fn subghz_frame(data: &[u8]) {
 /// kind, 1 direction, 2 how long after), a counter, a length, a body. Nobody without a key is listened to.
 pub fn subghz_machines(mut data: &[u8]) {
     let secret = || Secret([7; 16]);
-    let config = GatewayConfig {
-        profile: Profile::Standard,
-        region: Region::Eu433,
-        network: 1,
-        channels: 3,
-        seed: 1,
-    };
+    let config =
+        GatewayConfig { profile: Profile::Standard, region: Region::Eu433, network: 1, channels: 3, seed: 1 };
     let Ok(mut gateway) = Gateway::<4>::new(config, Key([1; 16]), [], 0) else { return };
     let config = NodeConfig {
         lock: [1; 8],
@@ -49,8 +44,16 @@ pub fn subghz_machines(mut data: &[u8]) {
         let (body, rest) = rest.split_at(rest.len().min(usize::from(*length)));
         data = rest;
         now += [50, 5_000, 300_000, 20_000_000][usize::from(what >> 6)];
-        let kinds =
-            [Kind::Data, Kind::Ack, Kind::Wake, Kind::Beacon, Kind::Join, Kind::Accept, Kind::Hello, Kind::Floor];
+        let kinds = [
+            Kind::Data,
+            Kind::Ack,
+            Kind::Wake,
+            Kind::Beacon,
+            Kind::Join,
+            Kind::Accept,
+            Kind::Hello,
+            Kind::Floor,
+        ];
         let (kind, up) = (kinds[usize::from(what >> 2 & 7)], what & 32 != 0);
         let address = match kind {
             Kind::Beacon => 0,
@@ -86,11 +89,19 @@ pub fn subghz_machines(mut data: &[u8]) {
         }
         // Frames between the two: the lock's reach the gateway and the other way round, while the counter is even.
         if let Some(transmit) = node.poll_transmit(now) {
-            if counter & 1 == 0 { node.handle_sent(now) } else { node.handle_busy(now) }
+            if counter & 1 == 0 {
+                node.handle_sent(now)
+            } else {
+                node.handle_busy(now)
+            }
             gateway.handle_received(now, transmit.frame.as_bytes(), quality);
         }
         if let Some(transmit) = gateway.poll_transmit(now) {
-            if counter & 1 == 0 { gateway.handle_sent(now) } else { gateway.handle_busy(now) }
+            if counter & 1 == 0 {
+                gateway.handle_sent(now)
+            } else {
+                gateway.handle_busy(now)
+            }
             node.handle_received(now, transmit.frame.as_bytes(), quality);
         }
         while let Some(event) = node.poll_event() {
@@ -103,6 +114,7 @@ pub fn subghz_machines(mut data: &[u8]) {
                 assert!(frame == b"up"[..] || authentic);
             }
         }
-        let _ = (node.poll_timeout(), gateway.poll_timeout(now), node.poll_listen(now), gateway.poll_listen());
+        let _ =
+            (node.poll_timeout(), gateway.poll_timeout(now), node.poll_listen(now), gateway.poll_listen());
     }
 }

@@ -3,6 +3,9 @@
 /// Counters are reserved in storage so many at a time.
 pub const BLOCK: u32 = 256;
 
+/// A repeat is answered so often; whoever repeats more is not the other end, which has 2 × 3 tries.
+const REPEATS: u8 = 8;
+
 /// Ours: never used twice, since storage holds a number that was not used yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
@@ -75,16 +78,17 @@ pub(crate) struct Receiver {
     last: Option<u32>,
     /// Highest that was seen with a right code, accepted or not.
     seen: u32,
+    repeats: u8,
 }
 
 impl Receiver {
     /// After a restart: what was accepted before is below the stored limit.
     pub(crate) fn restore(limit: u32) -> Self {
-        Self { next: limit, limit, last: None, seen: limit }
+        Self { next: limit, limit, last: None, seen: limit, repeats: 0 }
     }
 
     pub(crate) fn fresh(limit: u32) -> Self {
-        Self { next: 0, limit, last: None, seen: 0 }
+        Self { next: 0, limit, last: None, seen: 0, repeats: 0 }
     }
 
     /// The whole counter nearest to what is expected.
@@ -114,6 +118,13 @@ impl Receiver {
         self.saw(counter);
         self.next = counter.saturating_add(1);
         self.last = Some(counter);
+        self.repeats = 0;
+    }
+
+    /// Whether a repeat is to be acknowledged again.
+    pub(crate) fn repeat(&mut self) -> bool {
+        self.repeats = self.repeats.saturating_add(1);
+        self.repeats <= REPEATS
     }
 
     pub(crate) fn floor(&self) -> u32 {
@@ -147,7 +158,7 @@ mod tests {
 
     #[test]
     fn whole_counters_are_found_around_the_expected_one() {
-        let receiver = Receiver { next: 0x0001_FFF0, limit: u32::MAX, last: None, seen: 0 };
+        let receiver = Receiver { next: 0x0001_FFF0, limit: u32::MAX, last: None, seen: 0, repeats: 0 };
         assert_eq!(receiver.whole(0xFFF0), 0x0001_FFF0);
         assert_eq!(receiver.whole(0x0005), 0x0002_0005);
         assert_eq!(receiver.whole(0xFF00), 0x0001_FF00);

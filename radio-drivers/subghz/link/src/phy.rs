@@ -80,7 +80,7 @@ impl Profile {
     /// From the end of a frame to the end of its acknowledgement, at the latest.
     #[must_use]
     pub const fn ack_wait(self) -> Micros {
-        ACK_LATEST + self.air_time_of_body(2)
+        ACK_LATEST + GUARD + self.air_time_of_body(2)
     }
 
     /// How long a lock stays awake for data: three frames of full length with their acknowledgements and backoffs.
@@ -114,6 +114,8 @@ impl Region {
 pub const ACK_EARLIEST: Micros = 1_000;
 /// And no later: what a process on Linux needs at worst.
 pub const ACK_LATEST: Micros = 30_000;
+/// What lies between the two.
+pub const ACK_SPREAD: Micros = ACK_LATEST - ACK_EARLIEST;
 /// The longest pause between two strobes of a burst.
 pub const STROBE_GAP: Micros = 1_500;
 /// One slot of the backoff.

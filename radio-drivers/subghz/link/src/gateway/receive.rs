@@ -64,7 +64,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let verdict = session.rx.judge(counter);
         match verdict {
             Verdict::New if room => session.rx.accept(counter),
-            Verdict::Repeat => {}
+            Verdict::Repeat if session.rx.repeat() => {}
             Verdict::BelowFloor => {
                 let floor = session.rx.floor();
                 if peer.last_floor.is_none_or(|last| now >= last + FLOOR_PAUSE) {
@@ -74,7 +74,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
                 }
                 return self.joined(promoted, lock);
             }
-            Verdict::Old => {
+            Verdict::Old | Verdict::Repeat => {
                 self.stats.replayed += 1;
                 return;
             }
@@ -109,9 +109,9 @@ impl<const PEERS: usize> Gateway<PEERS> {
             if let Some(session) = &mut peer.current {
                 session.tx.jump(floor);
             }
-            // A counter from before the lock's restart would be refused.
+            // A counter from before the lock's restart would be refused. The last one below its floor it may have accepted.
             if let Some(down) = &mut peer.down {
-                down.counter = None;
+                down.counter = down.counter.filter(|&counter| counter.saturating_add(1) >= floor);
             }
             times = Some(GatewayEvent::Times { lock, interval_ms });
         }

@@ -1,7 +1,7 @@
 use super::{Flight, Gateway, Reply};
 use crate::body::{Beacon, Body};
 use crate::codec::{AirFrame, BROADCAST, Header, Kind, seal};
-use crate::phy::{ACK_LATEST, BEACON_PERIOD, WINDOW, WINDOW_COUNTDOWN_MS};
+use crate::phy::{ACK_LATEST, ACK_SPREAD, BEACON_PERIOD, WINDOW, WINDOW_COUNTDOWN_MS};
 use crate::{Micros, Transmit};
 
 /// The driver says what became of a frame this long after its last moment, or never.
@@ -89,7 +89,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         loop {
             let reply = self.replies.front().filter(|reply| now >= reply.at)?;
             let air = self.config.profile.air_time(reply.frame.len());
-            let late = now > reply.at + ACK_LATEST;
+            let late = now > reply.at + ACK_SPREAD;
             let Reply { frame, at, channel, anchors } = self.replies.pop_front()?;
             if late {
                 continue;
@@ -98,7 +98,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
                 self.stats.silenced += 1;
                 continue;
             }
-            return Some(self.put(now, frame, Flight::Reply(anchors), channel, false, at + ACK_LATEST));
+            return Some(self.put(now, frame, Flight::Reply(anchors), channel, false, at + ACK_SPREAD));
         }
     }
 

@@ -119,6 +119,8 @@ pub struct Node {
     out: Option<Out>,
     waiting: Option<Out>,
     hello_at: Option<Micros>,
+    /// Of a HELLO that a frame below the floor has caused.
+    last_floor: Option<Micros>,
     reply: Option<Reply>,
     /// On the air, and until when the driver must have said so.
     flight: Option<(Flight, Micros, Micros)>,
@@ -163,6 +165,7 @@ impl Node {
             out: None,
             waiting: None,
             hello_at: None,
+            last_floor: None,
             reply: None,
             flight: None,
             awake: None,

@@ -22,16 +22,16 @@ impl Node {
     pub fn handle_received(&mut self, now: Micros, air: &[u8], quality: Quality) {
         self.clock = now;
         self.refill(now);
-        let authentic = Packet::parse(air).is_ok_and(|packet| self.take(now, &packet, quality));
-        // One frame, and the burst that it belongs to is not for us, or is not authentic: asleep again.
+        let worth = Packet::parse(air).is_ok_and(|packet| self.take(now, &packet, quality));
+        // One frame, and the burst that it belongs to is not for us, not authentic or not new: asleep again.
         if let Some((since, _)) = self.sniff.take()
-            && !authentic
+            && !worth
         {
             self.waste(now, now.saturating_sub(since));
         }
     }
 
-    /// True if it is authentic, new or not.
+    /// True if it is authentic and was worth being awake for.
     fn take(&mut self, now: Micros, packet: &Packet, quality: Quality) -> bool {
         let header = *packet.header();
         if header.up {
@@ -46,27 +46,28 @@ impl Node {
                     .as_ref()
                     .is_some_and(|j| j.address == address && j.network == header.network) =>
             {
-                let authentic = match kind {
+                let worth = match kind {
                     Kind::Data => self.take_data(now, packet, quality),
                     Kind::Wake => self.take_wake(now, packet),
                     Kind::Ack | Kind::Floor => self.take_answer(now, packet),
-                    _ => false,
+                    _ => None,
                 };
-                if !authentic {
+                if worth.is_none() {
                     self.stats.forged = self.stats.forged.saturating_add(1);
                 }
-                authentic
+                worth.unwrap_or(false)
             }
             _ => false,
         }
     }
 
-    fn take_data(&mut self, now: Micros, packet: &Packet, quality: Quality) -> bool {
-        let Some(joined) = &mut self.joined else { return false };
+    /// `None` if the code is wrong.
+    fn take_data(&mut self, now: Micros, packet: &Packet, quality: Quality) -> Option<bool> {
+        let joined = self.joined.as_mut()?;
         let rx = &mut joined.session.rx;
         let counter = rx.whole(packet.header().counter);
         if !packet.verify(&joined.session.keys.down, counter) {
-            return false;
+            return None;
         }
         rx.saw(counter);
         match rx.judge(counter) {
@@ -78,18 +79,23 @@ impl Node {
                     self.tell(NodeEvent::Received { frame, quality });
                 }
                 self.acknowledge(now, packet.header(), counter, quality);
+                return Some(true);
             }
-            Verdict::Repeat => self.acknowledge(now, packet.header(), counter, quality),
+            Verdict::Repeat if rx.repeat() => {
+                self.acknowledge(now, packet.header(), counter, quality);
+                return Some(true);
+            }
             Verdict::BelowFloor => {
-                if self.hello_at.is_none_or(|at| at > now + HELLO_PAUSE) {
-                    self.hello_at = Some(now + HELLO_PAUSE.min(self.chance.below(1_000_000)));
+                if self.last_floor.is_none_or(|last| now >= last + HELLO_PAUSE) {
+                    self.last_floor = Some(now);
+                    self.hello_at = Some(now + self.chance.below(1_000_000));
                 }
                 self.stats.replayed = self.stats.replayed.saturating_add(1);
             }
-            Verdict::Old => self.stats.replayed = self.stats.replayed.saturating_add(1),
+            Verdict::Old | Verdict::Repeat => self.stats.replayed = self.stats.replayed.saturating_add(1),
             Verdict::New | Verdict::NotReserved => {}
         }
-        true
+        Some(false)
     }
 
     fn acknowledge(&mut self, now: Micros, header: &Header, counter: u32, quality: Quality) {
@@ -104,21 +110,21 @@ impl Node {
         self.stay(now, stay); // should our acknowledgement be lost
     }
 
-    fn take_wake(&mut self, now: Micros, packet: &Packet) -> bool {
-        let Some(joined) = &mut self.joined else { return false };
+    fn take_wake(&mut self, now: Micros, packet: &Packet) -> Option<bool> {
+        let joined = self.joined.as_mut()?;
         let session = &mut joined.session;
         let counter = session.rx.whole(packet.header().counter);
         let Ok(Body::Wake(Wake { countdown_ms, channel })) = Body::decode(Kind::Wake, packet.body()) else {
-            return false;
+            return None;
         };
         if !packet.verify(&session.keys.down, counter) {
-            return false;
+            return None;
         }
         session.rx.saw(counter);
         let fresh = counter >= session.next_wake.max(session.rx.floor()) && counter < session.rx.limit();
         if !fresh || usize::from(channel) >= self.config.profile.channels().len() {
             self.stats.replayed = self.stats.replayed.saturating_add(1);
-            return false; // costs what any foreign carrier costs
+            return Some(false); // costs what any foreign carrier costs
         }
         session.next_wake = counter.saturating_add(1);
         self.channel = channel;
@@ -126,16 +132,16 @@ impl Node {
         let from = now + countdown.saturating_sub(guard(countdown));
         self.sniff = None;
         self.awake = Some((from, now + countdown + self.config.profile.awake()));
-        true
+        Some(true)
     }
 
     /// An acknowledgement or a floor for the frame under way; for any other it is nothing.
-    fn take_answer(&mut self, now: Micros, packet: &Packet) -> bool {
-        let Some(joined) = &mut self.joined else { return false };
-        let Some(out) = self.out.as_mut().filter(|out| out.what != What::Join) else { return false };
+    fn take_answer(&mut self, now: Micros, packet: &Packet) -> Option<bool> {
+        let joined = self.joined.as_mut()?;
+        let Some(out) = self.out.as_mut().filter(|out| out.what != What::Join) else { return Some(false) };
         let Some(counter) = out.counter.filter(|&counter| packet.verify(&joined.session.keys.down, counter))
         else {
-            return false;
+            return None;
         };
         match Body::decode(packet.header().kind, packet.body()) {
             Ok(Body::Ack(_)) => {}
@@ -146,9 +152,9 @@ impl Node {
                     out.awaiting = None;
                     out.not_before = now + self.chance.backoff(0);
                 }
-                return true;
+                return Some(true);
             }
-            _ => return false,
+            _ => return None,
         }
         let what = out.what;
         self.finish(now, Outcome::Heard);
@@ -160,7 +166,7 @@ impl Node {
         let linger = Micros::from(self.config.linger_ms) * 1_000;
         let stay = if packet.header().pending { self.config.profile.awake().max(linger) } else { linger };
         self.stay(now, stay);
-        true
+        Some(true)
     }
 
     fn take_beacon(&mut self, now: Micros, packet: &Packet) -> bool {

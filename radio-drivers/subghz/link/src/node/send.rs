@@ -3,7 +3,7 @@ use heapless::Vec;
 use super::{Flight, Node, NodeEvent};
 use crate::body::{Body, Hello, Join};
 use crate::codec::{AirFrame, Header, Kind, MTU, UNASSIGNED, seal};
-use crate::phy::{BUSY_TRIES, SLOT, TRIES};
+use crate::phy::{ACK_SPREAD, BUSY_TRIES, SLOT, TRIES};
 use crate::{Micros, Outcome, Refusal, Transmit};
 
 /// A JOIN is answered once the gateway has stored it.
@@ -90,9 +90,10 @@ impl Node {
         }
         if let Some(reply) = self.reply.take_if(|reply| now >= reply.at) {
             let air = self.config.profile.air_time(reply.frame.len());
-            let late = now > reply.at + crate::phy::ACK_LATEST;
+            let start_by = reply.at + ACK_SPREAD;
+            let late = now > start_by;
             if !late && self.duty.allows(now, air, false) {
-                return Some(self.put(now, reply.frame, Flight::Reply, air, now + crate::phy::ACK_LATEST));
+                return Some(self.put(now, reply.frame, Flight::Reply, air, start_by));
             }
         }
         self.poll_out(now)

@@ -152,6 +152,33 @@ fn a_flood_of_wakes_costs_a_bounded_time_and_is_reported() {
     assert!(air.node_events.iter().all(|(_, _, event)| !matches!(event, NodeEvent::Received { .. })));
 }
 
+/// The last frame down is authentic, and a lock that answered its repeats without end would never sleep.
+#[test]
+fn the_last_frame_played_for_hours_keeps_nobody_awake_and_costs_no_air() {
+    let mut air = Air::new(17, Profile::Standard, 0.0, 1, 500);
+    air.join_all();
+    air.run(30_000_000);
+    exchange(&mut air, 1);
+    let last = |air: &Air, up: bool| {
+        let is = |frame: &&Vec<u8>| {
+            let packet = Packet::parse(frame).unwrap();
+            packet.header().kind == Kind::Data && packet.header().up == up && !packet.body().is_empty()
+        };
+        air.recorded.iter().rev().map(|(_, _, frame)| frame).find(is).unwrap().clone()
+    };
+    let (down, up_frame) = (last(&air, false), last(&air, true));
+    let (listened, sent) = (air.ends[1].receiving, [air.ends[0].sent.len(), air.ends[1].sent.len()]);
+    for round in 0..120_000 {
+        air.carry(None, if round % 20 == 0 { up_frame.clone() } else { down.clone() }, 0);
+        air.run(30_000);
+    }
+    let on = (air.ends[1].receiving - listened) / 1_000;
+    let beacons = 360;
+    println!("receiver on {on} ms in an hour");
+    assert!(on < 120_000, "awake {on} ms");
+    assert!(air.ends[0].sent.len() - sent[0] <= beacons + 9 && air.ends[1].sent.len() - sent[1] <= 9);
+}
+
 #[test]
 fn noise_that_never_ends_is_drain_that_ends() {
     let mut air = Air::new(15, Profile::Standard, 0.0, 1, 100);
