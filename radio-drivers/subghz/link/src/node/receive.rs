@@ -139,10 +139,7 @@ impl Node {
     fn take_answer(&mut self, now: Micros, packet: &Packet) -> Option<bool> {
         let joined = self.joined.as_mut()?;
         let Some(out) = self.out.as_mut().filter(|out| out.what != What::Join) else { return Some(false) };
-        let Some(counter) = out.counter.filter(|&counter| packet.verify(&joined.session.keys.down, counter))
-        else {
-            return None;
-        };
+        let counter = out.counter.filter(|&counter| packet.verify(&joined.session.keys.down, counter))?;
         match Body::decode(packet.header().kind, packet.body()) {
             Ok(Body::Ack(_)) => {}
             Ok(Body::Floor(floor)) => {
