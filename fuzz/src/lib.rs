@@ -18,6 +18,7 @@ pub mod resources;
 pub mod sdk;
 pub mod site;
 pub mod unsealed;
+pub mod subghz;
 pub mod x509;
 pub mod zigbee;
 
@@ -69,6 +70,8 @@ pub const TARGETS: &[Target] = &[
     ("sdk_message", sdk::sdk_message),
     ("sdk_uplink", sdk::sdk_uplink),
     ("unsealed_message", unsealed::unsealed_message),
+    ("subghz_frame", subghz::subghz_frame),
+    ("subghz_machines", subghz::subghz_machines),
     ("x509_chain", x509::x509_chain),
     ("zigbee_ash", zigbee::zigbee_ash),
     ("zigbee_backup", zigbee::zigbee_backup),

@@ -1,12 +1,12 @@
 //! Neither this crate nor anything of ours or others' below it may ask for an operating system or an allocator. This crate
-//! depends on the agent and so on everything that a lock's firmware links; the test needs no installed target. That the
+//! depends on the agent and so on everything that a lock's firmware links but the link layer of its radio; the test needs no installed target. That the
 //! library links without std and allocator is shown by scripts/test ("the C library for firmware"), that it runs on a
 //! microcontroller by scripts/mcu.
 #![allow(clippy::unwrap_used, clippy::panic)] // a panic here is a verdict
 
 use std::process::Command;
 
-const OURS: [(&str, &str); 9] = [
+const OURS: [(&str, &str); 10] = [
     ("cardea-aead", include_str!("../../../protocol/aead/src/lib.rs")),
     ("cardea-cbor", include_str!("../../../protocol/cbor/src/lib.rs")),
     ("cardea-framing", include_str!("../../../protocol/framing/src/lib.rs")),
@@ -16,11 +16,22 @@ const OURS: [(&str, &str); 9] = [
     ("cardea-resources", include_str!("../../../protocol/resources/src/lib.rs")),
     ("cardea-agent", include_str!("../../agent/src/lib.rs")),
     ("cardea-flash", include_str!("../src/lib.rs")),
+    ("cardea-subghz-link", include_str!("../../../radio-drivers/subghz/link/src/lib.rs")),
 ];
 
 fn tree(arguments: &[&str]) -> String {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--locked", "-p", "cardea-flash", "--prefix", "none"])
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "-p",
+            "cardea-flash",
+            "-p",
+            "cardea-subghz-link",
+            "--prefix",
+            "none",
+        ])
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

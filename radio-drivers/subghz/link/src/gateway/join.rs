@@ -1,0 +1,80 @@
+use super::Gateway;
+use crate::body::{Accept, Body, Join};
+use crate::codec::{Header, Kind, Packet, UNASSIGNED, seal};
+use crate::mic::Nonces;
+use crate::phy::ACK_EARLIEST;
+use crate::session::Session;
+use crate::{LockId, Micros};
+
+/// Between two ACCEPTs: whoever repeats JOINs spends no more of our air than this.
+const PAUSE: Micros = 100_000;
+
+impl<const PEERS: usize> Gateway<PEERS> {
+    pub(super) fn take_join(&mut self, now: Micros, packet: &Packet) {
+        let Ok(Body::Join(Join { lock, nonce })) = Body::decode(Kind::Join, packet.body()) else {
+            self.stats.forged += 1;
+            return;
+        };
+        let open = now < self.join_until;
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.lock == lock).filter(|_| open) else {
+            self.stats.strangers += 1;
+            return;
+        };
+        if !packet.verify(&peer.secret.join_key(), nonce) {
+            self.stats.forged += 1;
+            return;
+        }
+        let again = peer.pending.as_ref().is_some_and(|pending| pending.nonces.node == nonce);
+        if again {
+            peer.accept_wanted = true;
+        } else if peer.last_nonce.is_none_or(|last| nonce > last) {
+            let Some(gateway) = self.counter.take() else { return }; // storage is asked for more
+            peer.last_nonce = Some(nonce);
+            peer.pending = Some(Session::new(&peer.secret, &lock, Nonces { node: nonce, gateway }));
+            peer.dirty = true;
+            peer.accept_wanted = true;
+        } else {
+            self.stats.replayed += 1;
+            return;
+        }
+        self.accept(now, &lock);
+    }
+
+    /// Answers, once the session is stored.
+    pub(super) fn accept(&mut self, now: Micros, lock: &LockId) {
+        let (network, channels, key) = (self.config.network, self.config.channels, self.key.clone());
+        let written = self.writing.as_ref().is_some_and(|writing| writing.is_of(lock));
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.lock == *lock) else { return };
+        if !peer.accept_wanted || peer.dirty || written {
+            return;
+        }
+        peer.accept_wanted = false;
+        let Some(pending) = &peer.pending else { return };
+        if now < self.last_accept + PAUSE && self.last_accept != 0 {
+            return; // the lock asks again
+        }
+        let nonces = pending.nonces;
+        let accept = Body::Accept(Accept {
+            lock: *lock,
+            node_nonce: nonces.node,
+            gateway_nonce: nonces.gateway,
+            address: peer.address,
+            channels,
+            wrapped: peer.secret.wrap(lock, nonces, &key).0,
+        });
+        let header = Header {
+            address: UNASSIGNED,
+            network,
+            kind: Kind::Accept,
+            up: false,
+            ack: false,
+            pending: false,
+            counter: 0,
+        };
+        let frame = seal(header, nonces.node, &accept.encode(), &peer.secret.join_key());
+        self.last_accept = now;
+        if let Some(frame) = frame {
+            self.reply(frame, now + ACK_EARLIEST, None);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+use heapless::Vec;
+
+use super::peer::Peer;
+use super::{Gateway, GatewayEvent, Reply};
+use crate::body::{Ack, Body, Hello};
+use crate::codec::{AirFrame, Header, Kind, MTU, Packet, UNASSIGNED, seal};
+use crate::counter::Verdict;
+use crate::mic::Key;
+use crate::phy::ACK_EARLIEST;
+use crate::session::Session;
+use crate::{LockId, Micros, Outcome, Quality};
+
+/// Frames are taken while so many events still have room beside them.
+const ROOM: usize = 28;
+/// A lock's old counter is answered at most so often.
+const FLOOR_PAUSE: Micros = 1_000_000;
+
+impl<const PEERS: usize> Gateway<PEERS> {
+    /// A frame was received; `now` is its end. `air` is LEN, whitened bytes and CRC.
+    pub fn handle_received(&mut self, now: Micros, air: &[u8], quality: Quality) {
+        let Ok(packet) = Packet::parse(air) else {
+            self.stats.noise += 1;
+            return;
+        };
+        let header = *packet.header();
+        if !header.up || header.network != self.config.network {
+            return; // another gateway's, or for one
+        }
+        match (header.address, header.kind) {
+            (UNASSIGNED, Kind::Join) => self.take_join(now, &packet),
+            (_, Kind::Ack) => self.take_ack(now, &packet),
+            (_, Kind::Data | Kind::Hello) => self.take_up(now, &packet, quality),
+            _ => self.stats.forged += 1,
+        }
+    }
+
+    fn take_ack(&mut self, now: Micros, packet: &Packet) {
+        let address = packet.header().address;
+        let channel = self.channel;
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == address) else { return };
+        let counter = peer.down.as_ref().filter(|down| down.tries > 0).and_then(|down| down.counter);
+        let (Some(session), Some(counter)) = (&peer.current, counter) else { return };
+        if !packet.verify(&session.keys.up, counter) {
+            self.stats.forged += 1;
+            return;
+        }
+        peer.heard(now, channel, 0);
+        self.finish(now, address, Outcome::Heard);
+    }
+
+    fn take_up(&mut self, now: Micros, packet: &Packet, quality: Quality) {
+        let header = *packet.header();
+        let room = self.events.len() < ROOM;
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == header.address) else {
+            self.stats.forged += 1;
+            return;
+        };
+        let Some((counter, promoted)) = peer.authenticate(packet) else {
+            self.stats.forged += 1;
+            return;
+        };
+        let (lock, Some(session)) = (peer.lock, &mut peer.current) else { return };
+        session.rx.saw(counter);
+        let verdict = session.rx.judge(counter);
+        match verdict {
+            Verdict::New if room => session.rx.accept(counter),
+            Verdict::Repeat if session.rx.repeat() => {}
+            Verdict::BelowFloor => {
+                let floor = session.rx.floor();
+                if peer.last_floor.is_none_or(|last| now >= last + FLOOR_PAUSE) {
+                    peer.last_floor = Some(now);
+                    let key = session.keys.down.clone();
+                    self.answer(now, &header, counter, &Body::Floor(floor), &key, None, false);
+                }
+                return self.joined(promoted, lock);
+            }
+            Verdict::Old | Verdict::Repeat => {
+                self.stats.replayed += 1;
+                return;
+            }
+            Verdict::New | Verdict::NotReserved => return, // not acknowledged: it comes again
+        }
+        let (key, pending) = (session.keys.down.clone(), peer.down.is_some());
+        self.joined(promoted, lock);
+        if verdict == Verdict::New {
+            self.deliver(now, packet, quality, header.address);
+        }
+        let ack = Body::Ack(Ack { quality });
+        self.answer(now, &header, counter, &ack, &key, Some(header.address), pending);
+    }
+
+    fn joined(&mut self, promoted: bool, lock: LockId) {
+        if promoted {
+            self.tell(GatewayEvent::Joined(lock));
+        }
+    }
+
+    fn deliver(&mut self, now: Micros, packet: &Packet, quality: Quality, address: u8) {
+        let ack_air = self.config.profile.air_time_of_body(2);
+        let Some(peer) = self.peer(address) else { return };
+        let lock = peer.lock;
+        let mut times = None;
+        if let Ok(Body::Hello(hello)) = Body::decode(packet.header().kind, packet.body()) {
+            let Hello { floor, interval_ms, linger_ms } = hello;
+            if (peer.interval_ms, peer.linger_ms) != (interval_ms, linger_ms) {
+                (peer.interval_ms, peer.linger_ms) = (interval_ms, linger_ms);
+                peer.dirty = true;
+            }
+            if let Some(session) = &mut peer.current {
+                session.tx.jump(floor);
+            }
+            // A counter from before the lock's restart would be refused. The last one below its floor it may have accepted.
+            if let Some(down) = &mut peer.down {
+                down.counter = down.counter.filter(|&counter| counter.saturating_add(1) >= floor);
+            }
+            times = Some(GatewayEvent::Times { lock, interval_ms });
+        }
+        let window = now + ACK_EARLIEST + ack_air + Micros::from(peer.linger_ms) * 1_000;
+        if let Some(times) = times {
+            self.tell(times);
+        }
+        if packet.header().kind == Kind::Data
+            && let Ok(frame) = Vec::<u8, MTU>::from_slice(packet.body())
+            && !frame.is_empty()
+        {
+            self.tell(GatewayEvent::Up { lock, frame, quality, window });
+        }
+    }
+
+    #[expect(clippy::too_many_arguments)] // each is a field of the frame
+    fn answer(
+        &mut self,
+        now: Micros,
+        header: &Header,
+        counter: u32,
+        body: &Body,
+        key: &Key,
+        anchors: Option<u8>,
+        pending: bool,
+    ) {
+        let header = Header { kind: body.kind(), up: false, ack: false, pending, ..*header };
+        if let Some(frame) = seal(header, counter, &body.encode(), key) {
+            self.reply(frame, now + ACK_EARLIEST, anchors);
+        }
+    }
+
+    pub(super) fn reply(&mut self, frame: AirFrame, at: Micros, anchors: Option<u8>) {
+        let channel = self.channel;
+        let _ = self.replies.push_back(Reply { frame, at, channel, anchors }); // full: as if it were lost on the air
+    }
+}
+
+impl Peer {
+    /// The whole counter, and whether the pending session proved itself and is the current one now.
+    fn authenticate(&mut self, packet: &Packet) -> Option<(u32, bool)> {
+        let right = |session: &Option<Session>| {
+            let session = session.as_ref()?;
+            let counter = session.rx.whole(packet.header().counter);
+            packet.verify(&session.keys.up, counter).then_some(counter)
+        };
+        if let Some(counter) = right(&self.current) {
+            return Some((counter, false));
+        }
+        let counter = right(&self.pending)?;
+        self.current = self.pending.take();
+        if let Some(down) = &mut self.down {
+            down.counter = None;
+        }
+        self.dirty = true;
+        Some((counter, true))
+    }
+}

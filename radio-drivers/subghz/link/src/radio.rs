@@ -1,0 +1,101 @@
+use crate::{AirFrame, Micros};
+
+/// Put this on the air. The driver answers with `handle_sent` at the end of the frame, or with `handle_busy` if it did not
+/// start by [`start_by`](Self::start_by).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// LEN, whitened bytes, CRC: what follows the sync word.
+    pub frame: AirFrame,
+    /// Channel number of the profile.
+    pub channel: u8,
+    /// Bytes of `aa` before the sync word.
+    pub preamble: u8,
+    /// Only if the channel is clear: below -90 dBm for 5 ms. Otherwise at once.
+    pub cca: bool,
+    /// Not a microsecond later may the preamble begin: the frame would be on the air after its deadline.
+    pub start_by: Micros,
+}
+
+/// What the receiver is to do while nothing is transmitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Off; the radio sleeps.
+    Off,
+    /// On this channel, until something else is asked for.
+    On {
+        /// Channel number of the profile.
+        channel: u8,
+    },
+    /// On this channel, but off again (`handle_silence`) if there is no carrier within 2 ms (longer than the
+    /// pause between two strobes).
+    Sniff {
+        /// Channel number of the profile.
+        channel: u8,
+    },
+}
+
+/// How well a frame was heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quality {
+    /// dBm.
+    pub rssi: i8,
+    /// 0 to 255, as the chip has it.
+    pub lqi: u8,
+}
+
+/// What became of a frame that was handed over. None of it is success: only framing's receipt promises custody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The other end's radio acknowledged it.
+    Heard,
+    /// It was on the air, and nobody acknowledged it. It may have arrived nevertheless.
+    Unheard,
+    /// It could not be on the air before its deadline, and was not.
+    Expired,
+    /// The duty cycle does not allow it.
+    NoAirtime,
+    /// The channel was never clear.
+    Busy,
+    /// It was taken back, or its receiver removed, before it was on the air.
+    Cancelled,
+}
+
+/// Why a frame is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such lock, or it has not joined.
+    #[error("not joined")]
+    NotJoined,
+    /// Empty, or longer than [`MTU`](crate::MTU).
+    #[error("too big")]
+    Size,
+    /// Another one is under way.
+    #[error("busy")]
+    Busy,
+    /// No address or memory is left for another lock.
+    #[error("full")]
+    Full,
+}
+
+/// Chance for backoffs and slots, where nothing secret depends on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u32);
+
+impl Chance {
+    pub(crate) fn new(seed: u32) -> Self {
+        Self(seed | 1)
+    }
+
+    /// 0 to `below` - 1.
+    pub(crate) fn below(&mut self, below: Micros) -> Micros {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        (Micros::from(self.0) * below.max(1)) >> 32
+    }
+
+    /// Binary exponential backoff: 2 slots after the first failure, at most 32.
+    pub(crate) fn backoff(&mut self, failures: u8) -> Micros {
+        (1 + self.below(2 << failures.min(4))) * crate::phy::SLOT
+    }
+}
