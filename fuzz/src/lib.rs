@@ -17,6 +17,7 @@ pub mod relay;
 pub mod resources;
 pub mod sdk;
 pub mod site;
+pub mod subghz;
 pub mod x509;
 pub mod zigbee;
 
@@ -67,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     ("sdk_holder", holder::sdk_holder),
     ("sdk_message", sdk::sdk_message),
     ("sdk_uplink", sdk::sdk_uplink),
+    ("subghz_cc1101", subghz::subghz_cc1101),
     ("x509_chain", x509::x509_chain),
     ("zigbee_ash", zigbee::zigbee_ash),
     ("zigbee_backup", zigbee::zigbee_backup),

@@ -39,6 +39,7 @@ try:
         chip.set_symbol_rate_baud(rate)
         chip.set_sync_word(b"\xc9\x56")
         chip._set_modulation_format(cc1101.ModulationFormat.GFSK)
+        chip.set_sync_mode(cc1101.SyncMode.TRANSMIT_32_MATCH_30_BITS)
         chip.set_packet_length_mode(cc1101.PacketLengthMode.VARIABLE)
         chip.set_packet_length_bytes(61)
         chip.set_output_power([0xC0])

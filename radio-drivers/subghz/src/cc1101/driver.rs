@@ -267,6 +267,11 @@ impl<S: SpiDevice> Cc1101<S> {
                 }
                 // Errata: a FIFO that is emptied while a packet comes in gives its last byte twice.
                 self.chip.read_fifo(waiting.saturating_sub(1), &mut self.partial)?;
+                // No packet is longer: the chip is not to be believed.
+                if self.partial.len() > crate::MAX_FRAME + 3 {
+                    self.counters.malformed += 1;
+                    return self.start_over(now);
+                }
                 match (waiting, self.ended) {
                     // Longer than we take: the chip dropped it and listens on.
                     (0, Some(_)) => {
@@ -335,7 +340,8 @@ impl<S: SpiDevice> Cc1101<S> {
             self.counters.missed_edges += 1;
         }
         let packet = std::mem::take(&mut self.partial);
-        let (Some((len, rest)), true) = (packet.split_first(), packet.len() > 3) else {
+        let longest = usize::from(self.config.max_frame) + 3;
+        let (Some((len, rest)), true) = (packet.split_first(), (4..=longest).contains(&packet.len())) else {
             self.counters.malformed += 1;
             return Ok(());
         };
