@@ -83,7 +83,7 @@ fn decode(dir: &Path, profile: Profile, burst: &Burst, inverted: bool, sync: &st
         .collect()
 }
 
-/// CRC-16/CMS, another one than the model's: Rocksoft's model, bit by bit over the message and 16 zeros.
+/// CRC-16/CMS by the crate `crc`; the model has its own.
 fn crc(bytes: &[u8]) -> u16 {
     let crc = crc::Crc::<u16>::new(&crc::CRC_16_CMS);
     crc.checksum(bytes)

@@ -298,7 +298,8 @@ impl World {
         let (now, start) = (self.now, self.bursts.len());
         let Some(node) = self.nodes.get_mut(at) else { return };
         let chip = &node.chip;
-        let preamble = [2, 3, 4, 6, 8, 12, 16, 24][usize::from(chip.get(0x13) >> 4 & 7)];
+        let lengths = [2, 3, 4, 6, 8, 12, 16, 24];
+        let preamble = lengths.get(usize::from(chip.get(0x13) >> 4 & 7)).copied().unwrap_or(4);
         let sync = [chip.get(0x04), chip.get(0x05)];
         let mut prefix = VecDeque::from(vec![0xAA; preamble]);
         prefix.extend(sync);
@@ -310,7 +311,7 @@ impl World {
             sender: at,
             start_ns: now,
             byte_ns,
-            carrier_hz: carrier(chip),
+            carrier_hz: tuned(chip),
             deviation_hz: deviation(chip),
             gaussian: chip.get(0x12) >> 4 & 7 == 1,
             dbm: power(chip),
@@ -426,7 +427,6 @@ impl World {
         }
         let (preamble, off) = (burst.preamble, burst.carrier_hz - tuned(&node.chip));
         let rssi = rssi(strength);
-        let now = self.now;
         let Some(node) = self.nodes.get_mut(at) else { return };
         let Some(receiving) = node.receiving.as_mut() else { return };
         receiving.errors += (byte ^ sent).count_ones();
@@ -483,7 +483,6 @@ impl World {
             node.receiving = None;
             node.chip.overflowed(&self.chance);
         }
-        let _ = now;
     }
 
     /// The strongest that a receiver hears beside this burst, dBm.
@@ -539,10 +538,6 @@ fn tuned(chip: &Chip) -> f64 {
     let word = u32::from_be_bytes([0, chip.get(0x0D), chip.get(0x0E), chip.get(0x0F)]);
     let offset = f64::from(i8::from_le_bytes([chip.get(0x0C)])) * CRYSTAL_HZ / 16_384.0;
     (f64::from(word) * CRYSTAL_HZ / 65_536.0 + offset) * (1.0 + chip.config.ppm * 1e-6)
-}
-
-fn carrier(chip: &Chip) -> f64 {
-    tuned(chip)
 }
 
 /// The table for 433 MHz that the data sheet has; what is not in it is taken for 0 dBm.

@@ -11,7 +11,7 @@
 //!
 //! The chips follow TI's data sheet (SWRS061) and three of its errata, from reading them: what is here was not compared with a real
 //! chip. Bytes are the smallest thing on the air; sensitivity, capture at 6 dB and the carrier threshold are round figures. Not there: wake
-//! on radio, Manchester, FEC, OOK, address filter, synchronous and fixed-length modes.
+//! on radio, Manchester, FEC, OOK, address filter, synchronous and fixed-length modes, and reception with any but the doubled sync word.
 
 mod air;
 mod chip;

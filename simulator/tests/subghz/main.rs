@@ -76,9 +76,9 @@ fn what_is_on_air_is_preamble_sync_twice_length_frame_and_checksum() {
     bench.run(SECOND / 50);
     assert_eq!(bench.send(0, b"123456789", true), Ok(Ended::Sent));
     let bytes = bench.air.bursts().remove(0).bytes;
-    // The checksum over 09 31..39 by another implementation (Python, bit by bit).
     let expected = [&hex::decode("aaaaaaaac956c95609").unwrap()[..], b"123456789"].concat();
     assert_eq!(bytes[..18], expected);
+    // By the crate `crc`; the model has its own.
     let crc = crc::Crc::<u16>::new(&crc::CRC_16_CMS).checksum(&bytes[8..18]);
     assert_eq!(bytes[18..], crc.to_be_bytes());
 }
