@@ -331,7 +331,7 @@ mod tests {
         {
             let ours = Config { profile, ..Config::default() }.registers();
             let theirs = profiles[name]["regs"].as_object().unwrap();
-            assert_eq!(theirs.len(), 41);
+            assert_eq!(theirs.len(), 40);
             for (register, value) in theirs {
                 let at = NAMES.iter().position(|known| known == register).unwrap();
                 let theirs = u8::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap();
