@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod cc1101;
 pub mod config;
 pub mod credentials;
 pub mod edhoc;
@@ -17,8 +18,8 @@ pub mod relay;
 pub mod resources;
 pub mod sdk;
 pub mod site;
-pub mod unsealed;
 pub mod subghz;
+pub mod unsealed;
 pub mod x509;
 pub mod zigbee;
 
@@ -72,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     ("unsealed_message", unsealed::unsealed_message),
     ("subghz_frame", subghz::subghz_frame),
     ("subghz_machines", subghz::subghz_machines),
+    ("subghz_cc1101", cc1101::subghz_cc1101),
     ("x509_chain", x509::x509_chain),
     ("zigbee_ash", zigbee::zigbee_ash),
     ("zigbee_backup", zigbee::zigbee_backup),

@@ -4,7 +4,8 @@
 //! gateway, and [`VirtualLock`]s, each the real lock agent on the unmodified `lorawan-device` stack. [`Broker`] is
 //! an MQTT broker in this process. Time is tokio's; chance comes from one printed seed.
 //!
-//! [`zigbee`] has the same locks behind a virtual coordinator, a dongle on a pseudo-terminal.
+//! [`zigbee`] has the same locks behind a virtual coordinator, a dongle on a pseudo-terminal. [`subghz`] has CC1101 chips on
+//! an air at 433 MHz.
 //!
 //! What it does not do: it is no part of the shipped daemon, its keys are no secrets, and its radio knows neither
 //! interference between devices nor distance. Virtual locks draw DevNonces at random, as that stack does, and so
@@ -17,6 +18,7 @@ mod forwarder;
 mod lock;
 mod radio;
 mod random;
+pub mod subghz;
 pub mod zigbee;
 
 pub use air::{Air, Modulation, Transmission, Weather};

@@ -1,0 +1,124 @@
+//! Accesses to the chip, each one SPI transaction.
+
+use embedded_hal::spi::SpiDevice;
+
+use super::registers::{COUNT, FIFO, Register, STABLE, Status, Strobe, access, port, state};
+use crate::Problem;
+
+/// Reads of a register that changes meanwhile, until two in a row agree (errata: a read may meet the change).
+const READS: usize = 8;
+/// Looks at the state after an order to be idle, which takes the chip a microsecond or none.
+const IDLE_LOOKS: usize = 16;
+
+pub(super) struct Chip<S> {
+    spi: S,
+}
+
+impl<S: SpiDevice> Chip<S> {
+    pub(super) fn new(spi: S) -> Self {
+        Self { spi }
+    }
+
+    /// The status byte that the chip answers.
+    pub(super) fn strobe(&mut self, strobe: Strobe) -> Result<u8, Problem> {
+        let mut bytes = [strobe as u8];
+        self.transfer(&mut bytes)?;
+        Ok(bytes[0])
+    }
+
+    pub(super) fn status(&mut self, status: Status) -> Result<u8, Problem> {
+        let mut bytes = [status as u8 | access::READ | access::BURST, 0];
+        self.transfer(&mut bytes)?;
+        Ok(bytes[1])
+    }
+
+    /// A status register that may change while it is read.
+    pub(super) fn steady(&mut self, status: Status) -> Result<u8, Problem> {
+        let mut last = self.status(status)?;
+        for _ in 0..READS {
+            let this = self.status(status)?;
+            if this == last {
+                return Ok(this);
+            }
+            last = this;
+        }
+        Err(Problem::Stuck)
+    }
+
+    /// MARCSTATE. Nothing sleeps here, so what is no state, or asleep, is a dead line.
+    pub(super) fn state(&mut self) -> Result<u8, Problem> {
+        match self.steady(Status::MarcState)? {
+            0x00 | 0x17.. => Err(Problem::NoChip),
+            state => Ok(state),
+        }
+    }
+
+    pub(super) fn write(&mut self, register: Register, value: u8) -> Result<(), Problem> {
+        self.transfer(&mut [register as u8, value])
+    }
+
+    pub(super) fn configure(&mut self, registers: &[u8; COUNT], power: u8) -> Result<(), Problem> {
+        let mut bytes = [access::BURST; 1 + COUNT];
+        for (place, value) in bytes.iter_mut().skip(1).zip(registers) {
+            *place = *value;
+        }
+        self.transfer(&mut bytes)?;
+        self.transfer(&mut [port::PATABLE, power])
+    }
+
+    /// Whether the chip holds these, as far as it leaves them alone.
+    pub(super) fn holds(&mut self, registers: &[u8; COUNT], power: u8) -> Result<bool, Problem> {
+        let mut bytes = [0; 1 + STABLE];
+        bytes[0] = access::READ | access::BURST;
+        self.transfer(&mut bytes)?;
+        let mut table = [port::PATABLE | access::READ, 0];
+        self.transfer(&mut table)?;
+        Ok(bytes.iter().skip(1).zip(registers).all(|(is, should)| is == should) && table[1] == power)
+    }
+
+    /// The first `n` bytes of the receive FIFO, behind what is in `into`.
+    pub(super) fn read_fifo(&mut self, n: usize, into: &mut Vec<u8>) -> Result<(), Problem> {
+        let mut bytes = [0; 1 + FIFO];
+        bytes[0] = port::FIFO | access::READ | access::BURST;
+        let Some(used) = bytes.get_mut(..=n) else { return Err(Problem::Stuck) };
+        if n > 0 {
+            self.transfer(used)?;
+            into.extend(used.iter().skip(1));
+        }
+        Ok(())
+    }
+
+    /// As much of `bytes` as `room` allows; how much that was.
+    pub(super) fn write_fifo(&mut self, bytes: &[u8], room: usize) -> Result<usize, Problem> {
+        let n = bytes.len().min(room).min(FIFO);
+        let mut burst = [0; 1 + FIFO];
+        burst[0] = port::FIFO | access::BURST;
+        for (place, value) in burst.iter_mut().skip(1).zip(bytes) {
+            *place = *value;
+        }
+        match burst.get_mut(..=n) {
+            Some(used) if n > 0 => self.transfer(used)?,
+            _ => {}
+        }
+        Ok(n)
+    }
+
+    /// Idle, whatever it was doing.
+    pub(super) fn idle(&mut self) -> Result<(), Problem> {
+        self.strobe(Strobe::Sidle)?;
+        for _ in 0..IDLE_LOOKS {
+            match self.state()? {
+                state::IDLE => return Ok(()),
+                // Out of these only emptying the FIFO leads.
+                state::RX_OVERFLOW => self.strobe(Strobe::Sfrx)?,
+                state::TX_UNDERFLOW => self.strobe(Strobe::Sftx)?,
+                _ => continue,
+            };
+        }
+        Err(Problem::Stuck)
+    }
+
+    fn transfer(&mut self, bytes: &mut [u8]) -> Result<(), Problem> {
+        self.spi.transfer_in_place(bytes).map_err(|_| Problem::NoChip)
+    }
+}

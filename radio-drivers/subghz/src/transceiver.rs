@@ -1,0 +1,163 @@
+//! What the link layer asks of a transceiver, whatever chip it is.
+
+/// Monotonic microseconds; on Linux `CLOCK_MONOTONIC`, which is the clock of the kernel's edge events.
+pub type Micros = u64;
+
+/// Longest frame that any transceiver carries, bytes: the length is one byte.
+pub const MAX_FRAME: usize = 255;
+
+/// One transceiver as a state machine. It never waits: who owns it tells it of edges and of time, and asks when to come again.
+///
+/// What each cannot give, so that nobody counts on it ([`abilities`](Self::abilities)):
+///
+/// | | strength | LQI | frequency error | carrier sense | time of reception |
+/// |---|---|---|---|---|---|
+/// | CC1101 | yes | yes | yes | yes | edge of the kernel |
+/// | SX126x in GFSK (not written) | yes | no | no in GFSK packets | yes, by RSSI | edge of the kernel |
+/// | serial, transparent (not written) | no | no | no | no | when the port gave the last byte |
+///
+/// Without carrier sense [`send`](Self::send) with `listen` sends at once: the module does it by itself or not at all.
+pub trait Transceiver {
+    /// What this one can say.
+    fn abilities(&self) -> Abilities;
+
+    /// Puts one frame of 1 to [`Abilities::max_frame`] bytes on the air now. Ends in one [`Event::Sent`] or [`Event::Unsent`],
+    /// unless it is refused. With `listen` it goes out only if the channel is free.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was sent, and nothing else follows.
+    fn send(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal>;
+
+    /// An interrupt line changed, at this time. Edges are hints to look at the chip; one that is lost costs time only.
+    fn handle_edge(&mut self, at: Micros, line: Line, high: bool);
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout). Early is harmless.
+    fn handle_timeout(&mut self, now: Micros);
+
+    /// When it wants [`handle_timeout`](Self::handle_timeout).
+    fn poll_timeout(&self) -> Micros;
+
+    /// What happened.
+    fn poll_event(&mut self) -> Option<Event>;
+}
+
+/// What a transceiver can say of a frame and of the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// Longest frame, bytes.
+    pub max_frame: u8,
+    /// [`Received::rssi`] is given.
+    pub rssi: bool,
+    /// [`Received::lqi`] is given.
+    pub lqi: bool,
+    /// [`Received::offset_hz`] is given.
+    pub offset: bool,
+    /// It can listen before it sends.
+    pub carrier_sense: bool,
+}
+
+/// An interrupt line of a chip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Line {
+    /// High from the sync word to the end of the packet (CC1101: GDO0).
+    Packet,
+    /// A FIFO wants attention (CC1101: GDO2).
+    Fifo,
+}
+
+/// What a transceiver tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A frame with a right checksum.
+    Received(Received),
+    /// The last bit of the frame is out.
+    Sent {
+        /// When.
+        at: Micros,
+    },
+    /// The frame did not go out, or not whole.
+    Unsent(Failure),
+    /// Its state changed.
+    Health(Health),
+}
+
+/// One frame from the air.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Received {
+    /// 1 to [`MAX_FRAME`] bytes, as they were on the air.
+    pub frame: Vec<u8>,
+    /// dBm.
+    pub rssi: Option<i16>,
+    /// The chip's own measure; with a CC1101 0 to 127, lower is better.
+    pub lqi: Option<u8>,
+    /// How far the sender is above our own frequency, Hz.
+    pub offset_hz: Option<i32>,
+    /// When its last bit was received.
+    pub at: Micros,
+    /// `at` is an edge's time; otherwise when the frame was found, which is later.
+    pub timed: bool,
+}
+
+impl std::fmt::Debug for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { frame, rssi, at, .. } = self;
+        write!(f, "Received({} bytes, {rssi:?} dBm, at {at})", frame.len())
+    }
+}
+
+/// Why nothing is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Empty, or longer than it carries.
+    #[error("a frame of this length is not carried")]
+    Length,
+    /// A frame is being sent or received.
+    #[error("it is sending or receiving")]
+    Occupied,
+    /// There is no chip, or it is being made ready.
+    #[error("the transceiver is not ready")]
+    NotReady,
+}
+
+/// Why a frame did not go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Somebody else is on the air: come again later.
+    #[error("the channel is busy")]
+    Busy,
+    /// We were too slow to give the chip the rest of it.
+    #[error("the transmit FIFO ran empty")]
+    Underflow,
+    /// The chip never said that it was done.
+    #[error("the transmission did not end in time")]
+    Timeout,
+    /// The chip was lost while it had the frame.
+    #[error("the chip had to be reset")]
+    Reset,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// Nothing answers on the SPI, or what answers is no such chip.
+    NoChip,
+    /// A register does not hold what was written.
+    Registers,
+    /// The chip does not reach the state that it was ordered to.
+    Stuck,
+    /// Somebody is on the channel most of the time.
+    Jammed,
+    /// Nothing was heard for so long that the chip was reset to be sure; it goes on working.
+    Silent,
+}
+
+/// The transceiver's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// It listens and can send.
+    pub up: bool,
+    /// The chip's version id, once it answered. Other ids than the maker's are clones, which work.
+    pub version: Option<u8>,
+    /// What is wrong, `up` or not.
+    pub problem: Option<Problem>,
+}

@@ -1,0 +1,24 @@
+//! A virtual 433 MHz air with CC1101 chips on it, on a virtual clock.
+//!
+//! ```text
+//! driver ── Spi (embedded-hal) ── Chip ──┐
+//! driver ── Spi ── Chip ─────────────────┼── Air: strength, loss, bit errors, collisions, a jammer, crystals that are off
+//! PyPI cc1101 ── its transfers ── Chip ──┘      └ Burst: what was on the air, for an IQ file
+//! ```
+//!
+//! [`Air`] owns the clock. An SPI transfer takes its time, [`Air::advance`] lets more pass, and chips change state, fill FIFOs and move
+//! their lines on the way. All chance comes from one seed.
+//!
+//! The chips follow TI's data sheet (SWRS061) and three of its errata, from reading them: what is here was not compared with a real
+//! chip. Bytes are the smallest thing on the air; sensitivity, capture at 6 dB and the carrier threshold are round figures. Not there: wake
+//! on radio, Manchester, FEC, OOK, address filter, synchronous and fixed-length modes, and reception with any but the doubled sync word.
+
+mod air;
+mod chip;
+mod iq;
+mod spi;
+
+pub use air::{Air, Burst, Conditions, Edge, Jammer};
+pub use chip::{ChipConfig, Faults};
+pub use iq::{Iq, cu8};
+pub use spi::Spi;
