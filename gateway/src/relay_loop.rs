@@ -345,6 +345,10 @@ impl RelayLoop {
                 self.form_network(&radio, replace, to)
             }
             Ask::Request(Request::AdoptNetwork { radio }, to) => self.adopt_network(&radio, to),
+            // The server asks the page itself where there is one.
+            Ask::Request(Request::ClaimCode {} | Request::ConfirmClaim {} | Request::Fingerprint {}, to) => {
+                drop(to.send(Err("the local page is switched off: set `enabled` in [web]".into())))
+            }
             Ask::Request(Request::Remove { lock }, to) => {
                 self.admin(Admin::Remove(lock), Waiting::Operator(to, Reply::Done));
             }

@@ -12,6 +12,7 @@ use cardea_radio::Clock;
 use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
+use cardea_web::Web;
 use cardea_zigbee::driver::{self as zigbee, Desk, Dongle};
 use cardea_zigbee::tunnel::Tunnel;
 use tokio::net::UdpSocket;
@@ -20,8 +21,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::WallClock;
 use crate::identity::{self, DataDir};
-use crate::relay_loop::{Facts, Inputs, RelayLoop};
-use crate::server::Server;
+use crate::relay_loop::{Ask, Facts, Inputs, RelayLoop};
+use crate::server::{InProcess, Server};
 use crate::supervisor::{Driver, Supervisor};
 use crate::{logging, metrics, service};
 
@@ -113,9 +114,13 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
         zigbee: config.zigbee.enabled.then_some(zigbee_orders),
     };
+    let page = page(config, gateway.as_str(), &store, &asks_tx).await?;
     let relay_loop = RelayLoop::new(relay, facts, clock, wall, store);
     let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
-    tokio::spawn(server.serve(asks_tx.clone()));
+    tokio::spawn(server.serve(asks_tx.clone(), page.clone()));
+    if let Some(page) = page {
+        tokio::spawn(serve_page(page));
+    }
     if config.metrics.enabled {
         let lora = config.lora.enabled.then(|| lora_counters.subscribe());
         let zigbee = config.zigbee.enabled.then(|| zigbee_counters.subscribe());
@@ -143,6 +148,41 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The local web page, if it is on. It remembers in the same encrypted store as a radio network.
+async fn page(
+    config: &Config,
+    gateway: &str,
+    store: &Store,
+    asks: &mpsc::Sender<Ask>,
+) -> anyhow::Result<Option<Arc<Web>>> {
+    let section = &config.web;
+    if !section.enabled {
+        return Ok(None);
+    }
+    let settings = cardea_web::Settings {
+        https: section.https,
+        http: section.http,
+        names: section.names.clone(),
+        gateway: gateway.to_owned(),
+        data_dir: config.gateway.data_dir.clone(),
+    };
+    let (memory, daemon) = (store.network("web"), Arc::new(InProcess(asks.clone())));
+    let opened = tokio::task::spawn_blocking(move || Web::open(settings, memory, daemon));
+    Ok(Some(opened.await.context("the local page")?.context("the local page")?))
+}
+
+/// Serves for as long as the daemon runs, once the addresses are free. Doors do not wait for a page.
+async fn serve_page(page: Arc<Web>) {
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    loop {
+        match page.listen().await {
+            Ok(listening) => return listening.serve().await,
+            Err(error) => tracing::error!(%error, "the local page cannot be served"),
+        }
+        tokio::time::sleep(backoff.wait()).await;
+    }
 }
 
 /// The most that the database file may take. The relay's own bound on the outbox is met first: this leaves room for

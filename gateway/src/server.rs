@@ -3,12 +3,14 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cardea_api::{Answer, MAX_REQUEST, PeerEvent, PeerLine, Request, RequestError};
+use cardea_api::{Answer, ClaimCode, MAX_REQUEST, PeerEvent, PeerLine, Reply, Request, RequestError};
 use cardea_framing::LockId;
+use cardea_web::{Daemon, Web};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -70,15 +72,15 @@ impl Server {
     }
 
     /// Serves for as long as the daemon runs.
-    pub(crate) async fn serve(self, asks: mpsc::Sender<Ask>) {
+    pub(crate) async fn serve(self, asks: mpsc::Sender<Ask>, page: Option<Arc<Web>>) {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let asks = asks.clone();
+                    let (asks, page) = (asks.clone(), page.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = talk(stream, &asks).await {
+                        if let Err(error) = talk(stream, &asks, page.as_deref()).await {
                             tracing::debug!(%error, "control connection");
                         }
                         drop(permit);
@@ -94,7 +96,7 @@ impl Server {
     }
 }
 
-async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<()> {
+async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>, page: Option<&Web>) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -114,7 +116,10 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<(
                     Ok(attached) => return serve_peer(read, write, asks, attached).await,
                     Err(error) => Answer::Error { error },
                 },
-                Ok(request) => ask(request, asks).await,
+                Ok(request) => match page {
+                    Some(page) => ask_page(page, request, asks).await,
+                    None => ask(request, asks).await,
+                },
                 Err(error) => Answer::Error { error: error.to_string() },
             }
         } else {
@@ -126,6 +131,36 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> std::io::Result<(
         if !whole {
             return Ok(()); // The rest of the line cannot be told from a next request.
         }
+    }
+}
+
+/// What belongs to the local page is asked of it, everything else of the relay.
+async fn ask_page(page: &Web, request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
+    let answer = match request {
+        Request::ClaimCode {} => {
+            page.claim_code().await.map(|code| Reply::ClaimCode { code: ClaimCode(code) })
+        }
+        Request::ConfirmClaim {} => page.confirm_claim().map(|()| Reply::Done),
+        Request::Fingerprint {} => Ok(Reply::Fingerprint { sha256: page.fingerprint().into() }),
+        other => return ask(other, asks).await,
+    };
+    match answer {
+        Ok(data) => Answer::Ok { data },
+        Err(error) => Answer::Error { error: error.to_string() },
+    }
+}
+
+/// The local page asks as a connection to the socket does.
+pub(crate) struct InProcess(pub(crate) mpsc::Sender<Ask>);
+
+impl Daemon for InProcess {
+    fn ask(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply, String>> + Send + '_>> {
+        Box::pin(async move {
+            match ask(request, &self.0).await {
+                Answer::Ok { data } => Ok(data),
+                Answer::Error { error } => Err(error),
+            }
+        })
     }
 }
 
