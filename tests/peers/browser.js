@@ -43,6 +43,7 @@ async function visitor(browser, { lang = "en", scheme = "light", width = 360, js
 /** Screenshot, accessibility, and nothing that sticks out to the right. */
 async function look(at, name) {
   await at.page.screenshot({ path: path.join(shots, `${name}-${at.name}.png`), fullPage: true });
+  if (await at.page.locator("#lost").isVisible()) faults.push(`${name} ${at.name}: says that the gateway does not answer`);
   if (!at.js) return;
   const sticksOut = await at.page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth + 1);
   if (sticksOut) faults.push(`${name} ${at.name} scrolls sideways`);

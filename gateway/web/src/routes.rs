@@ -279,6 +279,65 @@ mod tests {
         assert_eq!(super::fields(many.as_bytes()).len(), 32);
     }
 
+    struct Silent;
+
+    impl crate::Daemon for Silent {
+        fn ask(
+            &self,
+            _: cardea_api::Request,
+        ) -> Pin<Box<dyn Future<Output = Result<cardea_api::Reply, String>> + Send + '_>> {
+            Box::pin(std::future::ready(Err("nobody without a session gets as far as this".into())))
+        }
+    }
+
+    /// What a stranger gets for each row of the table; a new row is asked for like the others.
+    #[tokio::test]
+    async fn every_route_keeps_its_rule_before_and_after_the_claim() {
+        let directory = tempfile::tempdir().unwrap();
+        let local: std::net::SocketAddr = "127.0.0.1:443".parse().unwrap();
+        let settings = crate::Settings {
+            https: local,
+            http: None,
+            names: Vec::new(),
+            gateway: "gw".into(),
+            data_dir: directory.path().to_owned(),
+        };
+        let web = Web::open(settings, Arc::new(cardea_radio::MemoryStore::new()), Arc::new(Silent)).unwrap();
+        let router = router(&web);
+        for claimed in [false, true] {
+            if claimed {
+                let code = web.claim_code().await.unwrap();
+                web.confirm_claim().unwrap();
+                web.keeper.claim(&code, "vier alte Nussbäume".to_owned().into()).await.unwrap();
+            }
+            for route in ROUTES {
+                let path = route.path.replace("{lock}", "00112233445566ff").replace("{name}", "x");
+                let method = if route.method == Method::Get { "GET" } else { "POST" };
+                let request = Request::builder()
+                    .method(method)
+                    .uri(&path)
+                    .header("host", "127.0.0.1")
+                    .header("origin", "https://127.0.0.1")
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(Body::empty())
+                    .unwrap();
+                let link = Link { peer: local, local };
+                let answer = crate::guard::answer(&web, &router, link, request).await;
+                let status = answer.status().as_u16();
+                let live = route.path.starts_with("/live/");
+                let expected: &[u16] = match (route.rule, claimed, route.method) {
+                    (Rule::Anyone, ..) => &[200, 303, 404],
+                    (Rule::Unclaimed, false, _) | (Rule::Claimed, true, _) => &[200, 422],
+                    (Rule::Unclaimed, true, Method::Get) => &[303],
+                    (Rule::SignedIn, false, Method::Get) if path == "/" => &[303],
+                    (Rule::SignedIn | Rule::Proved, true, Method::Get) if !live => &[303],
+                    _ => &[403],
+                };
+                assert!(expected.contains(&status), "{method} {path}, claimed: {claimed}: {status}");
+            }
+        }
+    }
+
     #[test]
     fn whatever_changes_something_is_a_post_and_pages_of_locks_are_the_owners() {
         for route in ROUTES {
