@@ -150,7 +150,9 @@ pub(crate) fn hosts(configured: &[String]) -> Vec<String> {
 pub(crate) fn is_ours(host: &str, hosts: &[String], local: IpAddr) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or((host, ""), |(name, port)| (name, port)),
-        None => host.split_once(':').map_or((host, ""), |(name, _)| (name, &host[name.len()..])),
+        None => host
+            .split_once(':')
+            .map_or((host, ""), |(name, _)| (name, host.get(name.len()..).unwrap_or_default())),
     };
     let port_is_one = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
     let named = || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name));

@@ -114,11 +114,9 @@ async fn another_name_or_address_is_misdirected_before_and_after_the_claim() {
             assert_eq!(status, 421, "{host:?}");
         }
         for request in [
-            format!(
-                "GET / HTTP/1.1\r\nHost: gateway.local\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
-            ),
-            format!("GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
-            format!("GET https://evil.example/ HTTP/1.1\r\nHost: gateway.local\r\nConnection: close\r\n\r\n"),
+            "GET / HTTP/1.1\r\nHost: gateway.local\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+            "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+            "GET https://evil.example/ HTTP/1.1\r\nHost: gateway.local\r\nConnection: close\r\n\r\n",
         ] {
             assert_eq!(browser.raw(request.as_bytes()).await.status, 400, "{request}");
         }
