@@ -319,6 +319,7 @@ async fn paths_and_headers_lead_nowhere_else() {
     let token = owner.get("/").await.token();
     for back in [
         "/%0d%0aSet-Cookie:+x=1",
+        "//evil",
         "//evil.example",
         "https://evil.example",
         "/\\evil.example",
