@@ -98,6 +98,8 @@ config! {
     metrics: Metrics,
     /// Local control socket.
     api: Api,
+    /// Local web page.
+    web: Web,
 }
 
 section! {
@@ -292,6 +294,21 @@ section! {
     }
 }
 
+section! {
+    /// The local web page: claim the gateway, pair locks, see what is wrong. Nothing but the claim is on it before
+    /// `cardea claim-code` and `cardea claim --confirm` at the gateway.
+    Web {
+        /// Switches the page on.
+        enabled: bool = false;
+        /// Address of the page, over TLS with a certificate that the gateway makes for itself.
+        https: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 8443));
+        /// Address that only says where the page is and why browsers warn; nothing listens unless set.
+        http: Option<SocketAddr> = None, example "\"0.0.0.0:80\"";
+        /// Names that browsers may use beside this machine's host name, that name with .local, and its addresses.
+        names: Vec<String> = Vec::new();
+    }
+}
+
 impl Config {
     /// The rules that types cannot say. Places are filled in by the caller.
     pub(crate) fn problems(&self) -> Vec<Problem> {
@@ -404,6 +421,14 @@ impl Config {
             "must be a loopback address: the endpoint has no password",
         );
 
+        let web = &self.web;
+        need(
+            web.names.iter().all(|name| valid_name(name)),
+            "web.names",
+            "must be host names: letters, digits, `-` and `.`, without a port",
+        );
+        need(web.http != Some(web.https), "web.http", "must be another address than `web.https`");
+
         let limits = &self.limits;
         need(limits.outbox_bytes >= 64 * 1024, "limits.outbox_bytes", "must be at least 65536");
         need(
@@ -423,4 +448,14 @@ fn valid_prefix(prefix: &str) -> bool {
     (1..=64).contains(&prefix.len())
         && prefix.split('/').all(|level| !level.is_empty())
         && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'))
+}
+
+fn valid_name(name: &str) -> bool {
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
 }

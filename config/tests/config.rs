@@ -227,3 +227,14 @@ fn nothing_switches_certificate_validation_off() {
         assert!(!text.contains(word), "{word}");
     }
 }
+
+#[test]
+fn the_local_page_is_off_and_goes_by_host_names_only() {
+    assert!(!parse("", &[]).unwrap().web.enabled);
+    assert!(parse("[web]\nnames = [\"lobby.example\", \"gw-1\"]\n", &[]).is_ok());
+    for name in ["https://lobby", "lobby:8443", "lobby example", "", "-lobby", "lobby..example", "*"] {
+        let found = problems(&format!("[web]\nnames = [\"{name}\"]\n"));
+        assert_eq!((found[0].key.as_str(), &found[0].place), ("web.names", &Place::Line(2)), "{name}");
+    }
+    assert_eq!(problems("[web]\nhttp = \"0.0.0.0:8443\"\n")[0].key, "web.http");
+}

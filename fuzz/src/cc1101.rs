@@ -41,7 +41,7 @@ impl SpiDevice for Hostile<'_> {
                 (false, true) if address < 0x3E => {
                     let last = self.registers.get(address).copied().unwrap_or(0);
                     let value = match self.bytes.next() {
-                        Some(next) if self.accesses % 2 == 0 => *next,
+                        Some(next) if self.accesses.is_multiple_of(2) => *next,
                         _ => last,
                     };
                     if let Some(held) = self.registers.get_mut(address) {

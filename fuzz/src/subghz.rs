@@ -1,5 +1,7 @@
 //! What anybody with a 433 MHz transmitter may send.
 
+#![allow(clippy::indexing_slicing, reason = "by three bits, in arrays of eight; by two, in one of four")]
+
 use cardea_subghz_link::codec::{Header, Kind, seal};
 use cardea_subghz_link::mic::{Key, Secret};
 use cardea_subghz_link::{

@@ -63,6 +63,16 @@ enum Command {
         #[command(subcommand)]
         command: Radio,
     },
+    /// Make the code that claims the local page, and print it: this once, and nobody keeps it.
+    ClaimCode,
+    /// Claim the local page: say at the gateway that it is you.
+    Claim {
+        /// The claim that comes within two minutes is yours.
+        #[arg(long, required = true)]
+        confirm: bool,
+    },
+    /// The fingerprint of the local page's certificate, to compare with what a browser shows.
+    Fingerprint,
     /// Draw a lock's radio label, for those who print it.
     Label(label::Arguments),
     /// The configuration: an example, a check, a schema.
@@ -140,6 +150,11 @@ pub fn main() -> ExitCode {
             load().and_then(|config| report(unsealed::run(&config, command, json)))
         }
         Command::Radio { command } => load().and_then(|config| report(radio(&config, command))),
+        Command::ClaimCode => load().and_then(|config| report(page(&config, &Request::ClaimCode {}))),
+        Command::Claim { confirm: _ } => {
+            load().and_then(|config| report(page(&config, &Request::ConfirmClaim {})))
+        }
+        Command::Fingerprint => load().and_then(|config| report(page(&config, &Request::Fingerprint {}))),
         Command::Label(arguments) => report(label::run(arguments)),
         Command::Config { command: ConfigCommand::Template } => {
             print!("{}", cardea_config::template());
@@ -268,6 +283,17 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
             ask(config, &Request::Remove { lock })?;
             println!("{lock} is removed");
         }
+    }
+    Ok(())
+}
+
+/// What is asked of the local page, beside the gateway.
+fn page(config: &Config, request: &Request) -> anyhow::Result<()> {
+    match ask(config, request)? {
+        Reply::ClaimCode { code } => println!("{}", code.0),
+        Reply::Fingerprint { sha256 } => println!("SHA-256 {sha256}"),
+        Reply::Done => println!("confirmed: send the claim from the page within two minutes"),
+        _ => bail!("the daemon answered something else"),
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use cardea_radio::Clock;
 use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
+use cardea_web::Web;
 use cardea_zigbee::driver::ordinary::{OrdinaryEnd, ordinary_desk};
 use cardea_zigbee::driver::{self as zigbee, Desk, Dongle};
 use cardea_zigbee::external::Program;
@@ -22,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::WallClock;
 use crate::identity::{self, DataDir};
-use crate::relay_loop::{Facts, Inputs, RelayLoop};
-use crate::server::Server;
+use crate::relay_loop::{Ask, Facts, Inputs, RelayLoop};
+use crate::server::{InProcess, Server};
 use crate::supervisor::{Driver, Supervisor};
 use crate::{logging, metrics, service, unsealed};
 
@@ -127,9 +128,13 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         zigbee: config.zigbee.enabled.then_some(zigbee_orders),
         unsealed: bridge,
     };
+    let page = page(config, gateway.as_str(), &store, &asks_tx).await?;
     let relay_loop = RelayLoop::new(relay, facts, clock, wall, store);
     let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
-    tokio::spawn(server.serve(asks_tx.clone()));
+    tokio::spawn(server.serve(asks_tx.clone(), page.clone()));
+    if let Some(page) = page {
+        tokio::spawn(serve_page(page));
+    }
     if config.metrics.enabled {
         let lora = config.lora.enabled.then(|| lora_counters.subscribe());
         let zigbee = config.zigbee.enabled.then(|| zigbee_counters.subscribe());
@@ -157,6 +162,41 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The local web page, if it is on. It remembers in the same encrypted store as a radio network.
+async fn page(
+    config: &Config,
+    gateway: &str,
+    store: &Store,
+    asks: &mpsc::Sender<Ask>,
+) -> anyhow::Result<Option<Arc<Web>>> {
+    let section = &config.web;
+    if !section.enabled {
+        return Ok(None);
+    }
+    let settings = cardea_web::Settings {
+        https: section.https,
+        http: section.http,
+        names: section.names.clone(),
+        gateway: gateway.to_owned(),
+        data_dir: config.gateway.data_dir.clone(),
+    };
+    let (memory, daemon) = (store.network("web"), Arc::new(InProcess(asks.clone())));
+    let opened = tokio::task::spawn_blocking(move || Web::open(settings, memory, daemon));
+    Ok(Some(opened.await.context("the local page")?.context("the local page")?))
+}
+
+/// Serves for as long as the daemon runs, once the addresses are free. Doors do not wait for a page.
+async fn serve_page(page: Arc<Web>) {
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    loop {
+        match page.listen().await {
+            Ok(listening) => return listening.serve().await,
+            Err(error) => tracing::error!(%error, "the local page cannot be served"),
+        }
+        tokio::time::sleep(backoff.wait()).await;
+    }
 }
 
 /// The most that the database file may take. The relay's own bound on the outbox is met first: this leaves room for

@@ -3,12 +3,16 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cardea_api::{Answer, MAX_REQUEST, MAX_SECRET, PeerEvent, PeerLine, Request, RequestError, Secret};
+use cardea_api::{
+    Answer, ClaimCode, MAX_REQUEST, MAX_SECRET, PeerEvent, PeerLine, Reply, Request, RequestError, Secret,
+};
 use cardea_framing::LockId;
+use cardea_web::{Daemon, Web};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -73,16 +77,16 @@ impl Server {
     }
 
     /// Serves for as long as the daemon runs.
-    pub(crate) async fn serve(self, asks: mpsc::Sender<Ask>) {
+    pub(crate) async fn serve(self, asks: mpsc::Sender<Ask>, page: Option<Arc<Web>>) {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         let secrets = Arc::new(Semaphore::new(SECRETS));
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let (asks, secrets) = (asks.clone(), secrets.clone());
+                    let (asks, page, secrets) = (asks.clone(), page.clone(), secrets.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = talk(stream, &asks, &secrets).await {
+                        if let Err(error) = talk(stream, &asks, page.as_deref(), &secrets).await {
                             tracing::debug!(%error, "control connection");
                         }
                         drop(permit);
@@ -98,7 +102,12 @@ impl Server {
     }
 }
 
-async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>, secrets: &Semaphore) -> std::io::Result<()> {
+async fn talk(
+    stream: UnixStream,
+    asks: &mpsc::Sender<Ask>,
+    page: Option<&Web>,
+    secrets: &Semaphore,
+) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -121,7 +130,10 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>, secrets: &Semaphore)
                 Ok(mut request) => {
                     let held = secrets.try_acquire();
                     match secret(&mut request, &mut read, held.is_ok()).await? {
-                        Ok(()) => ask(request, asks).await,
+                        Ok(()) => match page {
+                            Some(page) => ask_page(page, request, asks).await,
+                            None => ask(request, asks).await,
+                        },
                         Err(why) => {
                             // Its bytes cannot be told from a next request.
                             whole = false;
@@ -145,6 +157,36 @@ async fn talk(stream: UnixStream, asks: &mpsc::Sender<Ask>, secrets: &Semaphore)
         if !whole {
             return Ok(()); // The rest of the line cannot be told from a next request.
         }
+    }
+}
+
+/// What belongs to the local page is asked of it, everything else of the relay.
+async fn ask_page(page: &Web, request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
+    let answer = match request {
+        Request::ClaimCode {} => {
+            page.claim_code().await.map(|code| Reply::ClaimCode { code: ClaimCode(code) })
+        }
+        Request::ConfirmClaim {} => page.confirm_claim().map(|()| Reply::Done),
+        Request::Fingerprint {} => Ok(Reply::Fingerprint { sha256: page.fingerprint().into() }),
+        other => return ask(other, asks).await,
+    };
+    match answer {
+        Ok(data) => Answer::Ok { data },
+        Err(error) => Answer::Error { error: error.to_string() },
+    }
+}
+
+/// The local page asks as a connection to the socket does.
+pub(crate) struct InProcess(pub(crate) mpsc::Sender<Ask>);
+
+impl Daemon for InProcess {
+    fn ask(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply, String>> + Send + '_>> {
+        Box::pin(async move {
+            match ask(request, &self.0).await {
+                Answer::Ok { data } => Ok(data),
+                Answer::Error { error } => Err(error),
+            }
+        })
     }
 }
 

@@ -99,6 +99,12 @@ pub enum Request {
         /// EUI-64, 16 hexadecimal digits.
         lock: String,
     },
+    /// Make the code that claims the local page. Answered by [`Reply::ClaimCode`], this once; a code made before is void.
+    ClaimCode {},
+    /// Say beside the gateway that the claim which comes within two minutes is yours. Answered by [`Reply::Done`].
+    ConfirmClaim {},
+    /// What the local page's certificate is. Answered by [`Reply::Fingerprint`].
+    Fingerprint {},
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
         /// Lock id, 16 hexadecimal digits.
@@ -249,6 +255,16 @@ pub enum Reply {
     },
     /// To [`Request::Unsealed`].
     Unsealed(Vec<UnsealedLock>),
+    /// To [`Request::ClaimCode`].
+    ClaimCode {
+        /// To be typed into the page; kept by nobody.
+        code: ClaimCode,
+    },
+    /// To [`Request::Fingerprint`].
+    Fingerprint {
+        /// SHA-256 of the certificate, as browsers show it.
+        sha256: String,
+    },
     /// To everything else.
     Done,
 }
@@ -260,6 +276,17 @@ impl Reply {
             Self::Backup { bytes, file, .. } => Some((*bytes, file)),
             _ => None,
         }
+    }
+}
+
+/// What claims the local page: 80 random bits in 16 letters and digits. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClaimCode(pub String);
+
+impl std::fmt::Debug for ClaimCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClaimCode(..)")
     }
 }
 
@@ -431,6 +458,11 @@ mod tests {
         assert!(parsed(remove) == Ok(Request::Remove { lock }));
         assert_eq!(serde_json::to_string(&Request::Remove { lock }).unwrap(), remove);
         assert!(parsed(&remove.replace("remove", "attach")) == Ok(Request::Attach { lock }));
+        assert!(parsed(r#"{"verb":"claim_code"}"#) == Ok(Request::ClaimCode {}));
+        assert!(parsed(r#"{"verb":"confirm_claim"}"#) == Ok(Request::ConfirmClaim {}));
+        assert!(parsed(r#"{"verb":"fingerprint"}"#) == Ok(Request::Fingerprint {}));
+        let code = Reply::ClaimCode { code: ClaimCode("7".repeat(16)) };
+        assert!(!format!("{code:?}").contains('7'), "a log cannot hold it");
         let form = Request::FormNetwork { radio: "zigbee".into(), replace: false };
         assert!(parsed(r#"{"verb":"form_network","radio":"zigbee","replace":false}"#) == Ok(form));
         let adopt = Request::AdoptNetwork { radio: "zigbee".into() };

@@ -397,7 +397,7 @@ impl World {
         let strength = burst.dbm - self.conditions.path_loss;
         if node.receiving.is_none() {
             // Bit clock and gain want two bytes of preamble before the sync word.
-            let early = place + 1 <= burst.preamble.saturating_sub(1);
+            let early = place < burst.preamble.saturating_sub(1);
             if early && fits(&node.chip, burst) && strength >= SENSITIVITY {
                 let lost = place == 1 && self.chance.chance(self.conditions.loss);
                 // One draw a packet: who missed its first byte misses it all.

@@ -1,5 +1,13 @@
 //! The CC1101 driver on the model of the chip, on a virtual clock: nothing here waits.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
 mod bench;
 mod faults;
 

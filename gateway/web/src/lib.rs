@@ -1,0 +1,149 @@
+//! The local web page of a gateway: claim it, pair locks with a phone, see what is wrong and what to do.
+//!
+//! Pages are rendered here and work without JavaScript; a small script replaces what changes. The page administers the
+//! gateway only through [`Daemon`], the same typed requests that the command line makes, and owns no more than who may
+//! sign in: the claim, one password, sessions, all in a store that it is given.
+//!
+//! ```text
+//! listen   TLS, time limits, how many connections   → guard    Host, Origin, size, rate, headers of answers
+//! → routes what a visitor must be for each page     → pages    what people see, from texts/ in their language
+//! keeper   claim, sign-in, sessions                 live       what changes, by server-sent events
+//! ```
+//!
+//! What it does not: it never sees a sealed frame, shows no radio secret once a lock is let in, and takes no owner code.
+//! The threat model is in `docs/web.md`.
+
+mod assets;
+mod guard;
+mod keeper;
+mod listen;
+mod live;
+mod pages;
+mod password;
+mod routes;
+mod session;
+mod texts;
+mod throttle;
+mod tls;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use cardea_api::{Reply, Request};
+use cardea_radio::NetworkStore;
+
+pub use keeper::{CONFIRMED, ClaimError};
+pub use listen::Listening;
+pub use session::{ABSOLUTE, FRESH, IDLE};
+
+use keeper::Keeper;
+
+/// The gateway behind the page.
+pub trait Daemon: Send + Sync + 'static {
+    /// Asks, as the command line does. The error is the daemon's own words, in English.
+    fn ask(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply, String>> + Send + '_>>;
+}
+
+/// Where the page is served, and under which names.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The page, over TLS.
+    pub https: SocketAddr,
+    /// Only redirects and explains; `None`: nothing listens.
+    pub http: Option<SocketAddr>,
+    /// Names that a browser may use, beside this machine's own name and the address that it has connected to.
+    pub names: Vec<String>,
+    /// The gateway's id, shown.
+    pub gateway: String,
+    /// Where certificate and key are: `web.pem` and `web.key`.
+    pub data_dir: PathBuf,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificate or its key.
+    #[error("{}: {why}", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// What was remembered cannot be read or written.
+    #[error("the page's memory: {0}")]
+    Store(String),
+    /// The system has no random numbers.
+    #[error("the system's random source: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The address cannot be listened on.
+    #[error("{address}: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The page.
+pub struct Web {
+    settings: Settings,
+    daemon: Arc<dyn Daemon>,
+    keeper: Keeper,
+    live: live::Live,
+    tls: tls::Identity,
+    hosts: Vec<String>,
+    rates: throttle::Rates,
+}
+
+impl Web {
+    /// Reads what is remembered, and makes a key and a certificate at the first start. Blocks.
+    ///
+    /// # Errors
+    /// [`Error`], but never [`Error::Listen`].
+    pub fn open(
+        settings: Settings,
+        store: Arc<dyn NetworkStore>,
+        daemon: Arc<dyn Daemon>,
+    ) -> Result<Arc<Self>, Error> {
+        let hosts = guard::hosts(&settings.names);
+        let tls = tls::Identity::open(&settings.data_dir, &hosts)?;
+        let keeper = Keeper::open(store)?;
+        let (live, rates) = (live::Live::default(), throttle::Rates::default());
+        Ok(Arc::new(Self { settings, daemon, keeper, live, tls, hosts, rates }))
+    }
+
+    /// Binds the addresses; [`Listening::serve`] then serves.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub async fn listen(self: &Arc<Self>) -> Result<Listening, Error> {
+        Listening::bind(Arc::clone(self)).await
+    }
+
+    /// A new claim code, shown this once and kept as a digest. The one before is void.
+    ///
+    /// # Errors
+    /// [`ClaimError::Claimed`], [`ClaimError::Store`].
+    pub async fn claim_code(&self) -> Result<String, ClaimError> {
+        self.keeper.new_code().await
+    }
+
+    /// Somebody who may use the gateway's console says that the claim which comes within [`CONFIRMED`] is theirs.
+    ///
+    /// # Errors
+    /// [`ClaimError::Claimed`], or [`ClaimError::NoCode`].
+    pub fn confirm_claim(&self) -> Result<(), ClaimError> {
+        self.keeper.confirm()
+    }
+
+    /// SHA-256 of the certificate, as browsers show it.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.tls.fingerprint
+    }
+}

@@ -1,0 +1,365 @@
+//! Signing in and out, the password once more, sessions, the language, and what this is.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use cardea_framing::LockId;
+use maud::{Markup, html};
+
+use super::claim::with_cookie;
+use super::{Page, Tab, chip, fault, refusal, rich};
+use crate::keeper;
+use crate::routes::{Call, see_other};
+use crate::session::{COOKIE, Session};
+use crate::texts::{self, Texts};
+use crate::{Web, pages::Tone};
+
+/// What the password was asked for once more, as a word in the address: never an address itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Overview,
+    Pair,
+    Remove(LockId),
+}
+
+impl Target {
+    pub(crate) fn of(path: &str, lock: Option<LockId>) -> Self {
+        match (path, lock) {
+            ("/pair", _) => Self::Pair,
+            ("/locks/{lock}/remove", Some(lock)) => Self::Remove(lock),
+            _ => Self::Overview,
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        match word.strip_prefix("remove-").map(str::parse) {
+            Some(Ok(lock)) => Self::Remove(lock),
+            _ if word == "pair" => Self::Pair,
+            _ => Self::Overview,
+        }
+    }
+
+    fn path(self) -> String {
+        match self {
+            Self::Overview => "/".into(),
+            Self::Pair => "/pair".into(),
+            Self::Remove(lock) => format!("/locks/{lock}/remove"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overview => f.write_str("overview"),
+            Self::Pair => f.write_str("pair"),
+            Self::Remove(lock) => write!(f, "remove-{lock}"),
+        }
+    }
+}
+
+/// Begins a session in this browser, under a new id whatever the browser came with.
+pub(crate) async fn begin(web: &Web, call: &Call, path: &str) -> Response {
+    let browser = call.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let before = call.session.as_ref().map(|(id, _)| id.name());
+    match web.keeper.begin(browser, before).await {
+        Ok(id) => with_cookie(see_other(path), &id.set_cookie()),
+        Err(error) => {
+            tracing::error!(error, "a session cannot be stored");
+            refusal(call.text, StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+}
+
+pub(crate) async fn sign_in_page(web: Arc<Web>, call: Call) -> Response {
+    show_sign_in(&web, &call, None)
+}
+
+pub(crate) async fn sign_in(web: Arc<Web>, call: Call) -> Response {
+    match check(&web, &call).await {
+        Ok(()) => begin(&web, &call, "/").await,
+        Err(wrong) => show_sign_in(&web, &call, Some(wrong)),
+    }
+}
+
+/// Why a password did not do.
+struct Wrong {
+    words: String,
+    status: StatusCode,
+    wait_s: Option<u64>,
+}
+
+async fn check(web: &Web, call: &Call) -> Result<(), Wrong> {
+    let from = call.link.peer.ip();
+    if let Some(left) = web.rates.must_wait(from.into(), Instant::now()) {
+        let seconds = left.as_secs().saturating_add(1);
+        return Err(Wrong {
+            words: (call.text.wait)(seconds),
+            status: StatusCode::TOO_MANY_REQUESTS,
+            wait_s: Some(seconds),
+        });
+    }
+    match web.keeper.is_owner(call.secret("password")).await {
+        Ok(true) => {
+            web.rates.right(from.into());
+            Ok(())
+        }
+        Ok(false) => {
+            if web.rates.wrong(from.into(), Instant::now()) {
+                tracing::warn!(%from, "five wrong passwords: this address has to wait");
+            }
+            let words = call.text.wrong_password.into();
+            Err(Wrong { words, status: StatusCode::UNPROCESSABLE_ENTITY, wait_s: None })
+        }
+        Err(_) => {
+            let words = call.text.busy.into();
+            Err(Wrong { words, status: StatusCode::SERVICE_UNAVAILABLE, wait_s: Some(1) })
+        }
+    }
+}
+
+fn finish(mut response: Response, wrong: Option<&Wrong>) -> Response {
+    if let Some(seconds) = wrong.and_then(|wrong| wrong.wait_s) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn status(wrong: Option<&Wrong>) -> StatusCode {
+    wrong.map_or(StatusCode::OK, |wrong| wrong.status)
+}
+
+fn password_field(text: &Texts) -> Markup {
+    html! {
+        div class="field" {
+            label for="password" { (text.password) }
+            input id="password" name="password" type="password" required autocomplete="current-password" autofocus
+                maxlength=(crate::password::LONGEST);
+        }
+    }
+}
+
+fn show_sign_in(web: &Web, call: &Call, wrong: Option<Wrong>) -> Response {
+    let text = call.text;
+    let content = html! {
+        h1 { (text.sign_in) }
+        (fault(wrong.as_ref().map(|wrong| wrong.words.as_str())))
+        form class="card stack" method="post" action="/sign-in" {
+            input type="hidden" name="token" value=(call.form_token());
+            (password_field(text))
+            button class="button" { (text.sign_in) }
+        }
+        p class="small soft" { (rich(text.forgotten)) }
+    };
+    let page = Page { title: text.sign_in, tab: Tab::None, here: "/sign-in", live: None, narrow: true };
+    finish(page.show(web, call, status(wrong.as_ref()), &content), wrong.as_ref())
+}
+
+pub(crate) async fn prove_page(web: Arc<Web>, call: Call) -> Response {
+    show_prove(&web, &call, Target::parse(call.query("for")), None)
+}
+
+pub(crate) async fn prove(web: Arc<Web>, call: Call) -> Response {
+    let target = Target::parse(call.field("for"));
+    if let Err(wrong) = check(&web, &call).await {
+        return show_prove(&web, &call, target, Some(wrong));
+    }
+    let Some((id, _)) = &call.session else { return see_other("/sign-in") };
+    match web.keeper.prove(id.name()).await {
+        Ok(()) => see_other(&target.path()),
+        Err(_) => refusal(call.text, StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+fn show_prove(web: &Web, call: &Call, target: Target, wrong: Option<Wrong>) -> Response {
+    let text = call.text;
+    let content = html! {
+        h1 { (text.prove) }
+        p class="soft" { (text.prove_why) }
+        (fault(wrong.as_ref().map(|wrong| wrong.words.as_str())))
+        form class="card stack" method="post" action="/prove" {
+            input type="hidden" name="token" value=(call.form_token());
+            input type="hidden" name="for" value=(target);
+            (password_field(text))
+            div class="buttons" {
+                button class="button" { (text.go_on) }
+                a class="button second" href="/" { (text.cancel) }
+            }
+        }
+    };
+    let here = format!("/prove?for={target}");
+    let page = Page { title: text.prove, tab: Tab::None, here: &here, live: None, narrow: true };
+    finish(page.show(web, call, status(wrong.as_ref()), &content), wrong.as_ref())
+}
+
+pub(crate) async fn sign_out(web: Arc<Web>, call: Call) -> Response {
+    if let Some((id, _)) = &call.session {
+        let name = id.name();
+        if let Err(error) = web.keeper.end(|other| other == name).await {
+            tracing::error!(error, "the end of a session cannot be stored");
+        }
+    }
+    with_cookie(
+        see_other("/sign-in"),
+        &format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0"),
+    )
+}
+
+pub(crate) async fn security(web: Arc<Web>, call: Call) -> Response {
+    let (text, now) = (call.text, keeper::now());
+    let mine = call.session.as_ref().map(|(id, _)| id.name());
+    let since = |at: u64| (text.ago)(now.saturating_sub(at) / 1000);
+    let sessions = web.keeper.sessions();
+    let row = |name: &str, session: &Session, is_mine: bool| {
+        html! {
+            li {
+                div class="item" {
+                    span class="id" {
+                        @if session.browser.is_empty() { (text.unnamed_browser) } @else { (browser(&session.browser)) }
+                    }
+                    @if is_mine {
+                        (chip(Tone::Good, text.this_browser))
+                    } @else {
+                        form method="post" action="/security/end" {
+                            input type="hidden" name="token" value=(call.form_token());
+                            button class="quiet" name="session" value=(name) { (text.end) }
+                        }
+                    }
+                    span class="more" {
+                        ((text.signed_in)(&since(session.started))) " · " ((text.used)(&since(session.used)))
+                    }
+                }
+            }
+        }
+    };
+    let content = html! {
+        h1 { (text.security) }
+        section class="card" {
+            h2 { (text.sessions) }
+            p class="soft small" { (text.sessions_why) }
+            ul class="list" {
+                @for (name, session) in &sessions { (row(&hex::encode(name.0), session, Some(*name) == mine)) }
+            }
+            @if sessions.len() > 1 {
+                form method="post" action="/security/end" {
+                    input type="hidden" name="token" value=(call.form_token());
+                    button class="button second" name="session" value="others" { (text.end_others) }
+                }
+            }
+        }
+        section class="card" {
+            h2 { (text.certificate) }
+            p class="soft small" { (rich(text.certificate_why)) }
+            p class="mono" { (web.fingerprint()) }
+        }
+    };
+    Page { title: text.security, tab: Tab::Security, here: "/security", live: None, narrow: false }.show(
+        &web,
+        &call,
+        StatusCode::OK,
+        &content,
+    )
+}
+
+/// What a browser calls itself, as people know it.
+fn browser(agent: &str) -> String {
+    let first = |names: &[(&'static str, &'static str)]| {
+        names.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name)
+    };
+    let program = first(&[
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ]);
+    let system = first(&[
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("Linux", "Linux"),
+    ]);
+    match (program, system) {
+        (Some(program), Some(system)) => format!("{program}, {system}"),
+        _ => agent.chars().take(60).collect(),
+    }
+}
+
+pub(crate) async fn end(web: Arc<Web>, call: Call) -> Response {
+    let Some((id, _)) = &call.session else { return see_other("/sign-in") };
+    let (mine, which) = (id.name(), call.field("session").to_owned());
+    let ends =
+        |name: crate::session::Name| name != mine && (which == "others" || hex::encode(name.0) == which);
+    match web.keeper.end(ends).await {
+        Ok(()) => see_other("/security"),
+        Err(_) => refusal(call.text, StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+pub(crate) async fn language(_: Arc<Web>, call: Call) -> Response {
+    // Only a path of ours: `//elsewhere` would be somebody else's.
+    let back = call.field("back");
+    let local = back.starts_with('/')
+        && !back.starts_with("//")
+        && back.bytes().all(|b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'?' | b'=' | b'&' | b'%' | b'+')
+        });
+    let response = see_other(if local { back } else { "/" });
+    match texts::by_tag(call.field("tag")) {
+        Some(chosen) => with_cookie(
+            response,
+            &format!(
+                "{}={}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=31536000",
+                texts::COOKIE,
+                chosen.tag
+            ),
+        ),
+        None => response,
+    }
+}
+
+pub(crate) async fn about(web: Arc<Web>, call: Call) -> Response {
+    let text = call.text;
+    let content = html! {
+        h1 { (text.about) }
+        section class="card" {
+            p { (text.about_what) }
+            p { (text.about_blind) }
+            p { (text.about_never) }
+        }
+        section class="card" {
+            dl class="wide" {
+                div { dt { (text.gateway) } dd class="mono" { (web.settings.gateway) } }
+                div { dt { (text.version) } dd { "Cardea " (env!("CARGO_PKG_VERSION")) } }
+                div { dt { (text.licence) } dd { (env!("CARGO_PKG_LICENSE")) } }
+            }
+        }
+    };
+    Page { title: text.about, tab: Tab::About, here: "/about", live: None, narrow: false }.show(
+        &web,
+        &call,
+        StatusCode::OK,
+        &content,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_password_leads_to_is_one_of_three_pages() {
+        let lock = LockId([0x11; 8]);
+        for target in [Target::Overview, Target::Pair, Target::Remove(lock)] {
+            assert_eq!(Target::parse(&target.to_string()), target);
+        }
+        for other in ["//evil.example", "https://evil.example", "remove-../../x", "", "remove-"] {
+            assert_eq!(Target::parse(other).path(), "/");
+        }
+    }
+}
