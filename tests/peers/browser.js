@@ -172,7 +172,8 @@ async function main() {
   } finally {
     await browser.close();
   }
-  process.stdout.write("done\n");
+  // What is still open (standard input) does not keep it.
+  process.stdout.write("done\n", () => process.exit(0));
 }
 
 main().catch((error) => {
