@@ -9,8 +9,8 @@
 //! [`Air`] owns the clock. An SPI transfer takes its time, [`Air::advance`] lets more pass, and chips change state, fill FIFOs and move
 //! their lines on the way. All chance comes from one seed.
 //!
-//! The chips follow TI's data sheet (SWRS061) and three of its errata, from reading them: what is here was not compared with a real
-//! chip. Bytes are the smallest thing on the air; sensitivity, capture at 6 dB and the carrier threshold are round figures. Not there: wake
+//! The chips follow TI's data sheet (SWRS061) and three of its errata from memory: what is here was compared neither with the paper nor
+//! with a real chip. Bytes are the smallest thing on the air; sensitivity, capture at 6 dB and the carrier threshold are round figures. Not there: wake
 //! on radio, Manchester, FEC, OOK, address filter, synchronous and fixed-length modes, and reception with any but the doubled sync word.
 
 mod air;

@@ -2,7 +2,7 @@
 //!
 //! The thread sleeps until an edge, a command or the driver's next look. Edges carry the kernel's time, so how late the thread is
 //! does not matter to when a frame was received; it matters to frames longer than the FIFO. Only [`driver`](super::Cc1101) is
-//! tested; what is here was compiled and run without a chip.
+//! tested; what is here was compiled, and never opened a device.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
