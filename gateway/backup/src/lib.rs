@@ -1,7 +1,7 @@
 //! Backup files of a gateway: encrypted with age, written whole or not at all.
 //!
 //! [`seal`] encrypts to [`To`] recipients or a passphrase, [`open`] decrypts; the format is age-encryption.org/v1, so `age`
-//! and `rage` read and write the same files. [`write`] and [`read`] are the file, [`Passphrase`] is where one comes from.
+//! and `rage` read and write the same files. [`write()`] and [`read`] are the file, [`Passphrase`] is where one comes from.
 //! What is inside is the caller's matter.
 //!
 //! It belongs into a command that an operator runs and not into the daemon: a passphrase is stretched by scrypt, which takes
