@@ -128,8 +128,9 @@ async fn talk(
                     Err(error) => Answer::Error { error },
                 },
                 Ok(mut request) => {
-                    let held = secrets.try_acquire();
-                    match secret(&mut request, &mut read, held.is_ok()).await? {
+                    // Held until it is carried out; who brings no backup takes nobody's place.
+                    let held = request.secret().and_then(|_| secrets.try_acquire().ok());
+                    match secret(&mut request, &mut read, held.is_some()).await? {
                         Ok(()) => match page {
                             Some(page) => ask_page(page, request, asks).await,
                             None => ask(request, asks).await,
