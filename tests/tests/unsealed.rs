@@ -254,6 +254,10 @@ async fn an_unlock_moves_the_bolt_once_and_no_late_retained_or_repeated_one_move
     site.daemon.kill();
     site.send(&command("away", 29_000), false);
     site.send(&command("kept", 29_000), true);
+    eventually("the broker has both", PATIENCE, || {
+        let last = site.spy.ending("/set").pop()?;
+        String::from_utf8_lossy(&last.payload).contains("kept").then_some(())
+    });
     site.daemon.up();
     site.refused("kept", "retained");
     site.until("read after the start", |state| state["ready"] == true && state["bolt"] == "locked");
