@@ -152,6 +152,13 @@ impl Bench {
         self.now = end;
     }
 
+    /// Acknowledges all that was published; the gateway's events in it.
+    fn told(&mut self) -> Vec<GatewayEvent> {
+        let published = self.ack_all();
+        let events = published.iter().filter(|p| p.topic.ends_with("/event"));
+        events.map(|p| Encoding::Json.decode(&p.payload).unwrap()).collect()
+    }
+
     /// The broker acknowledges everything; gives what it got.
     fn ack_all(&mut self) -> Vec<Publish> {
         let mut all = Vec::new();
@@ -287,12 +294,7 @@ fn a_failed_commit_gives_no_receipt_and_is_tried_again() {
     // Whoever looks after it learns that the store had trouble.
     bench.commits = true;
     bench.feed(Input::Upstream(UpstreamEvent::Connected));
-    let events: Vec<GatewayEvent> = bench
-        .ack_all()
-        .iter()
-        .filter(|p| p.topic.ends_with("/event"))
-        .map(|p| Encoding::Json.decode(&p.payload).unwrap())
-        .collect();
+    let events = bench.told();
     assert!(events.iter().any(|e| matches!(&e.what, EventKind::Alarm { cause, .. } if cause == "store")));
 }
 
@@ -565,12 +567,7 @@ fn without_a_receipt_a_command_has_failed() {
 fn an_alarm_of_a_radio_goes_upstream() {
     let mut bench = Bench::new();
     bench.radio(Event::Alarm { cause: "stranger", detail: "Zigbee: device 00124b0000000009".into() });
-    let events: Vec<GatewayEvent> = bench
-        .ack_all()
-        .iter()
-        .filter(|p| p.topic.ends_with("/event"))
-        .map(|p| Encoding::Json.decode(&p.payload).unwrap())
-        .collect();
+    let events = bench.told();
     let told = events.iter().any(|event| {
         matches!(&event.what, EventKind::Alarm { lock: None, cause, detail }
             if cause == "stranger" && detail.contains("00124b0000000009"))
