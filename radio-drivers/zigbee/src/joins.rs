@@ -54,6 +54,8 @@ pub(crate) struct Joining {
     pub(crate) who: Eui64,
     /// It was heard in the network: the key of its install code fitted.
     pub(crate) inside: bool,
+    /// The dongle had its code when it began.
+    had_code: bool,
     until: Millis,
 }
 
@@ -148,7 +150,12 @@ impl Joins {
     /// A device begins to join.
     pub(crate) fn began(&mut self, now: Millis, who: Eui64) {
         if self.joining.is_none() && self.open_until.is_some() {
-            self.joining = Some(Joining { who, inside: false, until: now.saturating_add(JOINING_MS) });
+            let had_code = self
+                .admissions
+                .iter()
+                .any(|admission| admission.eui == who && matches!(admission.stage, Stage::Ready { .. }));
+            let until = now.saturating_add(JOINING_MS);
+            self.joining = Some(Joining { who, inside: false, had_code, until });
         }
     }
 
@@ -170,16 +177,26 @@ impl Joins {
 
     /// It was refused, or sent away.
     pub(crate) fn refused(&mut self, eui: Eui64, reason: JoinFailure) {
+        let joining = self.joining.take_if(|joining| joining.who == eui);
+        if self.came_too_soon(eui, joining, &reason) {
+            return;
+        }
         self.take(eui);
-        self.joining.take_if(|joining| joining.who == eui);
         self.failed(eui, reason);
+    }
+
+    /// It was at the door, opened for another, before the dongle had its code: that fails its try and not its admission.
+    fn came_too_soon(&self, eui: Eui64, joining: Option<Joining>, reason: &JoinFailure) -> bool {
+        matches!(reason, JoinFailure::Keys)
+            && joining.is_some_and(|joining| !joining.had_code)
+            && self.admissions.iter().any(|admission| admission.eui == eui)
     }
 
     /// Who has been joining for too long. Nothing is told of one that has no admission.
     pub(crate) fn give_up(&mut self, now: Millis) -> Option<Joining> {
         let joining = self.joining.take_if(|joining| joining.until <= now)?;
-        if self.take(joining.who) {
-            let reason = if joining.inside { JoinFailure::NoUniqueKey } else { JoinFailure::Keys };
+        let reason = if joining.inside { JoinFailure::NoUniqueKey } else { JoinFailure::Keys };
+        if !self.came_too_soon(joining.who, Some(joining), &reason) && self.take(joining.who) {
             self.failed(joining.who, reason);
         }
         Some(joining)
@@ -310,3 +327,6 @@ fn seconds_until(now: Millis, until: Millis) -> u8 {
     let seconds = until.saturating_sub(now).div_ceil(1_000);
     u8::try_from(seconds).unwrap_or(u8::MAX).clamp(1, MAX_PERMIT_SECONDS)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ const MAX_LEAVING: usize = 1_024;
 
 /// Whose turn it is to join. The coordinator knows no other, so nobody else's install code lets anybody in.
 pub(super) struct Joins {
-    queue: VecDeque<Joiner>,
+    queue: VecDeque<Waiting>,
     open: Vec<Open>,
     /// As many as the dongle was seen to have room for.
     pub(super) at_once: usize,
@@ -37,30 +37,42 @@ impl Default for Joins {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Waiting {
+    who: Joiner,
+    knocked: bool,
+}
+
 struct Open {
     who: Joiner,
     eui: Eui64,
     until: Millis,
+    /// It was at the door before its turn, and will be there again.
+    knocked: bool,
 }
 
 impl Joins {
     pub(super) fn push(&mut self, who: impl Into<Joiner>) {
         let who = who.into();
         let open = self.open.iter().any(|open| open.who == who);
-        if !open && !self.queue.contains(&who) {
-            self.queue.push_back(who);
+        if !open && !self.waits(who) {
+            self.queue.push_back(Waiting { who, knocked: false });
         }
+    }
+
+    fn waits(&self, who: Joiner) -> bool {
+        self.queue.iter().any(|waiting| waiting.who == who)
     }
 
     /// It is in the network: nothing need be opened for it.
     pub(super) fn is_in(&mut self, who: impl Into<Joiner>) {
         let who = who.into();
-        self.queue.retain(|waiting| *waiting != who);
+        self.queue.retain(|waiting| waiting.who != who);
     }
 
     pub(super) fn forget(&mut self, who: impl Into<Joiner>) {
         let who = who.into();
-        self.queue.retain(|waiting| *waiting != who);
+        self.queue.retain(|waiting| waiting.who != who);
         self.open.retain(|open| open.who != who);
     }
 
@@ -71,17 +83,20 @@ impl Joins {
     }
 
     /// It is at the door before its turn: it is the next, in the place of the one that has been silent for longest. Who that
-    /// was, if there was no room.
+    /// was, if there was no room. None gives way that was at the door itself: were it so, more at the door than the dongle has
+    /// room for would displace one another before any of them tries again.
     fn knocked(&mut self, who: Joiner) -> Option<Eui64> {
-        self.queue.retain(|waiting| *waiting != who);
-        self.queue.push_front(who);
+        self.queue.retain(|waiting| waiting.who != who);
+        let before = self.queue.iter().take_while(|waiting| waiting.knocked).count();
+        self.queue.insert(before, Waiting { who, knocked: true });
         self.not_before = 0;
         if self.open.len() < self.at_once {
             return None;
         }
-        let oldest = self.open.iter().map(|open| open.until).enumerate().min_by_key(|(_, until)| *until)?;
-        let Open { who: silent, eui, .. } = self.open.remove(oldest.0);
-        self.queue.push_back(silent);
+        let silent = self.open.iter().enumerate().filter(|(_, open)| !open.knocked);
+        let oldest = silent.min_by_key(|(_, open)| open.until)?;
+        let Open { who, eui, .. } = self.open.remove(oldest.0);
+        self.queue.push_back(Waiting { who, knocked: false });
         Some(eui)
     }
 
@@ -275,7 +290,7 @@ impl Driver {
             let knocks = matches!(reason, JoinFailure::Keys | JoinFailure::NoUniqueKey);
             let sealed = self.by_eui.get(&eui).map(|lock| Joiner::Sealed(*lock));
             let mut may_be = sealed.into_iter().chain([Joiner::Ordinary(eui)]);
-            let waits = may_be.find(|who| self.joins.queue.contains(who));
+            let waits = may_be.find(|who| self.joins.waits(*who));
             if let Some(who) = waits.filter(|_| knocks) {
                 let displaced = self.joins.knocked(who);
                 self.orders.extend(displaced.map(Order::Dismiss));
@@ -324,7 +339,7 @@ impl Driver {
             return;
         }
         while self.joins.open.len() < self.joins.at_once
-            && let Some(who) = self.joins.queue.pop_front()
+            && let Some(Waiting { who, knocked }) = self.joins.queue.pop_front()
         {
             let identity = match who {
                 Joiner::Sealed(lock) => self.devices.get(&lock).map(|device| device.identity.clone()),
@@ -332,7 +347,7 @@ impl Driver {
             };
             let Some(Identity { eui, code }) = identity else { continue };
             let until = now.saturating_add(u64::from(MAX_PERMIT_SECONDS) * 1_000).saturating_add(LOST_MS);
-            self.joins.open.push(Open { who, eui, until });
+            self.joins.open.push(Open { who, eui, until, knocked });
             self.orders.push_back(Order::Admit { eui, code, seconds: MAX_PERMIT_SECONDS });
         }
     }

@@ -1,8 +1,8 @@
 //! The air of one coordinator, whatever family's: what it remembers, which devices there are, who may join. What happens in it
 //! is told to the family's firmware as [`Notice`]s.
 //!
-//! There are no routers, no distance and no cryptography: that both ends have the same key is a comparison, that a frame is
-//! no replay another.
+//! There is no distance and no cryptography: that both ends have the same key is a comparison, that a frame is no replay
+//! another. Of routers there is only the room that they have for children ([`ROUTER_CHILDREN`] each) while they are open.
 
 mod device;
 mod stack;
@@ -27,6 +27,8 @@ use crate::Random;
 /// Of the last hop; nothing is measured.
 pub(super) const LQI: u8 = 200;
 pub(super) const RSSI: i8 = -55;
+/// Devices that a router takes besides those of the coordinator.
+const ROUTER_CHILDREN: usize = 32;
 
 /// What it did since it was made, for tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,6 +150,8 @@ pub(super) struct Air {
     /// The network runs.
     pub(super) running: bool,
     pub(super) open_until: Millis,
+    /// Routers, and until when they are open.
+    pub(super) routers: (usize, Millis),
     devices: BTreeMap<Eui64, Device>,
     radio: VecDeque<(Eui64, Downlink)>,
     pub(super) traffic: Traffic,
@@ -164,6 +168,7 @@ impl Air {
             rules,
             running: false,
             open_until: 0,
+            routers: (0, 0),
             devices: BTreeMap::new(),
             radio: VecDeque::new(),
             traffic: Traffic::default(),

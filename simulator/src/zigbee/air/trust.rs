@@ -3,6 +3,7 @@
 use cardea_radio::Millis;
 use cardea_zigbee::{Eui64, Key, NwkAddr};
 
+use super::ROUTER_CHILDREN;
 use super::device::{AWAY_MS, Downlink, Inside, SCAN_MS, State, Step};
 use super::{Air, Notice, OwnKeys};
 use crate::zigbee::nvram::{MAX_DEVICES, Member};
@@ -43,13 +44,22 @@ pub(in crate::zigbee) enum Rejoin {
     TrustCentre,
 }
 
+fn until(now: Millis, seconds: u8) -> Millis {
+    match seconds {
+        u8::MAX => Millis::MAX,
+        seconds => now.saturating_add(u64::from(seconds) * 1_000),
+    }
+}
+
 impl Air {
     /// Lets devices join for so long; 255: for ever.
     pub(in crate::zigbee) fn permit(&mut self, now: Millis, seconds: u8) {
-        self.open_until = match seconds {
-            u8::MAX => Millis::MAX,
-            seconds => now.saturating_add(u64::from(seconds) * 1_000),
-        };
+        self.open_until = until(now, seconds);
+    }
+
+    /// Lets devices join routers for so long; 255: for ever.
+    pub(in crate::zigbee) fn permit_routers(&mut self, now: Millis, seconds: u8) {
+        self.routers.1 = until(now, seconds);
     }
 
     /// Whether devices can join now.
@@ -69,7 +79,10 @@ impl Air {
 
     /// A device looks for a network.
     pub(super) fn scan(&mut self, now: Millis, eui: Eui64) {
-        let full = self.nvram.children.len() >= self.rules.max_children.min(MAX_DEVICES);
+        let (routers, routers_open_until) = self.routers;
+        let beyond = if now < routers_open_until { routers.saturating_mul(ROUTER_CHILDREN) } else { 0 };
+        let room = self.rules.max_children.saturating_add(beyond).min(MAX_DEVICES);
+        let full = self.nvram.children.len() >= room;
         let open = self.is_open(now) && (self.nvram.children.contains(&eui) || !full);
         let nwk = self.fresh_address();
         let Some(has) = self.devices.get(&eui).map(|device| device.config.link_key()) else { return };

@@ -103,6 +103,28 @@ fn who_knocks_before_its_turn_is_the_next_in_the_place_of_who_has_been_silent_fo
     assert_eq!(bench.opened_for(), vec![eui(3), eui(1)], "one more than before: there was room again");
 }
 
+/// More at the door than a dongle has codes for: were one displaced by the next, none would have its code when it tries again.
+#[test]
+fn who_has_knocked_gives_way_to_nobody_else_who_knocks() {
+    let mut bench = Bench::up();
+    bench.driver.joins.at_once = 2;
+    (1..=4).for_each(|n| bench.command(Command::Admit(label(n))));
+    let knock = |bench: &mut Bench, n| bench.say(Said::JoinFailed { eui: eui(n), reason: JoinFailure::Keys });
+    knock(&mut bench, 3);
+    knock(&mut bench, 4);
+    bench.forget();
+    bench.say(Said::JoinFailed { eui: eui(1), reason: JoinFailure::Dismissed });
+    knock(&mut bench, 1);
+    knock(&mut bench, 2);
+    assert!(bench.orders.is_empty(), "{:?}", bench.orders);
+    bench.join(3, true);
+    assert_eq!(
+        bench.opened_for(),
+        vec![eui(1), eui(2)],
+        "in the order in which they knocked, with room for one more"
+    );
+}
+
 #[test]
 fn a_dongle_without_room_is_given_fewer_at_once() {
     let mut bench = Bench::up();

@@ -137,8 +137,8 @@ impl Zboss {
                 permit(air, now, seconds)?;
                 return Ok(Some(Response::PermitJoiningReq {}));
             }
-            // There are no routers.
-            Request::PermitJoiningReq { dst, .. } if !dst.is_unicast() => {
+            Request::PermitJoiningReq { dst, seconds, .. } if !dst.is_unicast() => {
+                air.permit_routers(now, seconds);
                 return Ok(Some(Response::PermitJoiningReq {}));
             }
             Request::PermitJoiningReq { dst, .. } => (dst, Does::Unsupported),
