@@ -13,7 +13,7 @@ use cardea_envelope::{Data, Downlink, Encoding, MessageId, Topic, Topics, VERSIO
 use cardea_framing::{Class, Kind, LockId};
 use cardea_sdk::{Broker as BrokerSettings, LockName, Platform, PlatformEvent};
 use cardea_simulator::VirtualLock;
-use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
+use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, Router, SealedLock};
 use cardea_tests::{broker::Broker, daemon::Daemon, eventually, loopback::datagram, spy::Spy};
 use cardea_zigbee::Eui64;
 use tokio::{
@@ -25,7 +25,7 @@ use crate::figures::{Percentiles, fsync, resident};
 
 const SEED: u64 = 42;
 /// With 32 children of its own, the dongle could not take 200.
-const ROUTERS: usize = 6;
+const ROUTERS: u64 = 6;
 /// Locks that are at the door at once: who sets up a house goes from lock to lock.
 const AT_THE_DOOR: u64 = 32;
 const DONGLE: Eui64 = Eui64(*b"\x02\xca\xde\xa3\0\0\0\x05");
@@ -53,12 +53,23 @@ async fn measure(count: u64) {
         usb: false,
         capture: Some(capture.clone()),
     };
-    let ncp = Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default()).with_routers(ROUTERS);
+    let ncp = Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default());
     let dongle = Dongle::plug_in(ncp, config).unwrap();
     let more = format!("[zigbee]\nenabled = true\ndevice = \"{}\"\n", dongle.port().display());
     let mut daemon = Daemon::start(dir.path(), broker.port, &more);
     eventually("the dongle forms a network", Duration::from_secs(30), || {
         daemon.cli(&["radio", "form", "zigbee"]).status.success().then_some(())
+    });
+    let routers: Vec<Router> =
+        (0..ROUTERS).map(|number| Router::start(SEED, number, &dongle).unwrap()).collect();
+    for router in &routers {
+        let label = format!("{}/{}", router.label().eui, hex::encode(router.label().code.as_bytes()));
+        assert!(daemon.cli(&["radio", "admit-router", "zigbee", &label]).status.success());
+    }
+    eventually("the routers are in the network", Duration::from_secs(60), || {
+        let list = daemon.cli(&["radio", "routers", "zigbee"]).stdout;
+        let joined = String::from_utf8(list).unwrap().matches("in the network").count();
+        (joined == routers.len()).then_some(())
     });
     let empty = resident(daemon.process().id());
 

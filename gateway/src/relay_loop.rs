@@ -353,6 +353,11 @@ impl RelayLoop {
                 self.restore_network(&radio, replace, &file, to);
             }
             Ask::Request(Request::RotateNetworkKey { radio }, to) => self.rotate_network_key(&radio, to),
+            Ask::Request(Request::Routers { radio }, to) => self.routers(&radio, to),
+            Ask::Request(Request::AdmitRouter { radio, label }, to) => self.admit_router(&radio, &label, to),
+            Ask::Request(Request::RemoveRouter { radio, router }, to) => {
+                self.remove_router(&radio, &router, to)
+            }
             Ask::Request(
                 request @ (Request::Unsealed {}
                 | Request::AdmitUnsealed { .. }

@@ -288,7 +288,8 @@ impl Task {
 }
 
 /// `EUI-64/install code`, both hexadecimal. What is wrong never quotes the code.
-fn read_label(label: &str) -> Result<(Eui64, InstallCode), String> {
+/// EUI-64 and install code, divided by a slash.
+pub(crate) fn read_label(label: &str) -> Result<(Eui64, InstallCode), String> {
     let (eui, code) = label.trim().split_once('/').ok_or("a label is EUI-64/install code")?;
     let eui: cardea_config::Eui64 = eui.parse()?;
     let code = hex::decode(code).map_err(|_| "the install code must be hexadecimal")?;

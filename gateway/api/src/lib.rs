@@ -87,6 +87,25 @@ pub enum Request {
         /// Name of the radio.
         radio: String,
     },
+    /// Which routers of a radio network are admitted. Answered by [`Reply::Routers`].
+    Routers {
+        /// Name of the radio.
+        radio: String,
+    },
+    /// Let a router in, which carries others' frames. Answered by [`Reply::Done`] once that is durable.
+    AdmitRouter {
+        /// Name of the radio.
+        radio: String,
+        /// Its EUI-64 and its install code as on its label, divided by a slash; all hexadecimal.
+        label: String,
+    },
+    /// Forget a router, and have it leave. Answered by [`Reply::Done`] once that is durable.
+    RemoveRouter {
+        /// Name of the radio.
+        radio: String,
+        /// EUI-64, 16 hexadecimal digits.
+        router: String,
+    },
     /// Which ordinary locks there are, that are not end-to-end protected. Answered by [`Reply::Unsealed`].
     Unsealed {},
     /// Let an ordinary lock in. Answered by [`Reply::Done`] once that is durable.
@@ -253,6 +272,8 @@ pub enum Reply {
         /// The new key's number.
         number: u8,
     },
+    /// To [`Request::Routers`].
+    Routers(Vec<Router>),
     /// To [`Request::Unsealed`].
     Unsealed(Vec<UnsealedLock>),
     /// To [`Request::ClaimCode`].
@@ -398,6 +419,15 @@ pub struct Lock {
     pub pending: u64,
 }
 
+/// One router of a radio network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Router {
+    /// EUI-64, 16 hexadecimal digits.
+    pub router: String,
+    /// It is in the network.
+    pub joined: bool,
+}
+
 /// One ordinary lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnsealedLock {
@@ -473,6 +503,9 @@ mod tests {
         assert_eq!(serde_json::to_string(&restore).unwrap(), line, "a secret is in no line");
         assert!(parsed(&line.replace('3', "0")).ok().unwrap().secret().is_none());
         assert!(parsed(&line.replace("3}", "3,\"file\":[1]}")).is_err());
+        let router = Request::RemoveRouter { radio: "zigbee".into(), router: "02cadea500000000".into() };
+        let line = r#"{"verb":"remove_router","radio":"zigbee","router":"02cadea500000000"}"#;
+        assert!(parsed(line) == Ok(router));
         let rotate = Request::RotateNetworkKey { radio: "zigbee".into() };
         assert!(parsed(r#"{"verb":"rotate_network_key","radio":"zigbee"}"#) == Ok(rotate));
     }

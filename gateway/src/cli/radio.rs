@@ -7,12 +7,12 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use cardea_api::{MAX_SECRET, Reply, Request, Secret};
+use cardea_api::{MAX_SECRET, Reply, Request, Router, Secret};
 use cardea_backup::{Identities, Passphrase, Recipient, To, With};
 use cardea_config::Config;
 use clap::{Args, Subcommand};
 
-use super::ask;
+use super::{ask, labels_from_input};
 
 /// The longest file that is read: a backup, encrypted and in letters.
 const MAX_FILE: usize = 2 * MAX_SECRET;
@@ -57,6 +57,25 @@ pub(super) enum Radio {
         /// gateway's.
         #[arg(long)]
         replace: bool,
+    },
+    /// List the routers that are admitted: devices that carry the frames of others.
+    Routers {
+        /// Which radio: zigbee.
+        name: String,
+    },
+    /// Let a router in: the network opens for it.
+    AdmitRouter {
+        /// Which radio: zigbee.
+        name: String,
+        /// Its EUI-64 and install code, divided by a slash; `-` reads it from standard input, where no other process can see it.
+        label: String,
+    },
+    /// Forget a router, and have it leave. Locks behind it look for another way.
+    RemoveRouter {
+        /// Which radio: zigbee.
+        name: String,
+        /// Its EUI-64, 16 hexadecimal digits.
+        router: String,
     },
     /// Give the network another key. It takes up to two minutes; locks that sleep may follow later.
     RotateKey {
@@ -117,6 +136,13 @@ pub(super) fn radio(config: &Config, command: Radio) -> anyhow::Result<()> {
         Radio::Backup { name, to, whom, overwrite } => backup(config, name, &to, whom, overwrite),
         Radio::Restore { name, what, replace } => restore(config, name, &what, replace),
         Radio::RotateKey { name } => rotate_key(config, name),
+        Radio::Routers { name } => routers(config, name),
+        Radio::AdmitRouter { name, label } => admit_router(config, name, label),
+        Radio::RemoveRouter { name, router } => {
+            ask(config, &Request::RemoveRouter { radio: name, router: router.clone() })?;
+            println!("{router} is removed");
+            Ok(())
+        }
     }
 }
 
@@ -212,6 +238,31 @@ fn rotate_key(config: &Config, radio: String) -> anyhow::Result<()> {
     println!(
         "the {radio} network has key number {number}; backups that were taken before are of no use any more"
     );
+    Ok(())
+}
+
+fn routers(config: &Config, radio: String) -> anyhow::Result<()> {
+    let Reply::Routers(routers) = ask(config, &Request::Routers { radio })? else {
+        bail!("the daemon answered something else")
+    };
+    if routers.is_empty() {
+        println!("no router is admitted");
+    }
+    for Router { router, joined } in routers {
+        println!("{router}  {}", if joined { "in the network" } else { "not joined" });
+    }
+    Ok(())
+}
+
+fn admit_router(config: &Config, radio: String, label: String) -> anyhow::Result<()> {
+    let label = if label == "-" {
+        labels_from_input()?.into_iter().next().context("there is no label on standard input")?
+    } else {
+        label
+    };
+    let eui = label.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    ask(config, &Request::AdmitRouter { radio, label })?;
+    println!("router {eui} is admitted; the network is open for it: let it join within four minutes");
     Ok(())
 }
 

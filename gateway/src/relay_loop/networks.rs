@@ -1,13 +1,14 @@
-//! Networks that only an operator forms, takes over, moves to another dongle or gives another key. The radio is asked in a task
+//! Networks that only an operator forms, takes over, moves to another dongle, gives another key or more routers. The radio is asked in a task
 //! of its own: its dongle may take a minute.
 
-use cardea_api::{Reply, Secret};
-use cardea_zigbee::Key;
+use cardea_api::{Reply, Router, Secret};
 use cardea_zigbee::backup::Backup;
 use cardea_zigbee::driver::{NetworkDone, NetworkOrder};
+use cardea_zigbee::{Eui64, Key};
 use tokio::sync::oneshot;
 
 use super::RelayLoop;
+use crate::unsealed::read_label;
 
 type To = oneshot::Sender<Result<Reply, String>>;
 
@@ -44,11 +45,25 @@ impl RelayLoop {
         self.order(radio, random_key().map(NetworkOrder::RotateKey), to);
     }
 
+    pub(super) fn routers(&self, radio: &str, to: To) {
+        self.order(radio, Ok(NetworkOrder::Routers), to);
+    }
+
+    pub(super) fn admit_router(&self, radio: &str, label: &str, to: To) {
+        let order = read_label(label).map(|(eui, code)| NetworkOrder::AdmitRouter { eui, code });
+        self.order(radio, order, to);
+    }
+
+    pub(super) fn remove_router(&self, radio: &str, router: &str, to: To) {
+        let eui = router.parse::<cardea_config::Eui64>();
+        self.order(radio, eui.map(|eui| NetworkOrder::RemoveRouter { eui: Eui64(eui.0) }), to);
+    }
+
     fn order(&self, radio: &str, order: Result<NetworkOrder, String>, to: To) {
         let orders = match (radio, &self.facts.zigbee) {
             ("zigbee", Some(orders)) => Ok(orders.clone()),
             ("zigbee", None) => Err("the Zigbee radio is off: set `enabled = true` in [zigbee]".into()),
-            (other, _) => Err(format!("radio {other:?} has no network to form or adopt: only zigbee has")),
+            (other, _) => Err(format!("radio {other:?} has no network of that kind: only zigbee has")),
         };
         let (orders, order) = match orders.and_then(|orders| Ok((orders, order?))) {
             Ok(both) => both,
@@ -82,6 +97,10 @@ fn reply(done: NetworkDone) -> Result<Reply, String> {
             Reply::Restored { radio, id, channel, anew: count(anew), strangers: count(strangers) }
         }
         NetworkDone::KeyRotated(number) => Reply::KeyRotated { radio, number },
+        NetworkDone::Routers(routers) => Reply::Routers(
+            routers.into_iter().map(|(eui, joined)| Router { router: eui.to_string(), joined }).collect(),
+        ),
+        NetworkDone::Done => Reply::Done,
     })
 }
 

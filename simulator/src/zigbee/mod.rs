@@ -22,6 +22,7 @@ mod line;
 mod ncp;
 mod nvram;
 mod pty;
+mod router;
 mod sealed;
 
 pub use air::{Asdu, DeviceConfig, Downlink, Traffic, Uplink};
@@ -31,4 +32,5 @@ pub use door_lock::{DoorLock, DoorLockConfig};
 pub use line::{Damage, Direction, Faults, Line};
 pub use ncp::{Ncp, NcpConfig};
 pub use nvram::Nvram;
+pub use router::Router;
 pub use sealed::{Label, SealedLock};

@@ -23,7 +23,7 @@ const DEVICE_DOOR_LOCK: u16 = 0x000A;
 /// Until the agent says hello again when nobody answers, milliseconds.
 const LINK_RETRY_MS: u32 = 2_000;
 
-/// What the radio label of a lock says.
+/// What the radio label of a lock or a router says.
 #[derive(Debug, Clone)]
 pub struct Label {
     /// Who.
@@ -46,7 +46,7 @@ impl SealedLock {
     pub fn start(seed: u64, number: u64, poll: u64, dongle: &Dongle) -> io::Result<Self> {
         let random = Arc::new(Random::new(seed, number + 1));
         let made = Made::new(&random, number).map_err(io::Error::other)?;
-        let label = Label::new(&random, number).map_err(io::Error::other)?;
+        let label = Label::new(*b"\x02\xca\xde\xa2", &random, number).map_err(io::Error::other)?;
         let clusters = Clusters { servers: vec![id::BASIC, Tunnel::TEST.cluster], clients: Vec::new() };
         let endpoint = SimpleDescriptor {
             endpoint: ENDPOINT,
@@ -91,8 +91,14 @@ impl SealedLock {
 }
 
 impl Label {
-    fn new(random: &Random, number: u64) -> Result<Self, cardea_zigbee::DecodeError> {
-        let mut eui = *b"\x02\xca\xde\xa2\0\0\0\0";
+    /// `kind`: how its address begins; all are administered locally.
+    pub(super) fn new(
+        kind: [u8; 4],
+        random: &Random,
+        number: u64,
+    ) -> Result<Self, cardea_zigbee::DecodeError> {
+        let mut eui = [0; 8];
+        eui.iter_mut().zip(kind).for_each(|(to, from)| *to = from);
         eui.iter_mut().rev().zip(number.to_le_bytes()).take(4).for_each(|(to, from)| *to = from);
         let mut code = [0; 18];
         let (bytes, crc) = code.split_at_mut(16);

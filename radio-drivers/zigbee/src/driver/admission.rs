@@ -6,7 +6,6 @@ use cardea_framing::LockId;
 use cardea_radio::{Admission, AdmissionSecret, Event, Millis};
 
 use super::device::{Device, Identity, Interview};
-use super::ordinary::Joiner;
 use super::store::RecordKey;
 use super::{Asked, Driver};
 use crate::coordinator::{JoinFailure, MAX_PERMIT_SECONDS, Order, Question};
@@ -21,6 +20,30 @@ const AT_ONCE: usize = 32;
 /// Removed devices that are remembered until they have left. Beyond that the one with the lowest address is forgotten: it
 /// has no install code any more, and is told to leave like any stranger when it joins.
 const MAX_LEAVING: usize = 1_024;
+
+/// Who may join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joiner {
+    Sealed(LockId),
+    Ordinary(Eui64),
+    Router(Eui64),
+}
+
+impl From<LockId> for Joiner {
+    fn from(lock: LockId) -> Self {
+        Self::Sealed(lock)
+    }
+}
+
+impl std::fmt::Display for Joiner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sealed(lock) => write!(f, "lock {lock}"),
+            Self::Ordinary(eui) => write!(f, "ordinary lock {eui}"),
+            Self::Router(eui) => write!(f, "router {eui}"),
+        }
+    }
+}
 
 /// Whose turn it is to join. The coordinator knows no other, so nobody else's install code lets anybody in.
 pub(super) struct Joins {
@@ -134,6 +157,9 @@ impl Driver {
         if self.fleet.is_member(identity.eui) {
             return Err(format!("device {} is admitted as an ordinary lock", identity.eui));
         }
+        if self.routers.is_member(identity.eui) {
+            return Err(format!("device {} is admitted as a router", identity.eui));
+        }
         let owned = self.by_eui.get(&identity.eui).is_some_and(|owner| *owner != lock);
         if owned || coming.clone().any(|(other, new)| *other != lock && new.eui == identity.eui) {
             return Err(format!("device {} belongs to another lock", identity.eui));
@@ -246,11 +272,16 @@ impl Driver {
         }
     }
 
-    /// A device was let in, with a link key of its own.
-    pub(super) fn joined(&mut self, now: Millis, eui: Eui64) {
+    /// It was let in: there is room for its successor.
+    pub(super) fn join_ended(&mut self, eui: Eui64) {
         if self.joins.ended(eui).is_some() {
             self.joins.at_once = (self.joins.at_once + 1).min(AT_ONCE);
         }
+    }
+
+    /// A device was let in, with a link key of its own.
+    pub(super) fn joined(&mut self, now: Millis, eui: Eui64) {
+        self.join_ended(eui);
         let Some(lock) = self.by_eui.get(&eui).copied() else { return self.stranger(now, eui) };
         self.notice = None;
         self.backup_soon(now);
@@ -289,7 +320,7 @@ impl Driver {
         let Some(who) = self.joins.ended(eui) else {
             let knocks = matches!(reason, JoinFailure::Keys | JoinFailure::NoUniqueKey);
             let sealed = self.by_eui.get(&eui).map(|lock| Joiner::Sealed(*lock));
-            let mut may_be = sealed.into_iter().chain([Joiner::Ordinary(eui)]);
+            let mut may_be = sealed.into_iter().chain([Joiner::Ordinary(eui), Joiner::Router(eui)]);
             let waits = may_be.find(|who| self.joins.waits(*who));
             if let Some(who) = waits.filter(|_| knocks) {
                 let displaced = self.joins.knocked(who);
@@ -344,6 +375,7 @@ impl Driver {
             let identity = match who {
                 Joiner::Sealed(lock) => self.devices.get(&lock).map(|device| device.identity.clone()),
                 Joiner::Ordinary(eui) => self.fleet.identity(eui),
+                Joiner::Router(eui) => self.routers.identity(eui),
             };
             let Some(Identity { eui, code }) = identity else { continue };
             let until = now.saturating_add(u64::from(MAX_PERMIT_SECONDS) * 1_000).saturating_add(LOST_MS);

@@ -17,6 +17,7 @@ mod network;
 pub mod ordinary;
 mod restore;
 mod rotation;
+mod routers;
 mod shell;
 mod store;
 mod strangers;
@@ -35,7 +36,7 @@ use zeroize::Zeroizing;
 use crate::backup::Backup;
 use crate::coordinator::{self, Answer, Failure, Network, Order, State};
 use crate::tunnel::Tunnel;
-use crate::types::{Eui64, Key};
+use crate::types::{Eui64, InstallCode, Key};
 use crate::wire::DecodeError;
 use admission::Joins;
 use backups::Backups;
@@ -43,6 +44,7 @@ use device::{Device, Identity};
 use network::Formation;
 use ordinary::{Fleet, OrdinaryConfig};
 use restore::Restore;
+use routers::Routers;
 use store::{RecordKey, StoredNetwork, StoredPlan, Writer};
 use strangers::Strangers;
 use traffic::Flight;
@@ -94,6 +96,20 @@ pub enum NetworkOrder {
     },
     /// Give the network another key; this one is random.
     RotateKey(Key),
+    /// Which routers are admitted.
+    Routers,
+    /// Let a router in.
+    AdmitRouter {
+        /// Who.
+        eui: Eui64,
+        /// As on its label, with its CRC.
+        code: InstallCode,
+    },
+    /// Forget a router, and have it leave.
+    RemoveRouter {
+        /// Who.
+        eui: Eui64,
+    },
 }
 
 /// What came of a [`NetworkOrder`].
@@ -114,6 +130,10 @@ pub enum NetworkDone {
     },
     /// Of [`NetworkOrder::RotateKey`]: the new key's number. It is stored.
     KeyRotated(u8),
+    /// Of [`NetworkOrder::Routers`]: each, and whether it is in the network.
+    Routers(Vec<(Eui64, bool)>),
+    /// Of [`NetworkOrder::AdmitRouter`] and [`NetworkOrder::RemoveRouter`]: that is stored.
+    Done,
 }
 
 /// What was not carried, since the start.
@@ -162,6 +182,7 @@ pub struct Driver {
     admitting: BTreeMap<LockId, Identity>,
     joins: Joins,
     fleet: Fleet,
+    routers: Routers,
     /// Removed and not seen to leave; true: it is being told.
     leaving: BTreeMap<Eui64, bool>,
     flights: BTreeMap<u64, Flight>,
@@ -205,6 +226,7 @@ impl Driver {
             admitting: BTreeMap::new(),
             joins: Joins::default(),
             fleet,
+            routers: Routers::default(),
             leaving: BTreeMap::new(),
             flights: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -246,6 +268,7 @@ impl Driver {
                     driver.next_key = Some(store::next_key_from_record(&value).map_err(unreadable)?);
                 }
                 Some(RecordKey::Ordinary(eui)) => driver.load_ordinary(eui, &value).map_err(unreadable)?,
+                Some(RecordKey::Router(eui)) => driver.load_router(eui, &value).map_err(unreadable)?,
                 None => {}
             }
         }
@@ -285,6 +308,7 @@ impl Driver {
         use coordinator::Event as E;
         let before = (self.is_up(), self.network.as_ref().map(|stored| stored.network));
         let Some(event) = self.ordinary_event(now, event) else { return self.progress(now) };
+        let Some(event) = self.router_event(now, event) else { return self.progress(now) };
         match event {
             E::State(state) => self.state_changed(now, state),
             E::Formed(result) => self.formed(now, result),
@@ -315,10 +339,12 @@ impl Driver {
                 self.order_stored();
                 self.network_stored();
                 self.ordinary_stored(&batch.keys, None);
+                self.routers_stored(&batch.keys, None);
             }
             Some(error) => {
                 tracing::error!(%error, "the Zigbee network's records could not be stored");
                 self.ordinary_stored(&batch.keys, Some(&error));
+                self.routers_stored(&batch.keys, Some(&error));
                 for lock in batch.admissions.into_keys() {
                     self.events.push_back(Event::Admitted { lock, result: Err(error.clone()) });
                 }
@@ -387,6 +413,7 @@ impl Driver {
                     .map(|restore| std::mem::take(&mut *kept::to_record(&restore.backup))),
                 RecordKey::NextKey => self.next_key.as_ref().map(store::next_key_to_record),
                 RecordKey::Ordinary(eui) => self.fleet.record(*eui),
+                RecordKey::Router(eui) => self.routers.record(*eui),
                 RecordKey::Device(lock) => match self.admitting.remove(lock) {
                     Some(identity) => {
                         let record = Device::new(identity.clone()).to_record();

@@ -48,10 +48,16 @@ enum Stage {
 impl Driver {
     /// An operator's order; the answer comes under this token, see [`poll_reply`](Self::poll_reply).
     pub fn handle_order(&mut self, now: Millis, token: u64, order: NetworkOrder) {
-        if matches!(order, NetworkOrder::Backup) {
-            self.back_up_for(now, token);
-        } else if let Err(why) = self.begin(now, token, order) {
-            self.replies.push_back((token, Err(why)));
+        match order {
+            NetworkOrder::Backup => self.back_up_for(now, token),
+            NetworkOrder::Routers => self.list_routers(token),
+            NetworkOrder::AdmitRouter { eui, code } => self.admit_router(token, eui, code),
+            NetworkOrder::RemoveRouter { eui } => self.remove_router(token, eui),
+            order => {
+                if let Err(why) = self.begin(now, token, order) {
+                    self.replies.push_back((token, Err(why)));
+                }
+            }
         }
         self.progress(now);
     }
@@ -86,7 +92,10 @@ impl Driver {
                 (Goal::Rotate, Stage::Storing)
             }
             // Taken beside all this.
-            NetworkOrder::Backup => return Ok(()),
+            NetworkOrder::Backup
+            | NetworkOrder::Routers
+            | NetworkOrder::AdmitRouter { .. }
+            | NetworkOrder::RemoveRouter { .. } => return Ok(()),
         };
         let until = now.saturating_add(FORMATION_MS);
         self.formation = Some(Formation { token: Some(token), goal, stage, until });
@@ -124,9 +133,7 @@ impl Driver {
             }
             (NetworkOrder::Restore { .. }, _) => Ok(()),
             (NetworkOrder::RotateKey(_), _) if self.is_up() => Ok(()),
-            (NetworkOrder::RotateKey(_) | NetworkOrder::Backup, _) => {
-                Err("the network does not run, see `cardea status`".into())
-            }
+            _ => Err("the network does not run, see `cardea status`".into()),
         }
     }
 

@@ -177,8 +177,10 @@ impl Driver {
                 anew += 1;
             }
         }
-        anew += self.ordinary_restored(now, backup);
-        let known = |eui: Eui64| self.by_eui.contains_key(&eui) || self.fleet.is_member(eui);
+        anew += self.ordinary_restored(now, backup) + self.routers_restored(backup);
+        let known = |eui: Eui64| {
+            self.by_eui.contains_key(&eui) || self.fleet.is_member(eui) || self.routers.is_member(eui)
+        };
         let strangers = backup.devices.iter().filter(|device| !known(device.eui)).count();
         if self.plan.take().is_some() {
             self.writer.mark(RecordKey::Plan);

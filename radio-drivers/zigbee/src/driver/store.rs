@@ -35,6 +35,8 @@ pub(super) enum RecordKey {
     NextKey,
     /// An ordinary lock that was admitted.
     Ordinary(Eui64),
+    /// A router that was admitted.
+    Router(Eui64),
 }
 
 impl RecordKey {
@@ -48,6 +50,7 @@ impl RecordKey {
             Self::Restore => [PREFIX, b"r"].concat(),
             Self::NextKey => [PREFIX, b"k"].concat(),
             Self::Ordinary(eui) => [PREFIX, b"o", &eui.0].concat(),
+            Self::Router(eui) => [PREFIX, b"t", &eui.0].concat(),
         }
     }
 
@@ -63,6 +66,7 @@ impl RecordKey {
             (b'r', []) => Some(Self::Restore),
             (b'k', []) => Some(Self::NextKey),
             (b'o', eui) => Some(Self::Ordinary(Eui64(eui.try_into().ok()?))),
+            (b't', eui) => Some(Self::Router(Eui64(eui.try_into().ok()?))),
             _ => None,
         }
     }

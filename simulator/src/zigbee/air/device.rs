@@ -36,6 +36,11 @@ pub struct DeviceConfig {
 }
 
 impl DeviceConfig {
+    /// Whether it takes children of its own.
+    pub(super) fn is_router(&self) -> bool {
+        self.node.mac_capability & 0x02 != 0
+    }
+
     /// The link key that it begins with.
     pub(super) fn link_key(&self) -> Key {
         self.code.as_ref().map_or(Key(WELL_KNOWN), InstallCode::link_key)

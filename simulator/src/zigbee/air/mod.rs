@@ -150,8 +150,8 @@ pub(super) struct Air {
     /// The network runs.
     pub(super) running: bool,
     pub(super) open_until: Millis,
-    /// Routers, and until when they are open.
-    pub(super) routers: (usize, Millis),
+    /// The same of the routers in the network.
+    pub(super) routers_open_until: Millis,
     devices: BTreeMap<Eui64, Device>,
     radio: VecDeque<(Eui64, Downlink)>,
     pub(super) traffic: Traffic,
@@ -168,7 +168,7 @@ impl Air {
             rules,
             running: false,
             open_until: 0,
-            routers: (0, 0),
+            routers_open_until: 0,
             devices: BTreeMap::new(),
             radio: VecDeque::new(),
             traffic: Traffic::default(),

@@ -59,7 +59,7 @@ impl Air {
 
     /// Lets devices join routers for so long; 255: for ever.
     pub(in crate::zigbee) fn permit_routers(&mut self, now: Millis, seconds: u8) {
-        self.routers.1 = until(now, seconds);
+        self.routers_open_until = until(now, seconds);
     }
 
     /// Whether devices can join now.
@@ -79,8 +79,10 @@ impl Air {
 
     /// A device looks for a network.
     pub(super) fn scan(&mut self, now: Millis, eui: Eui64) {
-        let (routers, routers_open_until) = self.routers;
-        let beyond = if now < routers_open_until { routers.saturating_mul(ROUTER_CHILDREN) } else { 0 };
+        let routers =
+            self.devices.iter().filter(|(eui, device)| device.config.is_router() && self.is_here(**eui));
+        let open_routers = if now < self.routers_open_until { routers.count() } else { 0 };
+        let beyond = open_routers.saturating_mul(ROUTER_CHILDREN);
         let room = self.rules.max_children.saturating_add(beyond).min(MAX_DEVICES);
         let full = self.nvram.children.len() >= room;
         let open = self.is_open(now) && (self.nvram.children.contains(&eui) || !full);

@@ -59,13 +59,6 @@ impl Ncp {
         }
     }
 
-    /// With so many routers in its air, each with room for 32 devices. A ZBOSS dongle opens them with the network.
-    #[must_use]
-    pub fn with_routers(mut self, routers: usize) -> Self {
-        self.air.routers.0 = routers;
-        self
-    }
-
     /// Another dongle takes this one's place: the devices are in its air from now on, wherever they think they are.
     pub(super) fn succeeded_by(&mut self, mut other: Self) {
         other.air.take_devices(&mut self.air);

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cardea_radio::Millis;
 
 use super::lock::{Action, Lock, PROFILE, Purpose};
-use super::{Errand, Heard, Joiner, MAX_ORDINARY, Notice, OrdinaryConfig, Outcome, Request, Rights};
+use super::{Errand, Heard, MAX_ORDINARY, Notice, OrdinaryConfig, Outcome, Request, Rights};
 use crate::backup::Backup;
 use crate::coordinator::{self, Answer, Failure, Frame, Network, Order, Question, Received};
+use crate::driver::admission::Joiner;
 use crate::driver::device::Identity;
 use crate::driver::store::RecordKey;
 use crate::driver::{Asked, Driver, ENDPOINT};
@@ -195,6 +196,9 @@ impl Driver {
                 "device {eui} is a sealed lock: nothing of it is read, and nothing unsealed is said to it"
             ));
         }
+        if self.routers.is_member(eui) {
+            return Err(format!("device {eui} is admitted as a router"));
+        }
         match self.fleet.members.get(&eui) {
             Some(Member { admission: Some(_), .. }) => Err("it is being admitted".into()),
             Some(member) if member.code == *code => Ok(false),
@@ -263,7 +267,7 @@ impl Driver {
         use coordinator::Event as E;
         match event {
             E::Joined { eui, .. } if self.fleet.is_member(eui) => {
-                self.joins.ended(eui);
+                self.join_ended(eui);
                 self.notice = None;
                 self.backup_soon(now);
                 self.ordinary_is_there(now, eui, true);
@@ -361,6 +365,7 @@ impl Driver {
         if moved {
             let new = is.is_some_and(|is| is.key.is_some());
             self.ordinary_moved(now, new);
+            self.routers_moved(new);
         }
         if self.is_up() && !was_up {
             self.ordinary_up(now);

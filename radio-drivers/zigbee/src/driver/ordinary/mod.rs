@@ -152,25 +152,3 @@ pub enum Outcome {
     /// It may have arrived and may not, or the lock does not say where its bolt is.
     Unconfirmed,
 }
-
-/// Whose turn it is to join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Joiner {
-    Sealed(cardea_framing::LockId),
-    Ordinary(Eui64),
-}
-
-impl From<cardea_framing::LockId> for Joiner {
-    fn from(lock: cardea_framing::LockId) -> Self {
-        Self::Sealed(lock)
-    }
-}
-
-impl std::fmt::Display for Joiner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Sealed(lock) => write!(f, "lock {lock}"),
-            Self::Ordinary(eui) => write!(f, "ordinary lock {eui}"),
-        }
-    }
-}

@@ -5,6 +5,7 @@ mod cuts;
 mod joins;
 mod network;
 mod random;
+mod routers;
 mod shell;
 mod traffic;
 
