@@ -9,6 +9,7 @@ use cardea_radio::{Change, NetworkStore};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -80,6 +81,8 @@ pub(crate) struct Keeper {
     state: Mutex<State>,
     /// One claim at a time.
     claiming: tokio::sync::Mutex<()>,
+    /// For those who do nothing before it.
+    claimed: watch::Sender<bool>,
 }
 
 /// Unix milliseconds.
@@ -103,11 +106,17 @@ impl Keeper {
                 state.sessions.insert(name, serde_json::from_slice(&value).map_err(|_| fault("a session"))?);
             }
         }
-        Ok(Self { store, state: Mutex::new(state), claiming: tokio::sync::Mutex::default() })
+        let claimed = watch::Sender::new(state.owner.is_some());
+        Ok(Self { store, state: Mutex::new(state), claiming: tokio::sync::Mutex::default(), claimed })
     }
 
     pub(crate) fn is_claimed(&self) -> bool {
         self.state().owner.is_some()
+    }
+
+    /// True from the claim on.
+    pub(crate) fn claimed(&self) -> watch::Receiver<bool> {
+        self.claimed.subscribe()
     }
 
     pub(crate) async fn new_code(&self) -> Result<String, ClaimError> {
@@ -181,6 +190,7 @@ impl Keeper {
         let mut state = self.state();
         state.owner = Some(owner);
         (state.code, state.confirmed) = (None, None);
+        self.claimed.send_replace(true);
         tracing::info!("the gateway is claimed");
         Ok(())
     }

@@ -141,6 +141,12 @@ impl Web {
         self.keeper.confirm()
     }
 
+    /// True from the claim on: before it a gateway lets no lock in and speaks to no broker.
+    #[must_use]
+    pub fn claimed(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.keeper.claimed()
+    }
+
     /// SHA-256 of the certificate, as browsers show it.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
