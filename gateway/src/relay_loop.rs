@@ -373,9 +373,13 @@ impl RelayLoop {
                 to,
             ) => Bridge::ask(self.facts.unsealed.as_ref(), request, to),
             // The server asks the page itself where there is one.
-            Ask::Request(Request::ClaimCode {} | Request::ConfirmClaim {} | Request::Fingerprint {}, to) => {
-                drop(to.send(Err("the local page is switched off: set `enabled` in [web]".into())))
-            }
+            Ask::Request(
+                Request::ClaimCode {}
+                | Request::ConfirmClaim {}
+                | Request::Recover {}
+                | Request::Fingerprint {},
+                to,
+            ) => drop(to.send(Err("the local page is switched off: set `enabled` in [web]".into()))),
             Ask::Request(Request::Remove { lock }, to) => {
                 self.admin(Admin::Remove(lock), Waiting::Operator(to, Reply::Done));
             }

@@ -180,6 +180,7 @@ async fn ask_page(page: &Web, request: Request, asks: &mpsc::Sender<Ask>) -> Ans
         Request::ClaimCode {} => {
             page.claim_code().await.map(|code| Reply::ClaimCode { code: ClaimCode(code) })
         }
+        Request::Recover {} => page.recover().await.map(|code| Reply::ClaimCode { code: ClaimCode(code) }),
         Request::ConfirmClaim {} => page.confirm_claim().map(|()| Reply::Done),
         Request::Fingerprint {} => Ok(Reply::Fingerprint { sha256: page.fingerprint().into() }),
         other => return ask(other, asks).await,

@@ -78,7 +78,8 @@ impl Supervisor {
             loop {
                 // The relay loop waits for it once, whoever owns the gateway.
                 let (handle, port) = cardea_upstream::link();
-                if this.parts.send(Part::Upstream(handle)).await.is_err() || !this.wait_for(&mut owned).await {
+                if this.parts.send(Part::Upstream(handle)).await.is_err() || !this.wait_for(&mut owned).await
+                {
                     return;
                 }
                 let started = Instant::now();

@@ -199,7 +199,8 @@ fn hostile_words_on_the_control_socket_are_answered_and_change_nothing() {
         let answer = daemon.raw(request);
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    let good = daemon.raw(b"POST /v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let good =
+        daemon.raw(b"POST /v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     assert!(good.starts_with("HTTP/1.1 200"), "{good}");
     let nested = [&b"{\"verb\":"[..], &b"[".repeat(3_000), b"\n"].concat();
     assert!(daemon.raw(&nested).contains("error"));

@@ -110,6 +110,8 @@ pub enum Request {
     ClaimCode {},
     /// Say beside the gateway that the claim which comes within two minutes is yours. Answered by [`Reply::Done`].
     ConfirmClaim {},
+    /// Make the code that sets the local page's password anew within ten minutes. Answered by [`Reply::ClaimCode`], this once.
+    Recover {},
     /// What the local page's certificate is. Answered by [`Reply::Fingerprint`].
     Fingerprint {},
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
@@ -278,7 +280,7 @@ pub enum Reply {
     },
     /// To [`Request::Unsealed`].
     Unsealed(Vec<UnsealedLock>),
-    /// To [`Request::ClaimCode`].
+    /// To [`Request::ClaimCode`] and [`Request::Recover`].
     ClaimCode {
         /// To be typed into the page; kept by nobody.
         code: ClaimCode,
@@ -488,6 +490,7 @@ mod tests {
         assert!(parsed(&remove.replace("remove", "attach")) == Ok(Request::Attach { lock }));
         assert!(parsed(r#"{"verb":"claim_code"}"#) == Ok(Request::ClaimCode {}));
         assert!(parsed(r#"{"verb":"confirm_claim"}"#) == Ok(Request::ConfirmClaim {}));
+        assert!(parsed(r#"{"verb":"recover"}"#) == Ok(Request::Recover {}));
         assert!(parsed(r#"{"verb":"fingerprint"}"#) == Ok(Request::Fingerprint {}));
         let code = Reply::ClaimCode { code: ClaimCode("7".repeat(16)) };
         assert!(!format!("{code:?}").contains('7'), "a log cannot hold it");

@@ -165,12 +165,19 @@ mod tests {
         let verbs = variants(schemars::schema_for!(Request).to_value());
         assert!(verbs.len() > 10, "{}", verbs.len());
         for (verb, _) in &verbs {
-            assert_eq!(paths.contains_key(&format!("/v1/{verb}")), !LINES_ONLY.contains(&verb.as_str()), "{verb}");
+            assert_eq!(
+                paths.contains_key(&format!("/v1/{verb}")),
+                !LINES_ONLY.contains(&verb.as_str()),
+                "{verb}"
+            );
         }
         assert_eq!(paths.len(), verbs.len() - LINES_ONLY.len());
         for (path, operation) in paths {
             let good = &operation["post"]["responses"]["200"]["content"]["application/json"]["schema"];
-            assert!(!good["properties"]["data"].is_null(), "{path}: which reply? Its description names none that exists");
+            assert!(
+                !good["properties"]["data"].is_null(),
+                "{path}: which reply? Its description names none that exists"
+            );
             let described = operation["post"]["summary"].as_str().unwrap();
             assert!(described.len() > 10 && !described.contains("Reply"), "{path}: {described}");
         }

@@ -37,7 +37,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         Ok::<_, Infallible>(response(status, &said))
     });
     let mut connection = http1::Builder::new();
-    connection.timer(TokioTimer::new()).half_close(true).header_read_timeout(IDLE).max_headers(64).max_buf_size(HEAD);
+    connection
+        .timer(TokioTimer::new())
+        .half_close(true)
+        .header_read_timeout(IDLE)
+        .max_headers(64)
+        .max_buf_size(HEAD);
     connection.serve_connection(TokioIo::new(stream), service).await.map_err(std::io::Error::other)
 }
 

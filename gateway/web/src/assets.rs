@@ -19,7 +19,7 @@ include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 /// The asset with this name, in the best coding that the browser takes.
 pub(crate) fn serve(name: &str, headers: &HeaderMap) -> Response {
     let named = |asset: &&Asset| asset.path.strip_prefix("/assets/") == Some(name);
-    let Some(asset) = [&STYLE, &SCRIPT, &ICON].into_iter().find(named) else {
+    let Some(asset) = [&STYLE, &SCRIPT, &ICON, &READER, &READER_TABLES].into_iter().find(named) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -63,5 +63,23 @@ mod tests {
         assert!(SCRIPT.plain.split(|byte| *byte == b'\n').count() < 300);
         let weight = STYLE.gzip.len() + SCRIPT.gzip.len() + ICON.gzip.len();
         assert!(weight < 16 * 1024, "{weight} bytes");
+        // What reads labels is fetched by who takes a photo, in a browser that cannot read them itself.
+        let reader = READER.gzip.len() + READER_TABLES.gzip.len();
+        assert!(
+            weight + reader < 56 * 1024,
+            "{weight} + {reader} bytes leave no room for a page within 60 KB"
+        );
+    }
+
+    #[test]
+    fn what_reads_labels_asks_for_nothing_that_is_not_here() {
+        let text = String::from_utf8(READER.plain.to_vec()).unwrap();
+        let import = READER_TABLES.path.strip_prefix("/assets/").unwrap();
+        assert!(text.contains(&format!("from './{import}'")));
+        for needs in
+            ["eval(", "new Function", "Worker(", "fetch(", "XMLHttpRequest", "WebAssembly", "import("]
+        {
+            assert!(!text.contains(needs), "{needs}");
+        }
     }
 }

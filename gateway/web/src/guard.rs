@@ -52,6 +52,10 @@ const HEADERS: [(HeaderName, &str); 8] = [
     (HeaderName::from_static("x-robots-tag"), "noindex"),
 ];
 
+/// The one page that may ask for the camera: it reads labels. What the camera sees stays in the browser.
+const WITH_CAMERA: &str =
+    "camera=(self), microphone=(), geolocation=(), payment=(), usb=(), interest-cohort=()";
+
 /// Answers one request.
 pub(crate) async fn answer<B>(web: &Arc<Web>, router: &Router, link: Link, request: Request<B>) -> Response
 where
@@ -59,6 +63,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let text = texts::choose(request.headers());
+    let reads_labels = request.uri().path() == "/pair";
     let mut response = match admit(web, link, request).await {
         // The router's error type is `Infallible`.
         Ok(request) => TowerToHyperService::new(router.clone()).call(request).await.unwrap_or_default(),
@@ -67,6 +72,9 @@ where
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if reads_labels {
+        headers.insert(HeaderName::from_static("permissions-policy"), HeaderValue::from_static(WITH_CAMERA));
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

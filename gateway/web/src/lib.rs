@@ -15,6 +15,7 @@
 
 mod assets;
 mod guard;
+mod history;
 mod keeper;
 mod listen;
 mod live;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use cardea_api::{Reply, Request};
 use cardea_radio::NetworkStore;
 
-pub use keeper::{CONFIRMED, ClaimError};
+pub use keeper::{CONFIRMED, ClaimError, RECOVERY};
 pub use listen::Listening;
 pub use session::{ABSOLUTE, FRESH, IDLE};
 
@@ -139,6 +140,14 @@ impl Web {
     /// [`ClaimError::Claimed`], or [`ClaimError::NoCode`].
     pub fn confirm_claim(&self) -> Result<(), ClaimError> {
         self.keeper.confirm()
+    }
+
+    /// Opens the way back for an owner who forgot the password: a code, shown this once and good for [`RECOVERY`].
+    ///
+    /// # Errors
+    /// [`ClaimError::Unclaimed`], [`ClaimError::Store`].
+    pub async fn recover(&self) -> Result<String, ClaimError> {
+        self.keeper.recover().await
     }
 
     /// True from the claim on: before it a gateway lets no lock in and speaks to no broker.

@@ -156,7 +156,7 @@ fn document(
                 title { (title) " · Cardea" }
                 link rel="stylesheet" href=(STYLE.path);
                 link rel="icon" type="image/svg+xml" href=(ICON.path);
-                @if live.is_some() { script src=(SCRIPT.path) defer {} }
+                script src=(SCRIPT.path) defer {}
                 @if live.is_some() { noscript { meta http-equiv="refresh" content="5"; } }
             }
             body data-live=[live] {
