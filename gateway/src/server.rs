@@ -182,7 +182,7 @@ async fn ask_page(page: &Web, request: Request, asks: &mpsc::Sender<Ask>) -> Ans
         }
         Request::Recover {} => page.recover().await.map(|code| Reply::ClaimCode { code: ClaimCode(code) }),
         Request::ConfirmClaim {} => page.confirm_claim().map(|()| Reply::Done),
-        Request::Fingerprint {} => Ok(Reply::Fingerprint { sha256: page.fingerprint().into() }),
+        Request::Fingerprint {} => Ok(Reply::Fingerprint { sha256: page.fingerprint() }),
         other => return ask(other, asks).await,
     };
     match answer {

@@ -18,6 +18,10 @@ use crate::{Web, pages, texts};
 /// Largest form, bytes: a label is 256.
 pub(crate) const BODY: usize = 8 * 1024;
 
+/// Where a certificate is put in, and the largest form there: a chain of RSA certificates is 8 KiB before it is encoded.
+const CERTIFICATE: &str = "/security/certificate";
+const LARGE_BODY: usize = 32 * 1024;
+
 /// A form's bytes come within this time.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 
@@ -108,7 +112,8 @@ where
             if kind.split(';').next().unwrap_or_default().trim() != "application/x-www-form-urlencoded" {
                 return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             }
-            let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY).collect()).await;
+            let most = if parts.uri.path() == CERTIFICATE { LARGE_BODY } else { BODY };
+            let read = tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await;
             let read = read.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
             let form = read.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes();
             parts.extensions.insert(Form(form));

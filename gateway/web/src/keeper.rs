@@ -288,6 +288,14 @@ impl Keeper {
         self.state().history.newest_first()
     }
 
+    /// Notes what was done elsewhere; that it was done does not depend on it.
+    pub(crate) async fn remember(&self, what: What) {
+        let changes = self.note(what);
+        if let Err(error) = self.commit(changes).await {
+            tracing::error!(error, "the history cannot be stored");
+        }
+    }
+
     /// Notes that something was done, and what that changes in the store.
     fn note(&self, what: What) -> Vec<Change> {
         self.state().history.note(what, now())

@@ -19,6 +19,7 @@ mod history;
 mod keeper;
 mod listen;
 mod live;
+mod owner_certificate;
 mod pages;
 mod password;
 mod routes;
@@ -158,7 +159,7 @@ impl Web {
 
     /// SHA-256 of the certificate, as browsers show it.
     #[must_use]
-    pub fn fingerprint(&self) -> &str {
-        &self.tls.fingerprint
+    pub fn fingerprint(&self) -> String {
+        self.tls.fingerprint()
     }
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::guard::{Form, Link};
 use crate::keeper;
-use crate::pages::{self, account, claim, fleet, pair};
+use crate::pages::{self, account, certificate, claim, fleet, pair};
 use crate::session::{Id, Session};
 use crate::texts::{self, Texts};
 use crate::{Web, assets, live};
@@ -88,6 +88,9 @@ routes! {
     Post "/security/end"        SignedIn  account::end;
     Get  "/security/password"   Proved    account::password_page;
     Post "/security/password"   Proved    account::password;
+    Get  "/security/certificate" Proved   certificate::page;
+    Post "/security/certificate" Proved   certificate::put;
+    Post "/security/certificate/own" Proved certificate::take_back;
     Post "/sign-out"            SignedIn  account::sign_out;
     Get  "/about"               SignedIn  account::about;
     Get  "/live/overview"       SignedIn  live::overview;
@@ -355,6 +358,7 @@ mod tests {
             assert!(!changes || asks_first || route.method == Method::Post, "{}", route.path);
             let radio = route.path == "/pair" || route.path.ends_with("/remove");
             let radio = radio || route.path.starts_with("/security/password");
+            let radio = radio || route.path.starts_with("/security/certificate");
             assert!(!radio || route.rule == Rule::Proved, "{} without the password", route.path);
         }
     }

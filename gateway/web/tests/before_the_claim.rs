@@ -84,8 +84,10 @@ async fn only_the_page_that_reads_labels_may_ask_for_the_camera_and_no_form_send
     assert!(policy.contains("camera=(self)") && policy.contains("microphone=()"), "{policy}");
     let picture = page.body.split('<').find(|tag| tag.contains("type=\"file\"")).unwrap();
     assert!(!picture.contains(" name="), "{picture}");
-    let outside = page.body.split("<form").filter(|form| form.contains("action=\"/pair\"")).all(|form| {
-        !form.split("</form>").next().unwrap().contains("type=\"file\"")
-    });
+    let outside = page
+        .body
+        .split("<form")
+        .filter(|form| form.contains("action=\"/pair\""))
+        .all(|form| !form.split("</form>").next().unwrap().contains("type=\"file\""));
     assert!(outside, "the picture stands in no form");
 }

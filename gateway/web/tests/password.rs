@@ -91,3 +91,28 @@ async fn before_the_claim_there_is_nothing_to_recover() {
     let (site, _) = Site::claimed().await;
     assert!(*site.web.claimed().borrow());
 }
+
+#[tokio::test]
+async fn a_certificate_of_the_owners_is_put_in_without_a_restart_and_taken_back() {
+    let (site, mut owner) = Site::claimed().await;
+    let own = site.web.fingerprint();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = |name: &str| {
+        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+    };
+    let encoded = |pem: &str| pem.replace('+', "%2B").replace('\n', "%0D%0A").replace(' ', "+");
+    let form = |chain: &str| format!("chain={}&key={}", encoded(chain), encoded(&key.serialize_pem()));
+    let path = "/security/certificate";
+    let answer = owner.submit(path, path, &form(&made("evil.example"))).await;
+    assert!(answer.status == 422 && answer.body.contains("for other names"), "{}", answer.body);
+    assert!(!answer.body.contains("PRIVATE KEY-----\n"), "a key is not sent back");
+    assert_eq!(site.web.fingerprint(), own);
+    let answer = owner.submit(path, path, &form(&made("gateway.local"))).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/security")), "{}", answer.body);
+    assert_ne!(site.web.fingerprint(), own);
+    let page = owner.get("/security").await.body;
+    assert!(page.contains(&site.web.fingerprint()) && page.contains("A certificate of the owner"), "{page}");
+    assert_eq!(common::shown(site.https).await, site.web.fingerprint(), "what a browser is shown");
+    assert_eq!(owner.submit(path, "/security/certificate/own", "").await.status, 303);
+    assert_eq!((common::shown(site.https).await, site.web.fingerprint()), (own.clone(), own));
+}

@@ -24,6 +24,7 @@ pub(crate) enum Target {
     Overview,
     Pair,
     Password,
+    Certificate,
     Remove(LockId),
 }
 
@@ -32,6 +33,7 @@ impl Target {
         match (path, lock) {
             ("/pair", _) => Self::Pair,
             ("/security/password", _) => Self::Password,
+            ("/security/certificate" | "/security/certificate/own", _) => Self::Certificate,
             ("/locks/{lock}/remove", Some(lock)) => Self::Remove(lock),
             _ => Self::Overview,
         }
@@ -42,6 +44,7 @@ impl Target {
             Some(Ok(lock)) => Self::Remove(lock),
             _ if word == "pair" => Self::Pair,
             _ if word == "password" => Self::Password,
+            _ if word == "certificate" => Self::Certificate,
             _ => Self::Overview,
         }
     }
@@ -51,6 +54,7 @@ impl Target {
             Self::Overview => "/".into(),
             Self::Pair => "/pair".into(),
             Self::Password => "/security/password".into(),
+            Self::Certificate => "/security/certificate".into(),
             Self::Remove(lock) => format!("/locks/{lock}/remove"),
         }
     }
@@ -62,6 +66,7 @@ impl fmt::Display for Target {
             Self::Overview => f.write_str("overview"),
             Self::Pair => f.write_str("pair"),
             Self::Password => f.write_str("password"),
+            Self::Certificate => f.write_str("certificate"),
             Self::Remove(lock) => write!(f, "remove-{lock}"),
         }
     }
@@ -275,8 +280,9 @@ pub(crate) async fn security(web: Arc<Web>, call: Call) -> Response {
         }
         section class="card" {
             h2 { (text.certificate) }
-            p class="soft small" { (rich(text.certificate_why)) }
+            p class="soft small" { (rich(if web.tls.is_owners() { text.certificate_owners } else { text.certificate_why })) }
             p class="mono" { (web.fingerprint()) }
+            div class="buttons" { a class="button second" href="/security/certificate" { (text.put_certificate) } }
         }
     };
     Page { title: text.security, tab: Tab::Security, here: "/security", live: None, narrow: false }.show(
@@ -421,7 +427,9 @@ mod tests {
     #[test]
     fn where_the_password_leads_to_is_one_of_a_few_pages() {
         let lock = LockId([0x11; 8]);
-        for target in [Target::Overview, Target::Pair, Target::Password, Target::Remove(lock)] {
+        for target in
+            [Target::Overview, Target::Pair, Target::Password, Target::Certificate, Target::Remove(lock)]
+        {
             assert_eq!(Target::parse(&target.to_string()), target);
         }
         for other in ["//evil.example", "https://evil.example", "remove-../../x", "", "remove-"] {

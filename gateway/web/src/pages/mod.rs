@@ -1,6 +1,7 @@
 //! What people see.
 
 pub(crate) mod account;
+pub(crate) mod certificate;
 pub(crate) mod claim;
 pub(crate) mod fleet;
 pub(crate) mod pair;

@@ -169,7 +169,7 @@ async fn tell(
 ) -> Result<Cast> {
     let Plan { seed, loss, unclaimed } = plan;
     let page = format!("https://{}/", gateway.page());
-    open_page(story, gateway, &page, unclaimed).await?;
+    let password = open_page(story, gateway, &page, unclaimed).await?;
     gateway.wait_online(broker, if unclaimed { BY_HAND } else { Duration::from_secs(30) }).await?;
     story.say("the gateway is online at the broker (its state topic says so)");
 
@@ -196,11 +196,6 @@ async fn tell(
 
     gateway.form_zigbee().await?;
     story.say("the Zigbee dongle was blank, and has formed a network because it was told to");
-    let labels = put_on_the_shelf(story, &platform, &air, &dongle, seed, &page).await?;
-    story.say(&format!(
-        "two more locks wait for YOU to pair them at {page}: their labels are at http://{labels}/"
-    ));
-
     let mut doors = Vec::new();
     for (number, class, radio) in [
         (1, LorawanClass::A, "LoRaWAN class A"),
@@ -223,6 +218,12 @@ async fn tell(
             })
             .await?;
     }
+    // Not before: until then the Zigbee network is open, and a lock that nobody has let in would be reported.
+    let labels = put_on_the_shelf(story, &platform, &air, (&dongle, seed), (&page, password)).await?;
+    story.say(&format!(
+        "two more locks wait for YOU to pair them at {page}: their labels are at http://{labels}/"
+    ));
+
     for door in &doors {
         story
             .wait(&format!("{door} is activated"), ACTIVATION, |seen| match seen {
@@ -290,17 +291,18 @@ async fn tell(
     Ok(Cast { platform, doors, forwarder: Some(forwarder), forwarder_config, air, dongle })
 }
 
-/// Opens the gateway's page to the user: claimed, with a password of this run, or with the code to claim it.
-async fn open_page(story: &Story, gateway: &Gateway, page: &str, unclaimed: bool) -> Result<()> {
+/// Opens the gateway's page to the user: claimed, with a password of this run that is given back, or with the code to claim it.
+async fn open_page(story: &Story, gateway: &Gateway, page: &str, unclaimed: bool) -> Result<Option<String>> {
     let code = gateway.console(&["claim-code"]).await?;
     let fingerprint = gateway.console(&["fingerprint"]).await?;
     let config = gateway.config().display();
-    if unclaimed {
+    let password = if unclaimed {
         story.say(&format!("the gateway is nobody's: open {page} and claim it with the code {code}"));
         let program = gateway.program().display();
         story.say(&format!(
             "  where the page asks for the gateway's console: {program} claim --confirm --config {config}"
         ));
+        None
     } else {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).context("no random password")?;
@@ -311,9 +313,10 @@ async fn open_page(story: &Story, gateway: &Gateway, page: &str, unclaimed: bool
         visitor.claim(&code, &password).await?;
         visitor.sign_in_page().await?;
         story.say(&format!("the gateway's page is at {page} (password of this run: {password})"));
-    }
+        Some(password)
+    };
     story.say(&format!("  its certificate, which the browser warns about, has the {fingerprint}"));
-    Ok(())
+    Ok(password)
 }
 
 /// Locks that the story does not touch, and their labels.
@@ -321,9 +324,8 @@ async fn put_on_the_shelf(
     story: &Story,
     platform: &Platform,
     air: &std::sync::Arc<Air>,
-    dongle: &Dongle,
-    seed: u64,
-    page: &str,
+    (dongle, seed): (&Dongle, u64),
+    (page, password): (&str, Option<String>),
 ) -> Result<std::net::SocketAddr> {
     let lorawan = LockConfig { number: 5, class: LorawanClass::A, region: Region::Eu868 };
     let locks = [
@@ -337,7 +339,7 @@ async fn put_on_the_shelf(
         platform.enroll(name, lock.owner_code()).await?;
         waiting.push(Waiting { door: story.follow_quietly(number, lock, radio), radio, admission });
     }
-    waiting::serve_labels(story, waiting, page).await
+    waiting::serve_labels(story, waiting, page, password).await
 }
 
 /// Lets a lock in at the gateway and enrolls it at the platform, by its two labels.

@@ -26,13 +26,21 @@ struct Shelf {
     story: Story,
     locks: Mutex<Vec<Waiting>>,
     gateway: String,
+    /// Of this run.
+    password: Option<String>,
 }
 
 /// Serves the page for as long as the program runs.
-pub(crate) async fn serve_labels(story: &Story, locks: Vec<Waiting>, gateway: &str) -> Result<SocketAddr> {
+pub(crate) async fn serve_labels(
+    story: &Story,
+    locks: Vec<Waiting>,
+    gateway: &str,
+    password: Option<String>,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the page of labels")?;
     let address = listener.local_addr()?;
-    let shelf = Arc::new(Shelf { story: story.clone(), locks: Mutex::new(locks), gateway: gateway.into() });
+    let (story, locks, gateway) = (story.clone(), Mutex::new(locks), gateway.to_owned());
+    let shelf = Arc::new(Shelf { story, locks, gateway, password });
     let router = Router::new().route("/", get(page)).route("/wake/{number}", post(wake)).with_state(shelf);
     tokio::spawn(async move { serve(listener, router).await });
     Ok(address)
@@ -74,8 +82,9 @@ async fn page(State(shelf): State<Arc<Shelf>>) -> Response {
                     p {
                         "These locks are virtual. Pair one at "
                         a href=(shelf.gateway) { "the gateway's page" }
-                        ": type or copy its radio label, the text under its code. Their owner has entered their owner codes "
-                        "on the platform already."
+                        ": copy its radio label, the text under its code, or let the camera there see the code. "
+                        @if let Some(password) = &shelf.password { "The password of this run is " code { (password) } ". " }
+                        "Their owner has entered their owner codes on the platform already."
                     }
                     @for lock in locks.iter() {
                         section {
