@@ -32,9 +32,8 @@ const UNPLUGGED: Duration = Duration::from_secs(600);
 /// The daemon with its page on a free port.
 fn daemon(dir: &Path, mqtt: u16, more: &str) -> (Daemon, u16) {
     let port = free_port();
-    let web = format!(
-        "[web]\nenabled = true\nhttps = \"127.0.0.1:{port}\"\nnames = [\"gateway.local\"]\n{more}"
-    );
+    let web =
+        format!("[web]\nenabled = true\nhttps = \"127.0.0.1:{port}\"\nnames = [\"gateway.local\"]\n{more}");
     (Daemon::start(dir, mqtt, &web), port)
 }
 
@@ -62,7 +61,8 @@ fn convert(svg: &Path, png: &Path) {
 /// A QR code that is no radio label, as the owner code's is none: any text will do.
 fn other_picture(dir: &Path) -> PathBuf {
     let (svg, png) = (dir.join("other.svg"), dir.join("other.png"));
-    let code = qrcodegen::QrCode::encode_text("0123456789ABCDEF0123456789ABCDEF", qrcodegen::QrCodeEcc::Medium);
+    let code =
+        qrcodegen::QrCode::encode_text("0123456789ABCDEF0123456789ABCDEF", qrcodegen::QrCodeEcc::Medium);
     let code = code.unwrap();
     let modules: String = (0..code.size())
         .flat_map(|y| (0..code.size()).map(move |x| (x, y)))
@@ -85,13 +85,15 @@ fn film(dir: &Path, text: &str) -> PathBuf {
     let film = dir.join("camera.y4m");
     let admission = label::parse(text).unwrap();
     let text = label::reveal(&admission);
-    let code = qrcodegen::QrCode::encode_text(&text.to_ascii_uppercase(), qrcodegen::QrCodeEcc::Medium).unwrap();
+    let code =
+        qrcodegen::QrCode::encode_text(&text.to_ascii_uppercase(), qrcodegen::QrCodeEcc::Medium).unwrap();
     let modules = code.size() + 8;
     let mut bytes = format!("YUV4MPEG2 W{SIDE} H{SIDE} F5:1 Ip A1:1 C420jpeg\n").into_bytes();
     for _ in 0..2 {
         bytes.extend_from_slice(b"FRAME\n");
         for at in 0..SIDE * SIDE {
-            let module = |pixel: usize| i32::try_from(pixel).unwrap() * modules / i32::try_from(SIDE).unwrap() - 4;
+            let module =
+                |pixel: usize| i32::try_from(pixel).unwrap() * modules / i32::try_from(SIDE).unwrap() - 4;
             let dark = code.get_module(module(at % SIDE), module(at / SIDE));
             bytes.push(if dark { 16 } else { 235 });
         }
@@ -125,7 +127,8 @@ impl Around {
                 let lock = *self.loopback.locks.keys().next().unwrap();
                 self.loopback.inject(lock, &[]);
                 self.loopback.push(lock, datagram(Class::Log, b"sealed"));
-                self.loopback.run_until("a receipt", Duration::from_secs(30), |radio| radio.unreceipted() == 0);
+                self.loopback
+                    .run_until("a receipt", Duration::from_secs(30), |radio| radio.unreceipted() == 0);
             }
             "unplug" => self.dongle.unplug(UNPLUGGED),
             "plug" => self.dongle.unplug(Duration::ZERO),
@@ -144,7 +147,8 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _entered = runtime.enter();
     let config = DongleConfig { port: dir.path().join("dongle"), seed: SEED, usb: true, capture: None };
-    let dongle = Dongle::plug_in(Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default()), config).unwrap();
+    let dongle =
+        Dongle::plug_in(Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default()), config).unwrap();
     let udp = free_udp_port();
     let radios = format!(
         "[lora]\nenabled = true\nbind = \"127.0.0.1:{udp}\"\nregion = \"EU868\"\nforwarders = [\"{}\"]\n\
@@ -185,7 +189,8 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
         },
         "shots": shots,
     });
-    let mut around = Around { daemon, broker, dongle, _forwarder: forwarder, loopback, lora, _zigbee: zigbee };
+    let mut around =
+        Around { daemon, broker, dongle, _forwarder: forwarder, loopback, lora, _zigbee: zigbee };
     let mut browser =
         script.arg(facts.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut answers = browser.stdin.take().unwrap();
@@ -218,7 +223,10 @@ fn before_the_claim_no_broker_is_spoken_to_and_no_lock_let_in_and_the_status_say
     let label = LoopRadio::new(daemon.loopback, 1, 500).labels().remove(0);
     let refused = daemon.cli(&["locks", "admit", &label]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && said.contains("nobody has claimed") && said.contains("claim-code"), "{said}");
+    assert!(
+        !refused.status.success() && said.contains("nobody has claimed") && said.contains("claim-code"),
+        "{said}"
+    );
     let status = daemon.cli(&["status"]);
     let said = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(said.contains("nobody has claimed") && said.contains("claim-code"), "{said}");
@@ -249,7 +257,9 @@ fn before_the_claim_no_broker_is_spoken_to_and_no_lock_let_in_and_the_status_say
 fn the_command_line_makes_the_code_and_knows_the_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let (mut daemon, port) = daemon(dir.path(), free_port(), "");
-    for (order, todo) in [(&["claim", "--confirm"][..], "cardea claim-code"), (&["recover"], "cardea claim-code")] {
+    for (order, todo) in
+        [(&["claim", "--confirm"][..], "cardea claim-code"), (&["recover"], "cardea claim-code")]
+    {
         let refused = daemon.cli(order);
         assert!(!refused.status.success());
         assert!(String::from_utf8_lossy(&refused.stderr).contains(todo), "it says what to do");
