@@ -71,6 +71,8 @@ enum Command {
         #[arg(long, required = true)]
         confirm: bool,
     },
+    /// Make the code that sets the local page's forgotten password anew, within ten minutes, and print it.
+    Recover,
     /// The fingerprint of the local page's certificate, to compare with what a browser shows.
     Fingerprint,
     /// Draw a lock's radio label, for those who print it.
@@ -154,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Claim { confirm: _ } => {
             load().and_then(|config| report(page(&config, &Request::ConfirmClaim {})))
         }
+        Command::Recover => load().and_then(|config| report(page(&config, &Request::Recover {}))),
         Command::Fingerprint => load().and_then(|config| report(page(&config, &Request::Fingerprint {}))),
         Command::Label(arguments) => report(label::run(arguments)),
         Command::Config { command: ConfigCommand::Template } => {

@@ -38,6 +38,10 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// How long drivers may take to stop.
 const STOP: Duration = Duration::from_secs(5);
 
+/// Why a gateway that nobody has claimed lets no lock in.
+const UNCLAIMED: &str = "nobody has claimed this gateway yet, and until then it lets no lock in: `cardea claim-code` makes the code that \
+                         its local page asks for";
+
 /// What is asked of the loop.
 pub(crate) enum Ask {
     /// Over the control socket.
@@ -59,6 +63,10 @@ pub(crate) struct Facts {
     pub(crate) zigbee: Option<NetworkOrders>,
     /// The bridge of ordinary locks, apart from everything here; `None` while it is off.
     pub(crate) unsealed: Option<Bridge>,
+    /// True once somebody has claimed the local page, and where there is none: locks are let in.
+    pub(crate) claimed: watch::Receiver<bool>,
+    /// True from when on there is a link to the broker.
+    pub(crate) owned: watch::Receiver<bool>,
 }
 
 /// What reaches the loop.
@@ -336,6 +344,11 @@ impl RelayLoop {
             Ask::Request(Request::Attach { .. }, to) => drop(to.send(Err("not here".into()))),
             Ask::Request(Request::Status {}, to) => drop(to.send(Ok(Reply::Status(Box::new(self.status()))))),
             Ask::Request(Request::Locks {}, to) => drop(to.send(Ok(Reply::Locks(self.locks())))),
+            Ask::Request(Request::Admit { .. } | Request::AdmitUnsealed { .. }, to)
+                if !*self.facts.claimed.borrow() =>
+            {
+                drop(to.send(Err(UNCLAIMED.into())));
+            }
             Ask::Request(Request::Admit { label }, to) => match self.admission(&label) {
                 Ok((radio, admission)) => {
                     let lock = admission.lock;
@@ -365,9 +378,13 @@ impl RelayLoop {
                 to,
             ) => Bridge::ask(self.facts.unsealed.as_ref(), request, to),
             // The server asks the page itself where there is one.
-            Ask::Request(Request::ClaimCode {} | Request::ConfirmClaim {} | Request::Fingerprint {}, to) => {
-                drop(to.send(Err("the local page is switched off: set `enabled` in [web]".into())))
-            }
+            Ask::Request(
+                Request::ClaimCode {}
+                | Request::ConfirmClaim {}
+                | Request::Recover {}
+                | Request::Fingerprint {},
+                to,
+            ) => drop(to.send(Err("the local page is switched off: set `enabled` in [web]".into()))),
             Ask::Request(Request::Remove { lock }, to) => {
                 self.admin(Admin::Remove(lock), Waiting::Operator(to, Reply::Done));
             }

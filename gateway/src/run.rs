@@ -99,6 +99,8 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let ordinary_end = config.unsealed.enabled.then_some(ordinary_end);
     let drivers = drivers(config, &wall, &lora_counters, (&desk, &zigbee_counters, ordinary_end.as_ref()));
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
+    // A gateway with locks in it is in somebody's hands, whoever switches a page on later.
+    let has_locks = !snapshot.locks.is_empty();
     let relay =
         Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
 
@@ -106,16 +108,19 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let (asks_tx, asks) = mpsc::channel(64);
     let (stop, stopping) = watch::channel(false);
     let supervisor = Supervisor { clock, parts: parts_tx, stopping: stopping.clone() };
+    let page = page(config, gateway.as_str(), &store, &asks_tx).await?;
+    let claimed = page.as_ref().map_or_else(|| watch::channel(true).1, |page| page.claimed());
+    let owned = if has_locks { watch::channel(true).1 } else { claimed.clone() };
     let link = upstream(config, gateway.as_str(), &topics, &wall);
     let mut tasks = Vec::new();
     let bridge = ordinary_end.map(|_| {
         let time = (clock, wall.clone());
-        let (bridge, task) =
-            unsealed::start(config, gateway.as_str(), link.clone(), time, ordinary, stopping.clone());
+        let states = unsealed::States { owned: owned.clone(), stopping: stopping.clone() };
+        let (bridge, task) = unsealed::start(config, gateway.as_str(), link.clone(), time, ordinary, states);
         tasks.push(task);
         bridge
     });
-    tasks.push(supervisor.upstream(link));
+    tasks.push(supervisor.upstream(link, owned.clone()));
     for ((name, driver), id) in drivers.into_iter().zip(0_u16..) {
         tasks.push(supervisor.radio(RadioId(id), name, store.network(name), driver));
     }
@@ -127,8 +132,9 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
         zigbee: config.zigbee.enabled.then_some(zigbee_orders),
         unsealed: bridge,
+        claimed,
+        owned,
     };
-    let page = page(config, gateway.as_str(), &store, &asks_tx).await?;
     let relay_loop = RelayLoop::new(relay, facts, clock, wall, store);
     let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
     tokio::spawn(server.serve(asks_tx.clone(), page.clone()));

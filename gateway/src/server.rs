@@ -1,4 +1,6 @@
-//! The control socket: one JSON line in, one JSON line out.
+//! The control socket: one JSON line in, one JSON line out; or HTTP, for who begins with it.
+
+mod http;
 
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
@@ -111,6 +113,13 @@ async fn talk(
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
+    match tokio::time::timeout(IDLE, read.fill_buf()).await {
+        // Requests in lines begin with a brace, and requests in HTTP with a method.
+        Ok(Ok([b'A'..=b'Z', ..])) => return http::serve(tokio::io::join(read, write), asks, page).await,
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(error),
+        Err(_) => return Ok(()),
+    }
     loop {
         line.clear();
         let most = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX).saturating_add(2);
@@ -131,10 +140,7 @@ async fn talk(
                     // Held until it is carried out; who brings no backup takes nobody's place.
                     let held = request.secret().and_then(|_| secrets.try_acquire().ok());
                     match secret(&mut request, &mut read, held.is_some()).await? {
-                        Ok(()) => match page {
-                            Some(page) => ask_page(page, request, asks).await,
-                            None => ask(request, asks).await,
-                        },
+                        Ok(()) => answer(request, asks, page).await,
                         Err(why) => {
                             // Its bytes cannot be told from a next request.
                             whole = false;
@@ -161,14 +167,22 @@ async fn talk(
     }
 }
 
+async fn answer(request: Request, asks: &mpsc::Sender<Ask>, page: Option<&Web>) -> Answer {
+    match page {
+        Some(page) => ask_page(page, request, asks).await,
+        None => ask(request, asks).await,
+    }
+}
+
 /// What belongs to the local page is asked of it, everything else of the relay.
 async fn ask_page(page: &Web, request: Request, asks: &mpsc::Sender<Ask>) -> Answer {
     let answer = match request {
         Request::ClaimCode {} => {
             page.claim_code().await.map(|code| Reply::ClaimCode { code: ClaimCode(code) })
         }
+        Request::Recover {} => page.recover().await.map(|code| Reply::ClaimCode { code: ClaimCode(code) }),
         Request::ConfirmClaim {} => page.confirm_claim().map(|()| Reply::Done),
-        Request::Fingerprint {} => Ok(Reply::Fingerprint { sha256: page.fingerprint().into() }),
+        Request::Fingerprint {} => Ok(Reply::Fingerprint { sha256: page.fingerprint() }),
         other => return ask(other, asks).await,
     };
     match answer {

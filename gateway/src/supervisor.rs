@@ -70,14 +70,16 @@ impl Supervisor {
         })
     }
 
-    /// Keeps the broker link running.
-    pub(crate) fn upstream(&self, config: MqttConfig) -> JoinHandle<()> {
+    /// Keeps the broker link running, from the time on when `owned` is true.
+    pub(crate) fn upstream(&self, config: MqttConfig, mut owned: watch::Receiver<bool>) -> JoinHandle<()> {
         let this = self.clone();
         tokio::spawn(async move {
             let mut backoff = backoff();
             loop {
+                // The relay loop waits for it once, whoever owns the gateway.
                 let (handle, port) = cardea_upstream::link();
-                if this.parts.send(Part::Upstream(handle)).await.is_err() {
+                if this.parts.send(Part::Upstream(handle)).await.is_err() || !this.wait_for(&mut owned).await
+                {
                     return;
                 }
                 let started = Instant::now();
@@ -89,6 +91,15 @@ impl Supervisor {
                 }
             }
         })
+    }
+
+    /// Waits until `holds` is true; false when the daemon stops before.
+    async fn wait_for(&self, holds: &mut watch::Receiver<bool>) -> bool {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            held = holds.wait_for(|holds| *holds) => held.is_ok(),
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+        }
     }
 
     /// Says that a part ended and waits; false when the daemon stops meanwhile.

@@ -94,14 +94,23 @@ fn link(relay: MqttConfig, hub: &cardea_unsealed::Config, wall: &WallClock) -> M
     link
 }
 
-/// Starts the bridge. It ends when `stopping` turns true.
+/// What the bridge waits for.
+#[derive(Clone)]
+pub(crate) struct States {
+    /// True from when on it may speak to the broker.
+    pub(crate) owned: watch::Receiver<bool>,
+    /// True when it ends.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Starts the bridge.
 pub(crate) fn start(
     config: &Config,
     gateway: &str,
     relay: MqttConfig,
     (clock, wall): (Clock, WallClock),
     desk: OrdinaryDesk,
-    stopping: watch::Receiver<bool>,
+    states: States,
 ) -> (Bridge, JoinHandle<()>) {
     let hub_config = hub_config(config, gateway);
     let (asks, asked) = mpsc::channel(16);
@@ -124,9 +133,10 @@ pub(crate) fn start(
         operators: BTreeMap::new(),
         broker: None,
         last_publish: 0,
+        states,
     };
     tracing::warn!("ordinary locks are on: they are NOT end-to-end protected");
-    (Bridge { asks, status }, tokio::spawn(task.run(asked, stopping)))
+    (Bridge { asks, status }, tokio::spawn(task.run(asked)))
 }
 
 struct Task {
@@ -139,10 +149,12 @@ struct Task {
     operators: BTreeMap<u64, To>,
     broker: Option<Handle>,
     last_publish: u64,
+    states: States,
 }
 
 impl Task {
-    async fn run(mut self, mut asked: mpsc::Receiver<(Request, To)>, mut stopping: watch::Receiver<bool>) {
+    async fn run(mut self, mut asked: mpsc::Receiver<(Request, To)>) {
+        let mut stopping = self.states.stopping.clone();
         let mut running = self.connect();
         loop {
             self.work();
@@ -207,7 +219,14 @@ impl Task {
     fn connect(&mut self) -> JoinHandle<()> {
         let (handle, port) = cardea_broker::link();
         self.broker = Some(handle);
-        tokio::spawn(Mqtt::new(self.link.clone()).run(port))
+        let (link, mut states) = (Mqtt::new(self.link.clone()), self.states.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                Ok(_) = states.owned.wait_for(|owned| *owned) => {}
+                () = stopped(&mut states.stopping) => return,
+            }
+            link.run(port).await;
+        })
     }
 
     fn heard(&mut self, event: Event) {

@@ -174,7 +174,6 @@ fn hostile_words_on_the_control_socket_are_answered_and_change_nothing() {
         &b"\n"[..],
         b"null\n",
         b"[]\n",
-        b"GET / HTTP/1.1\n",
         b"\xff\xff\xff\n",
         b"{\"verb\":\"unlock\"}\n",
         b"{\"verb\":\"status\",\"x\":{}}\n",
@@ -185,6 +184,24 @@ fn hostile_words_on_the_control_socket_are_answered_and_change_nothing() {
         let answer: serde_json::Value = serde_json::from_str(&daemon.raw(line)).unwrap();
         assert_eq!(answer["status"], "error", "{answer}");
     }
+    for request in [
+        &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+        b"GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /v1/unlock HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"POST /v1/attach HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"POST /v1/status HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n",
+        b"POST /v1/status HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n[",
+        b"POST /v1/status HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n{\"verb\":\"\"}",
+        b"POST /v1/status HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"XXXX\r\n\r\n",
+    ] {
+        let answer = daemon.raw(request);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let good =
+        daemon.raw(b"POST /v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
     let nested = [&b"{\"verb\":"[..], &b"[".repeat(3_000), b"\n"].concat();
     assert!(daemon.raw(&nested).contains("error"));
     let mut long = UnixStream::connect(daemon.path("api.sock")).unwrap();

@@ -12,7 +12,7 @@ use lorawan_device::{
 };
 use tokio::{
     net::UdpSocket,
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
@@ -89,6 +89,7 @@ pub struct VirtualLock {
     owner_code: OwnerCode,
     thumbprint: [u8; 32],
     pokes: mpsc::UnboundedSender<Poke>,
+    touched: Arc<Notify>,
     happenings: mpsc::UnboundedReceiver<Happened>,
     bolt: watch::Receiver<Bolt>,
     task: JoinHandle<()>,
@@ -169,6 +170,7 @@ impl VirtualLock {
     ) -> io::Result<Self> {
         let (pokes, poked) = mpsc::unbounded_channel();
         let (told, happenings) = mpsc::unbounded_channel();
+        let touched = Arc::new(Notify::new());
         let (bolt, watched) = watch::channel(Bolt::Locked);
         let nvm = Nvm::default();
         provision(&mut nvm.clone(), &made.owner_code).map_err(|_| io::Error::other("NVM"))?;
@@ -183,12 +185,20 @@ impl VirtualLock {
         };
         let agent = Agent::boot(parts, agent_config).map_err(|error| io::Error::other(error.to_string()))?;
         let admission = Admission { lock: agent.lock_id(), secret };
-        let task = tokio::spawn(run(Life { agent, agent_config, crystal, pokes: poked, told }));
+        let task = tokio::spawn(run(Life {
+            agent,
+            agent_config,
+            crystal,
+            pokes: poked,
+            touched: touched.clone(),
+            told,
+        }));
         Ok(Self {
             admission,
             owner_code: made.owner_code,
             thumbprint: made.thumbprint,
             pokes,
+            touched,
             happenings,
             bolt: watched,
             task,
@@ -233,6 +243,7 @@ impl VirtualLock {
     /// Somebody touches it.
     pub fn touch(&self) {
         self.poke(Poke::Touch);
+        self.touched.notify_one();
     }
 
     /// Somebody turns the knob.
@@ -300,6 +311,8 @@ pub(crate) struct Life {
     agent_config: Config,
     crystal: Crystal,
     pub(crate) pokes: mpsc::UnboundedReceiver<Poke>,
+    /// Wakes a lock that waits between two joins; what was done to it stays in `pokes`.
+    touched: Arc<Notify>,
     told: mpsc::UnboundedSender<Happened>,
 }
 
@@ -341,8 +354,11 @@ impl Life {
                 Ok(JoinResponse::NoJoinAccept) => self.tell(Happening::JoinFailed),
                 Err(error) => tracing::debug!(error = ?kind(&error), "join"),
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(16));
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(16)),
+                // Somebody is there: it tries again at once.
+                () = self.touched.notified() => pause = Duration::from_secs(1),
+            }
         }
         if class == LorawanClass::C {
             stack.enable_class_c();

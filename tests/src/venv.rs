@@ -55,6 +55,11 @@ pub fn home_assistant(script: &str) -> Option<Command> {
     newer("CARDEA_TEST_HOMEASSISTANT", "homeassistant", script)
 }
 
+/// The same for Schemathesis: `CARDEA_TEST_SCHEMATHESIS`, else `target/test-schemathesis`.
+pub fn schemathesis(script: &str) -> Option<Command> {
+    newer("CARDEA_TEST_SCHEMATHESIS", "schemathesis", script)
+}
+
 /// An environment whose Python is newer than the system's may be.
 fn newer(variable: &str, name: &str, script: &str) -> Option<Command> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -5,18 +5,24 @@
 //! [`Answer`], in order. A line that says how many `bytes` has as many behind it, raw: a [`Secret`], which is never text. Who may connect to the socket may do everything here; the file's permissions are the
 //! access control.
 //!
+//! The same socket speaks HTTP/1.1 to those who begin with it: `POST /v1/<verb>` with the other members as a JSON object.
+//! [`openapi`] describes that, from the types here.
+//!
 //! [`Client`] is the blocking end of the command line. What this crate does not do: serve. That is the daemon's.
 
 mod client;
+mod openapi;
 mod peer;
 mod secret;
 
 use std::collections::BTreeMap;
 
 use cardea_framing::LockId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, PeerClient};
+pub use openapi::{LINES_ONLY, is_verb, openapi};
 pub use peer::{PeerEvent, PeerLine};
 pub use secret::Secret;
 
@@ -32,7 +38,7 @@ pub const MAX_SECRET: usize = 512 * 1024;
 /// What is asked of the daemon.
 ///
 /// No `Debug`: a label holds a radio admission secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// How the gateway is. Answered by [`Reply::Status`].
@@ -49,6 +55,7 @@ pub enum Request {
     Attach {
         /// Lock id, 16 hexadecimal digits.
         #[serde(with = "lock_id")]
+        #[schemars(schema_with = "lock_id::schema")]
         lock: LockId,
     },
     /// Form a network on a radio whose networks are formed by an order. Answered by [`Reply::Network`] once that is durable,
@@ -122,12 +129,15 @@ pub enum Request {
     ClaimCode {},
     /// Say beside the gateway that the claim which comes within two minutes is yours. Answered by [`Reply::Done`].
     ConfirmClaim {},
+    /// Make the code that sets the local page's password anew within ten minutes. Answered by [`Reply::ClaimCode`], this once.
+    Recover {},
     /// What the local page's certificate is. Answered by [`Reply::Fingerprint`].
     Fingerprint {},
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
         /// Lock id, 16 hexadecimal digits.
         #[serde(with = "lock_id")]
+        #[schemars(schema_with = "lock_id::schema")]
         lock: LockId,
     },
 }
@@ -153,6 +163,20 @@ impl Request {
             return Err(RequestError::TooLong);
         }
         request(line)
+    }
+
+    /// The request of a verb and of its other members, as HTTP carries them: a JSON object, or nothing.
+    ///
+    /// # Errors
+    /// [`RequestError`]; its text never repeats what a label holds.
+    pub fn of(verb: &str, members: &[u8]) -> Result<Self, RequestError> {
+        let no_object = || RequestError::Malformed("the body is no JSON object".into());
+        let members = if members.trim_ascii().is_empty() { b"{}" } else { members };
+        let mut members: serde_json::Map<_, _> = serde_json::from_slice(members).map_err(|_| no_object())?;
+        if members.insert("verb".into(), verb.into()).is_some() {
+            return Err(RequestError::Malformed("`verb` is in the path".into()));
+        }
+        Self::parse(&serde_json::to_vec(&members).map_err(|_| no_object())?)
     }
 
     /// What comes behind the line: how many bytes, and where they are put; `None`: nothing does.
@@ -207,7 +231,7 @@ pub enum Answer {
 }
 
 /// What comes with a good answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// To [`Request::Status`].
@@ -218,6 +242,7 @@ pub enum Reply {
     Admitted {
         /// Which lock it is.
         #[serde(with = "lock_id")]
+        #[schemars(schema_with = "lock_id::schema")]
         lock: LockId,
         /// On which radio.
         radio: String,
@@ -276,7 +301,7 @@ pub enum Reply {
     Routers(Vec<Router>),
     /// To [`Request::Unsealed`].
     Unsealed(Vec<UnsealedLock>),
-    /// To [`Request::ClaimCode`].
+    /// To [`Request::ClaimCode`] and [`Request::Recover`].
     ClaimCode {
         /// To be typed into the page; kept by nobody.
         code: ClaimCode,
@@ -301,7 +326,7 @@ impl Reply {
 }
 
 /// What claims the local page: 80 random bits in 16 letters and digits. Its `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ClaimCode(pub String);
 
@@ -312,7 +337,7 @@ impl std::fmt::Debug for ClaimCode {
 }
 
 /// How the gateway is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Gateway id.
     pub gateway: String,
@@ -354,7 +379,7 @@ impl Status {
 }
 
 /// The bridge of ordinary locks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unsealed {
     /// Always false.
     pub end_to_end: bool,
@@ -371,7 +396,7 @@ pub struct Unsealed {
 }
 
 /// The link to the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Broker {
     /// Its address.
     pub url: String,
@@ -382,7 +407,7 @@ pub struct Broker {
 }
 
 /// One radio.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Radio {
     /// True while it carries frames.
     pub up: bool,
@@ -393,10 +418,11 @@ pub struct Radio {
 }
 
 /// One admitted lock.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lock {
     /// Lock id.
     #[serde(with = "lock_id")]
+    #[schemars(schema_with = "lock_id::schema")]
     pub lock: LockId,
     /// Name of its radio; empty when that radio is not configured.
     pub radio: String,
@@ -420,7 +446,7 @@ pub struct Lock {
 }
 
 /// One router of a radio network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Router {
     /// EUI-64, 16 hexadecimal digits.
     pub router: String,
@@ -429,7 +455,7 @@ pub struct Router {
 }
 
 /// One ordinary lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnsealedLock {
     /// EUI-64, 16 hexadecimal digits.
     pub lock: String,
@@ -468,6 +494,10 @@ mod lock_id {
         to.collect_str(lock)
     }
 
+    pub(super) fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F]{16}$", "description": "Lock id." })
+    }
+
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<LockId, D::Error> {
         String::deserialize(from)?.parse().map_err(|_| de::Error::custom("not 16 hexadecimal digits"))
     }
@@ -490,6 +520,7 @@ mod tests {
         assert!(parsed(&remove.replace("remove", "attach")) == Ok(Request::Attach { lock }));
         assert!(parsed(r#"{"verb":"claim_code"}"#) == Ok(Request::ClaimCode {}));
         assert!(parsed(r#"{"verb":"confirm_claim"}"#) == Ok(Request::ConfirmClaim {}));
+        assert!(parsed(r#"{"verb":"recover"}"#) == Ok(Request::Recover {}));
         assert!(parsed(r#"{"verb":"fingerprint"}"#) == Ok(Request::Fingerprint {}));
         let code = Reply::ClaimCode { code: ClaimCode("7".repeat(16)) };
         assert!(!format!("{code:?}").contains('7'), "a log cannot hold it");

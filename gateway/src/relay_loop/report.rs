@@ -5,6 +5,10 @@ use cardea_radio::Health;
 use super::RelayLoop;
 use crate::metrics::Vitals;
 
+/// Why a gateway that nobody has claimed has no link to the broker.
+const UNCLAIMED: &str = "not connected, because nobody has claimed this gateway yet; until then it lets no lock in either: \
+                         `cardea claim-code` makes the code that its local page asks for";
+
 impl RelayLoop {
     pub(super) fn locks(&self) -> Vec<cardea_api::Lock> {
         let locks = self.relay.locks().map(|lock| cardea_api::Lock {
@@ -25,7 +29,10 @@ impl RelayLoop {
     pub(super) fn status(&self) -> cardea_api::Status {
         let health = self.relay.health();
         let metrics = self.relay.metrics();
-        let upstream = self.upstream_status.borrow().clone();
+        let mut upstream = self.upstream_status.borrow().clone();
+        if !*self.facts.owned.borrow() {
+            upstream.detail = UNCLAIMED.into();
+        }
         let radios = self.facts.radios.iter().zip(self.relay.radios()).zip(&self.radios);
         cardea_api::Status {
             gateway: self.facts.gateway.clone(),

@@ -18,6 +18,10 @@ use crate::{Web, pages, texts};
 /// Largest form, bytes: a label is 256.
 pub(crate) const BODY: usize = 8 * 1024;
 
+/// Where a certificate is put in, and the largest form there: a chain of RSA certificates is 8 KiB before it is encoded.
+const CERTIFICATE: &str = "/security/certificate";
+const LARGE_BODY: usize = 32 * 1024;
+
 /// A form's bytes come within this time.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 
@@ -52,6 +56,10 @@ const HEADERS: [(HeaderName, &str); 8] = [
     (HeaderName::from_static("x-robots-tag"), "noindex"),
 ];
 
+/// The one page that may ask for the camera: it reads labels. What the camera sees stays in the browser.
+const WITH_CAMERA: &str =
+    "camera=(self), microphone=(), geolocation=(), payment=(), usb=(), interest-cohort=()";
+
 /// Answers one request.
 pub(crate) async fn answer<B>(web: &Arc<Web>, router: &Router, link: Link, request: Request<B>) -> Response
 where
@@ -59,6 +67,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let text = texts::choose(request.headers());
+    let reads_labels = request.uri().path() == "/pair";
     let mut response = match admit(web, link, request).await {
         // The router's error type is `Infallible`.
         Ok(request) => TowerToHyperService::new(router.clone()).call(request).await.unwrap_or_default(),
@@ -67,6 +76,9 @@ where
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if reads_labels {
+        headers.insert(HeaderName::from_static("permissions-policy"), HeaderValue::from_static(WITH_CAMERA));
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -100,7 +112,8 @@ where
             if kind.split(';').next().unwrap_or_default().trim() != "application/x-www-form-urlencoded" {
                 return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             }
-            let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY).collect()).await;
+            let most = if parts.uri.path() == CERTIFICATE { LARGE_BODY } else { BODY };
+            let read = tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await;
             let read = read.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
             let form = read.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes();
             parts.extensions.insert(Form(form));

@@ -9,14 +9,19 @@ use cardea_radio::{Change, NetworkStore};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::history::{self, Event, History, What};
 use crate::password::{Busy, Kept};
 use crate::session::{Id, Name, Session};
 
 /// How long after `cardea claim --confirm` the claim may come.
 pub const CONFIRMED: Duration = Duration::from_secs(120);
+
+/// How long after `cardea recover` the password may be set anew.
+pub const RECOVERY: Duration = Duration::from_secs(600);
 
 /// Wrong codes that one confirmation is good for.
 const TRIES: u32 = 5;
@@ -40,6 +45,9 @@ pub enum ClaimError {
     /// It is done already.
     #[error("the gateway is claimed already")]
     Claimed,
+    /// There is no owner yet who could have forgotten anything.
+    #[error("nobody has claimed the gateway yet: `cardea claim-code` makes the code for that")]
+    Unclaimed,
     /// There is no code yet.
     #[error("there is no claim code yet: make one with `cardea claim-code`")]
     NoCode,
@@ -65,6 +73,14 @@ struct Owner {
     claimed: u64,
 }
 
+/// A way back that is open.
+struct Recovery {
+    until: Instant,
+    digest: [u8; 32],
+    /// Wrong codes so far.
+    tries: u32,
+}
+
 #[derive(Default)]
 struct State {
     code: Option<[u8; 32]>,
@@ -72,14 +88,18 @@ struct State {
     sessions: BTreeMap<Name, Session>,
     /// Until when a claim is confirmed, and how many wrong codes came since.
     confirmed: Option<(Instant, u32)>,
+    recovery: Option<Recovery>,
+    history: History,
 }
 
 /// See the module.
 pub(crate) struct Keeper {
     store: Arc<dyn NetworkStore>,
     state: Mutex<State>,
-    /// One claim at a time.
+    /// One claim or recovery at a time.
     claiming: tokio::sync::Mutex<()>,
+    /// For those who do nothing before it.
+    claimed: watch::Sender<bool>,
 }
 
 /// Unix milliseconds.
@@ -98,16 +118,24 @@ impl Keeper {
             } else if key == OWNER {
                 // Never taken for "not claimed": whoever comes first would own the gateway.
                 state.owner = Some(serde_json::from_slice(&value).map_err(|_| fault("the owner"))?);
+            } else if key.starts_with(history::PREFIX) {
+                state.history.read(&key, &value).ok_or_else(|| fault("the history"))?;
             } else if let Some(name) = key.strip_prefix(SESSION) {
                 let name = Name(name.try_into().map_err(|_| fault("a session"))?);
                 state.sessions.insert(name, serde_json::from_slice(&value).map_err(|_| fault("a session"))?);
             }
         }
-        Ok(Self { store, state: Mutex::new(state), claiming: tokio::sync::Mutex::default() })
+        let claimed = watch::Sender::new(state.owner.is_some());
+        Ok(Self { store, state: Mutex::new(state), claiming: tokio::sync::Mutex::default(), claimed })
     }
 
     pub(crate) fn is_claimed(&self) -> bool {
         self.state().owner.is_some()
+    }
+
+    /// True from the claim on.
+    pub(crate) fn claimed(&self) -> watch::Receiver<bool> {
+        self.claimed.subscribe()
     }
 
     pub(crate) async fn new_code(&self) -> Result<String, ClaimError> {
@@ -115,18 +143,12 @@ impl Keeper {
         if self.is_claimed() {
             return Err(ClaimError::Claimed);
         }
-        let mut bytes = Zeroizing::new([0_u8; 16]);
-        getrandom::fill(bytes.as_mut_slice()).map_err(|e| ClaimError::Store(e.to_string()))?;
-        // Five bits of each byte: 80 random bits.
-        let digit = |byte: &u8| ALPHABET.get(usize::from(byte & 31)).copied().map_or('0', char::from);
-        let code: String = bytes.iter().map(digit).collect();
-        let digest = code_digest(&code);
+        let (code, digest) = random_code()?;
         self.commit(vec![put(CODE, digest.to_vec())]).await.map_err(ClaimError::Store)?;
         let mut state = self.state();
         state.code = Some(digest);
         state.confirmed = None;
-        let groups: Vec<&str> = (0..4).filter_map(|n| code.get(n * 4..n * 4 + 4)).collect();
-        Ok(groups.join("-"))
+        Ok(code)
     }
 
     pub(crate) fn confirm(&self) -> Result<(), ClaimError> {
@@ -177,12 +199,106 @@ impl Keeper {
         let owner = Owner { password, claimed: now() };
         let record = serde_json::to_vec(&owner).map_err(|e| ClaimError::Store(e.to_string()))?;
         let forget = Change { key: CODE.to_vec(), value: None };
-        self.commit(vec![put(OWNER, record), forget]).await.map_err(ClaimError::Store)?;
+        let mut changes = vec![put(OWNER, record), forget];
+        changes.extend(self.note(What::Claimed));
+        self.commit(changes).await.map_err(ClaimError::Store)?;
         let mut state = self.state();
         state.owner = Some(owner);
         (state.code, state.confirmed) = (None, None);
+        self.claimed.send_replace(true);
         tracing::info!("the gateway is claimed");
         Ok(())
+    }
+
+    /// Opens the way back for an owner who forgot the password, for [`RECOVERY`]: a code that is shown this once. Whoever asks is at
+    /// the gateway.
+    pub(crate) async fn recover(&self) -> Result<String, ClaimError> {
+        let _one = self.claiming.lock().await;
+        if !self.is_claimed() {
+            return Err(ClaimError::Unclaimed);
+        }
+        let (code, digest) = random_code()?;
+        let until = Instant::now().checked_add(RECOVERY).unwrap_or_else(Instant::now);
+        self.state().recovery = Some(Recovery { until, digest, tries: 0 });
+        tracing::warn!("the page's password may be set anew for ten minutes");
+        Ok(code)
+    }
+
+    /// True while the way back is open.
+    pub(crate) fn may_recover(&self) -> bool {
+        self.state().recovery.as_ref().is_some_and(|recovery| Instant::now() < recovery.until)
+    }
+
+    /// Takes the code, once, and the new password. Every session ends; the history says so for good.
+    pub(crate) async fn finish_recovery(
+        &self,
+        code: &str,
+        password: Zeroizing<String>,
+    ) -> Result<(), ClaimError> {
+        let _one = self.claiming.lock().await;
+        {
+            let mut state = self.state();
+            let Some(recovery) = state.recovery.as_mut().filter(|recovery| Instant::now() < recovery.until)
+            else {
+                state.recovery = None;
+                return Err(ClaimError::NotConfirmed);
+            };
+            if !bool::from(recovery.digest.ct_eq(&code_digest(code))) {
+                recovery.tries += 1;
+                if recovery.tries >= TRIES {
+                    tracing::warn!("five wrong recovery codes: ask for another one at the gateway");
+                    state.recovery = None;
+                }
+                return Err(ClaimError::WrongCode);
+            }
+        }
+        self.set_password(password, What::Recovered, None).await?;
+        self.state().recovery = None;
+        tracing::warn!("the page's password was set anew at the gateway");
+        Ok(())
+    }
+
+    /// Another password; all sessions but `kept` end.
+    pub(crate) async fn set_password(
+        &self,
+        password: Zeroizing<String>,
+        what: What,
+        kept: Option<Name>,
+    ) -> Result<(), ClaimError> {
+        let password = Kept::new(password).await.map_err(|Busy| ClaimError::Busy)?;
+        let claimed = self.state().owner.as_ref().map(|owner| owner.claimed).ok_or(ClaimError::Unclaimed)?;
+        let owner = Owner { password, claimed };
+        let record = serde_json::to_vec(&owner).map_err(|e| ClaimError::Store(e.to_string()))?;
+        let gone: Vec<Name> =
+            self.state().sessions.keys().copied().filter(|name| Some(*name) != kept).collect();
+        let mut changes = vec![put(OWNER, record)];
+        changes.extend(gone.iter().map(|name| Change { key: session_key(*name), value: None }));
+        changes.extend(self.note(what));
+        self.commit(changes).await.map_err(ClaimError::Store)?;
+        let mut state = self.state();
+        state.owner = Some(owner);
+        for name in gone {
+            state.sessions.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// What was done to the page itself, newest first.
+    pub(crate) fn history(&self) -> Vec<Event> {
+        self.state().history.newest_first()
+    }
+
+    /// Notes what was done elsewhere; that it was done does not depend on it.
+    pub(crate) async fn remember(&self, what: What) {
+        let changes = self.note(what);
+        if let Err(error) = self.commit(changes).await {
+            tracing::error!(error, "the history cannot be stored");
+        }
+    }
+
+    /// Notes that something was done, and what that changes in the store.
+    fn note(&self, what: What) -> Vec<Change> {
+        self.state().history.note(what, now())
     }
 
     /// Whether this is the owner's password.
@@ -296,6 +412,17 @@ fn put_session(name: Name, session: &Session) -> Change {
 
 fn session_key(name: Name) -> Vec<u8> {
     [SESSION, &name.0].concat()
+}
+
+/// A code of 16 letters and digits in groups of four, 80 random bits, and its digest.
+fn random_code() -> Result<(String, [u8; 32]), ClaimError> {
+    let mut bytes = Zeroizing::new([0_u8; 16]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(|e| ClaimError::Store(e.to_string()))?;
+    // Five bits of each byte.
+    let digit = |byte: &u8| ALPHABET.get(usize::from(byte & 31)).copied().map_or('0', char::from);
+    let code: String = bytes.iter().map(digit).collect();
+    let groups: Vec<&str> = (0..4).filter_map(|n| code.get(n * 4..n * 4 + 4)).collect();
+    Ok((groups.join("-"), code_digest(&code)))
 }
 
 /// Of a code as people type it: case and dividers do not matter, and O, I and L are the digits that they look like.

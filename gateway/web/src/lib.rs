@@ -15,9 +15,11 @@
 
 mod assets;
 mod guard;
+mod history;
 mod keeper;
 mod listen;
 mod live;
+mod owner_certificate;
 mod pages;
 mod password;
 mod routes;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 use cardea_api::{Reply, Request};
 use cardea_radio::NetworkStore;
 
-pub use keeper::{CONFIRMED, ClaimError};
+pub use keeper::{CONFIRMED, ClaimError, RECOVERY};
 pub use listen::Listening;
 pub use session::{ABSOLUTE, FRESH, IDLE};
 
@@ -141,9 +143,23 @@ impl Web {
         self.keeper.confirm()
     }
 
+    /// Opens the way back for an owner who forgot the password: a code, shown this once and good for [`RECOVERY`].
+    ///
+    /// # Errors
+    /// [`ClaimError::Unclaimed`], [`ClaimError::Store`].
+    pub async fn recover(&self) -> Result<String, ClaimError> {
+        self.keeper.recover().await
+    }
+
+    /// True from the claim on: before it a gateway lets no lock in and speaks to no broker.
+    #[must_use]
+    pub fn claimed(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.keeper.claimed()
+    }
+
     /// SHA-256 of the certificate, as browsers show it.
     #[must_use]
-    pub fn fingerprint(&self) -> &str {
-        &self.tls.fingerprint
+    pub fn fingerprint(&self) -> String {
+        self.tls.fingerprint()
     }
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::guard::{Form, Link};
 use crate::keeper;
-use crate::pages::{self, account, claim, fleet, pair};
+use crate::pages::{self, account, certificate, claim, fleet, pair};
 use crate::session::{Id, Session};
 use crate::texts::{self, Texts};
 use crate::{Web, assets, live};
@@ -71,6 +71,8 @@ routes! {
     Post "/claim"               Unclaimed claim::submit;
     Get  "/sign-in"             Claimed   account::sign_in_page;
     Post "/sign-in"             Claimed   account::sign_in;
+    Get  "/recover"             Claimed   claim::recover_page;
+    Post "/recover"             Claimed   claim::recover;
     Get  "/"                    SignedIn  fleet::overview;
     Get  "/locks"               SignedIn  fleet::locks;
     Get  "/locks/{lock}"        SignedIn  fleet::lock;
@@ -84,6 +86,11 @@ routes! {
     Post "/prove"               SignedIn  account::prove;
     Get  "/security"            SignedIn  account::security;
     Post "/security/end"        SignedIn  account::end;
+    Get  "/security/password"   Proved    account::password_page;
+    Post "/security/password"   Proved    account::password;
+    Get  "/security/certificate" Proved   certificate::page;
+    Post "/security/certificate" Proved   certificate::put;
+    Post "/security/certificate/own" Proved certificate::take_back;
     Post "/sign-out"            SignedIn  account::sign_out;
     Get  "/about"               SignedIn  account::about;
     Get  "/live/overview"       SignedIn  live::overview;
@@ -342,13 +349,16 @@ mod tests {
     fn whatever_changes_something_is_a_post_and_pages_of_locks_are_the_owners() {
         for route in ROUTES {
             let open = matches!(route.rule, Rule::Anyone | Rule::Unclaimed | Rule::Claimed);
-            let known = ["/assets/{name}", "/language", "/claim", "/sign-in"].contains(&route.path);
+            let known =
+                ["/assets/{name}", "/language", "/claim", "/sign-in", "/recover"].contains(&route.path);
             assert_eq!(open, known, "{} is open to strangers", route.path);
             let changes =
                 ["remove", "cancel", "end", "sign-out"].iter().any(|verb| route.path.ends_with(verb));
             let asks_first = route.path == "/locks/{lock}/remove" && route.method == Method::Get;
             assert!(!changes || asks_first || route.method == Method::Post, "{}", route.path);
             let radio = route.path == "/pair" || route.path.ends_with("/remove");
+            let radio = radio || route.path.starts_with("/security/password");
+            let radio = radio || route.path.starts_with("/security/certificate");
             assert!(!radio || route.rule == Rule::Proved, "{} without the password", route.path);
         }
     }

@@ -1,25 +1,60 @@
-//! The gateway's own certificate: P-256, self-signed, made on the device when it first starts.
+//! What browsers are shown: the gateway's own certificate (P-256, self-signed, made on the device when it first starts), or one that
+//! the owner has put in.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::owner_certificate::{self, Unfit};
 
 /// What the page proves itself with.
 pub(crate) struct Identity {
     pub(crate) config: Arc<ServerConfig>,
-    /// SHA-256 of the certificate: pairs of capital hexadecimal digits with colons between.
-    pub(crate) fingerprint: String,
+    /// The gateway's own.
+    own: Arc<CertifiedKey>,
+    shown: Arc<Shown>,
+    directory: PathBuf,
+    names: Vec<String>,
+}
+
+/// What the next connection is shown.
+#[derive(Debug)]
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl Shown {
+    fn now(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, to: Arc<CertifiedKey>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+}
+
+/// Why an owner's certificate is not put in.
+#[derive(Debug)]
+pub(crate) enum NotPut {
+    Unfit(Unfit),
+    /// The disk's fault.
+    Disk(std::io::Error),
 }
 
 impl Identity {
@@ -46,14 +81,74 @@ impl Identity {
             .map_err(|e| fault(&certificate, format!("{e}; {unreadable}")))?;
         let private =
             PrivateKeyDer::from_pem_file(&key).map_err(|e| fault(&key, format!("{e}; {unreadable}")))?;
-        let fingerprint = fingerprint(&chain);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let own = CertifiedKey::from_der(vec![chain], private, &provider)
+            .map_err(|e| fault(&certificate, format!("{e}; {unreadable}")))?;
+        let own = Arc::new(own);
+        let shown = Arc::new(Shown(RwLock::new(Arc::clone(&own))));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![chain], private))
-            .map_err(|e| fault(&certificate, format!("{e}; {unreadable}")))?;
+            .map_err(|e| fault(&certificate, e.to_string()))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), fingerprint })
+        let this = Self {
+            config: Arc::new(config),
+            own,
+            shown,
+            directory: directory.to_owned(),
+            names: names.to_vec(),
+        };
+        this.resume();
+        Ok(this)
+    }
+
+    /// SHA-256 of the certificate that is shown: pairs of capital hexadecimal digits with colons between.
+    pub(crate) fn fingerprint(&self) -> String {
+        self.shown.now().end_entity_cert().map(fingerprint).unwrap_or_default()
+    }
+
+    /// Whether the owner's certificate is shown.
+    pub(crate) fn is_owners(&self) -> bool {
+        !Arc::ptr_eq(&self.shown.now(), &self.own)
+    }
+
+    /// Shows the owner's certificate from the next connection on, and after every start. Blocks.
+    pub(crate) fn put(&self, chain: &str, key: &str) -> Result<(), NotPut> {
+        let provider = rustls::crypto::ring::default_provider();
+        let certified = owner_certificate::read(chain, key, &self.names, UnixTime::now(), &provider)
+            .map_err(NotPut::Unfit)?;
+        // One file, so that a power cut leaves a pair that fits.
+        let both = Zeroizing::new(format!("{chain}\n{key}"));
+        write(&self.owners(), both.as_bytes(), 0o600).map_err(NotPut::Disk)?;
+        self.shown.change(Arc::new(certified));
+        Ok(())
+    }
+
+    /// Shows the gateway's own again. Blocks.
+    pub(crate) fn take_back(&self) -> std::io::Result<()> {
+        match fs::remove_file(self.owners()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.shown.change(Arc::clone(&self.own));
+        Ok(())
+    }
+
+    /// What the owner has put in before this start; one that does not do any more leaves the gateway's own.
+    fn resume(&self) {
+        let Ok(both) = fs::read_to_string(self.owners()).map(Zeroizing::new) else { return };
+        let provider = rustls::crypto::ring::default_provider();
+        match owner_certificate::read(&both, &both, &self.names, UnixTime::now(), &provider) {
+            Ok(certified) => self.shown.change(Arc::new(certified)),
+            Err(unfit) => {
+                tracing::warn!(?unfit, "the owner's certificate is not shown: the gateway's own is")
+            }
+        }
+    }
+
+    fn owners(&self) -> PathBuf {
+        self.directory.join("web-owner.pem")
     }
 }
 
@@ -103,8 +198,8 @@ mod tests {
         let first = Identity::open(directory.path(), &names).unwrap();
         let key = directory.path().join("web.key");
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(Identity::open(directory.path(), &names).unwrap().fingerprint, first.fingerprint);
-        assert_eq!(first.fingerprint.len(), 32 * 3 - 1);
+        assert_eq!(Identity::open(directory.path(), &names).unwrap().fingerprint(), first.fingerprint());
+        assert_eq!(first.fingerprint().len(), 32 * 3 - 1);
 
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
         let error = Identity::open(directory.path(), &names).err().unwrap().to_string();
@@ -112,9 +207,32 @@ mod tests {
     }
 
     #[test]
+    fn an_owners_certificate_is_shown_survives_a_restart_and_gives_way_when_it_does_not_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = ["gateway.local".to_owned()];
+        let open = || Identity::open(directory.path(), &names).unwrap();
+        let first = open();
+        let own = first.fingerprint();
+        let key = KeyPair::generate().unwrap();
+        let made = CertificateParams::new(names.to_vec()).unwrap().self_signed(&key).unwrap();
+        let (chain, key) = (made.pem(), key.serialize_pem());
+        assert!(matches!(first.put(&chain, ""), Err(NotPut::Unfit(Unfit::Key))));
+        assert!(!first.is_owners() && !first.owners().exists());
+        first.put(&chain, &key).unwrap();
+        assert!(first.is_owners() && first.fingerprint() == fingerprint(made.der()));
+        assert_eq!(fs::metadata(first.owners()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(open().is_owners(), "after a restart");
+        fs::write(first.owners(), "damaged").unwrap();
+        assert_eq!(open().fingerprint(), own, "a page with a warning is better than none");
+        first.take_back().unwrap();
+        assert!(!first.is_owners() && first.fingerprint() == own && !first.owners().exists());
+        first.take_back().unwrap();
+    }
+
+    #[test]
     fn two_gateways_have_two_keys() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let open = |d: &tempfile::TempDir| Identity::open(d.path(), &[]).unwrap().fingerprint;
+        let open = |d: &tempfile::TempDir| Identity::open(d.path(), &[]).unwrap().fingerprint();
         assert_ne!(open(&a), open(&b));
     }
 }

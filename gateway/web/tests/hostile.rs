@@ -393,7 +393,7 @@ async fn plain_http_redirects_and_explains_and_takes_nothing() {
             && root.contains(&format!("https://gateway.local:{}/", site.https.port()))
     );
     assert!(!root.contains("<form") && !root.to_lowercase().contains("set-cookie"));
-    assert!(!root.contains(site.web.fingerprint()), "whoever sits in between would write their own");
+    assert!(!root.contains(&site.web.fingerprint()), "whoever sits in between would write their own");
     let other = ask("GET /pair?x HTTP/1.1\r\nHost: gateway.local\r\n\r\n".into()).await;
     assert!(
         other.starts_with("HTTP/1.1 308")

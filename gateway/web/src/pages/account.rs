@@ -9,9 +9,10 @@ use axum::response::Response;
 use cardea_framing::LockId;
 use maud::{Markup, html};
 
-use super::claim::with_cookie;
+use super::claim::{new_password, weakness, with_cookie};
 use super::{Page, Tab, chip, fault, refusal, rich};
-use crate::keeper;
+use crate::history::What;
+use crate::keeper::{self, ClaimError};
 use crate::routes::{Call, see_other};
 use crate::session::{COOKIE, Session};
 use crate::texts::{self, Texts};
@@ -22,6 +23,8 @@ use crate::{Web, pages::Tone};
 pub(crate) enum Target {
     Overview,
     Pair,
+    Password,
+    Certificate,
     Remove(LockId),
 }
 
@@ -29,6 +32,8 @@ impl Target {
     pub(crate) fn of(path: &str, lock: Option<LockId>) -> Self {
         match (path, lock) {
             ("/pair", _) => Self::Pair,
+            ("/security/password", _) => Self::Password,
+            ("/security/certificate" | "/security/certificate/own", _) => Self::Certificate,
             ("/locks/{lock}/remove", Some(lock)) => Self::Remove(lock),
             _ => Self::Overview,
         }
@@ -38,6 +43,8 @@ impl Target {
         match word.strip_prefix("remove-").map(str::parse) {
             Some(Ok(lock)) => Self::Remove(lock),
             _ if word == "pair" => Self::Pair,
+            _ if word == "password" => Self::Password,
+            _ if word == "certificate" => Self::Certificate,
             _ => Self::Overview,
         }
     }
@@ -46,6 +53,8 @@ impl Target {
         match self {
             Self::Overview => "/".into(),
             Self::Pair => "/pair".into(),
+            Self::Password => "/security/password".into(),
+            Self::Certificate => "/security/certificate".into(),
             Self::Remove(lock) => format!("/locks/{lock}/remove"),
         }
     }
@@ -56,6 +65,8 @@ impl fmt::Display for Target {
         match self {
             Self::Overview => f.write_str("overview"),
             Self::Pair => f.write_str("pair"),
+            Self::Password => f.write_str("password"),
+            Self::Certificate => f.write_str("certificate"),
             Self::Remove(lock) => write!(f, "remove-{lock}"),
         }
     }
@@ -152,7 +163,7 @@ fn show_sign_in(web: &Web, call: &Call, wrong: Option<Wrong>) -> Response {
             (password_field(text))
             button class="button" { (text.sign_in) }
         }
-        p class="small soft" { (rich(text.forgotten)) }
+        p class="small soft" { (rich(text.forgotten)) " " a href="/recover" { (text.recover) } }
     };
     let page = Page { title: text.sign_in, tab: Tab::None, here: "/sign-in", live: None, narrow: true };
     finish(page.show(web, call, status(wrong.as_ref()), &content), wrong.as_ref())
@@ -251,9 +262,27 @@ pub(crate) async fn security(web: Arc<Web>, call: Call) -> Response {
             }
         }
         section class="card" {
+            h2 { (text.password) }
+            p class="soft small" { (text.password_why) }
+            div class="buttons" { a class="button second" href="/security/password" { (text.change_password) } }
+        }
+        section class="card" {
+            h2 { (text.history) }
+            p class="soft small" { (text.history_why) }
+            ul class="list" {
+                @for event in web.keeper.history() {
+                    li { div class="item" {
+                        span { (text.history_of(event.what)) }
+                        span class="soft small" { (since(event.at)) }
+                    } }
+                }
+            }
+        }
+        section class="card" {
             h2 { (text.certificate) }
-            p class="soft small" { (rich(text.certificate_why)) }
+            p class="soft small" { (rich(if web.tls.is_owners() { text.certificate_owners } else { text.certificate_why })) }
             p class="mono" { (web.fingerprint()) }
+            div class="buttons" { a class="button second" href="/security/certificate" { (text.put_certificate) } }
         }
     };
     Page { title: text.security, tab: Tab::Security, here: "/security", live: None, narrow: false }.show(
@@ -262,6 +291,49 @@ pub(crate) async fn security(web: Arc<Web>, call: Call) -> Response {
         StatusCode::OK,
         &content,
     )
+}
+
+pub(crate) async fn password_page(web: Arc<Web>, call: Call) -> Response {
+    show_password(&web, &call, None)
+}
+
+pub(crate) async fn password(web: Arc<Web>, call: Call) -> Response {
+    let password = call.secret("password");
+    if let Err(weak) = crate::password::check(&password, &web.settings.gateway) {
+        return show_password(&web, &call, Some(weakness(call.text, weak)));
+    }
+    if call.field("again") != password.as_str() {
+        return show_password(&web, &call, Some(call.text.differ));
+    }
+    let mine = call.session.as_ref().map(|(id, _)| id.name());
+    match web.keeper.set_password(password, What::Password, mine).await {
+        Ok(()) => see_other("/security"),
+        Err(ClaimError::Busy) => show_password(&web, &call, Some(call.text.busy)),
+        Err(error) => {
+            tracing::error!(%error, "the new password cannot be stored");
+            show_password(&web, &call, Some(call.text.not_stored))
+        }
+    }
+}
+
+fn show_password(web: &Web, call: &Call, wrong: Option<&str>) -> Response {
+    let text = call.text;
+    let content = html! {
+        h1 { (text.change_password) }
+        p class="soft" { (text.password_why) }
+        (fault(wrong))
+        form class="card stack" method="post" action="/security/password" {
+            input type="hidden" name="token" value=(call.form_token());
+            (new_password(text))
+            div class="buttons" {
+                button class="button" { (text.change_password) }
+                a class="button second" href="/security" { (text.cancel) }
+            }
+        }
+    };
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let (title, here) = (text.change_password, "/security/password");
+    Page { title, tab: Tab::Security, here, live: None, narrow: true }.show(web, call, status, &content)
 }
 
 /// What a browser calls itself, as people know it.
@@ -353,9 +425,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_the_password_leads_to_is_one_of_three_pages() {
+    fn where_the_password_leads_to_is_one_of_a_few_pages() {
         let lock = LockId([0x11; 8]);
-        for target in [Target::Overview, Target::Pair, Target::Remove(lock)] {
+        for target in
+            [Target::Overview, Target::Pair, Target::Password, Target::Certificate, Target::Remove(lock)]
+        {
             assert_eq!(Target::parse(&target.to_string()), target);
         }
         for other in ["//evil.example", "https://evil.example", "remove-../../x", "", "remove-"] {

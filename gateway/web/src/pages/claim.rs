@@ -28,7 +28,7 @@ pub(crate) async fn submit(web: Arc<Web>, call: Call) -> Response {
     let words = match web.keeper.claim(call.field("code"), password).await {
         Ok(()) => return super::account::begin(&web, &call, "/").await,
         Err(ClaimError::Claimed) => return see_other("/"),
-        Err(ClaimError::NoCode) => call.text.no_code,
+        Err(ClaimError::NoCode | ClaimError::Unclaimed) => call.text.no_code,
         Err(ClaimError::NotConfirmed) => call.text.not_confirmed,
         Err(ClaimError::WrongCode) => {
             tracing::warn!(from = %call.link.peer.ip(), "wrong claim code");
@@ -41,6 +41,56 @@ pub(crate) async fn submit(web: Arc<Web>, call: Call) -> Response {
         }
     };
     show(&web, &call, Some(words))
+}
+
+pub(crate) async fn recover_page(web: Arc<Web>, call: Call) -> Response {
+    show_recover(&web, &call, None)
+}
+
+pub(crate) async fn recover(web: Arc<Web>, call: Call) -> Response {
+    let (text, password) = (call.text, call.secret("password"));
+    if let Err(weak) = password::check(&password, &web.settings.gateway) {
+        return show_recover(&web, &call, Some(weakness(text, weak)));
+    }
+    if call.field("again") != password.as_str() {
+        return show_recover(&web, &call, Some(text.differ));
+    }
+    let words = match web.keeper.finish_recovery(call.field("code"), password).await {
+        Ok(()) => return super::account::begin(&web, &call, "/security").await,
+        Err(ClaimError::WrongCode) => {
+            tracing::warn!(from = %call.link.peer.ip(), "wrong recovery code");
+            text.wrong_recovery_code
+        }
+        Err(ClaimError::Busy) => text.busy,
+        Err(ClaimError::Store(error)) => {
+            tracing::error!(error, "the new password cannot be stored");
+            text.not_stored
+        }
+        Err(_) => text.no_recovery,
+    };
+    show_recover(&web, &call, Some(words))
+}
+
+fn show_recover(web: &Web, call: &Call, wrong: Option<&str>) -> Response {
+    let text = call.text;
+    let content = html! {
+        h1 { (text.recover_title) }
+        p class="soft" { (text.recover_why) }
+        (fault(wrong))
+        form class="card stack" method="post" action="/recover" {
+            @if !web.keeper.may_recover() { div class="note idle" { p { (rich(text.no_recovery)) } pre { code { "cardea recover" } } } }
+            div class="field" {
+                label for="code" { (text.recovery_code) }
+                input id="code" name="code" class="mono" required maxlength="40" autocomplete="off" spellcheck="false"
+                    autocapitalize="characters" placeholder="XXXX-XXXX-XXXX-XXXX" value=(call.field("code"));
+            }
+            (new_password(text))
+            button class="button" { (text.change_password) }
+        }
+    };
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    Page { title: text.recover_title, tab: Tab::None, here: "/recover", live: None, narrow: true }
+        .show(web, call, status, &content)
 }
 
 pub(crate) const fn weakness(text: &Texts, weak: Weak) -> &'static str {
@@ -83,7 +133,7 @@ fn show(web: &Web, call: &Call, wrong: Option<&str>) -> Response {
         .show(web, call, status, &content)
 }
 
-fn new_password(text: &Texts) -> maud::Markup {
+pub(crate) fn new_password(text: &Texts) -> maud::Markup {
     html! {
         div class="field" {
             label for="password" { (text.new_password) }

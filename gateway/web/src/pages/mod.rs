@@ -1,6 +1,7 @@
 //! What people see.
 
 pub(crate) mod account;
+pub(crate) mod certificate;
 pub(crate) mod claim;
 pub(crate) mod fleet;
 pub(crate) mod pair;
@@ -156,7 +157,7 @@ fn document(
                 title { (title) " · Cardea" }
                 link rel="stylesheet" href=(STYLE.path);
                 link rel="icon" type="image/svg+xml" href=(ICON.path);
-                @if live.is_some() { script src=(SCRIPT.path) defer {} }
+                script src=(SCRIPT.path) defer {}
                 @if live.is_some() { noscript { meta http-equiv="refresh" content="5"; } }
             }
             body data-live=[live] {

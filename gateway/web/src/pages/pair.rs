@@ -135,6 +135,17 @@ fn show(web: &Web, call: &Call, wrong: Option<&Fault>) -> Response {
             Some(Fault::Daemon(words)) => div class="note bad" role="alert" { (said(text, words)) },
             None => {},
         }
+        // Shown by the script where the browser can read codes. The picture has no name: no form sends it.
+        section id="scan" class="card" hidden data-none=(text.scan_none) data-done=(text.scan_done)
+            data-other=(text.scan_other) data-denied=(text.scan_denied) {
+            div class="buttons" {
+                label class="button second" for="photo" { (text.scan_photo) }
+                input id="photo" class="unseen" type="file" accept="image/*" capture="environment";
+                button id="camera" class="button second" type="button" { (text.scan_camera) }
+            }
+            video id="view" class="view" muted playsinline hidden aria-label=(text.scan_camera) {}
+            p id="scanned" class="small" role="status" { (text.scan_why) }
+        }
         form class="card stack" method="post" action="/pair" autocomplete="off" {
             input type="hidden" name="token" value=(call.form_token());
             div class={ "field" @if wrong.is_some() { " wrong" } } {

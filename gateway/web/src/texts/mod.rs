@@ -5,6 +5,7 @@ mod zh;
 
 use axum::http::{HeaderMap, header};
 
+use crate::history::What;
 use crate::session::cookie;
 
 /// The cookie with the language that a visitor has chosen.
@@ -133,6 +134,13 @@ pub(crate) struct Texts {
     pub(crate) pair_why: &'static str,
     pub(crate) label: &'static str,
     pub(crate) label_hint: &'static str,
+    pub(crate) scan_why: &'static str,
+    pub(crate) scan_photo: &'static str,
+    pub(crate) scan_camera: &'static str,
+    pub(crate) scan_none: &'static str,
+    pub(crate) scan_done: &'static str,
+    pub(crate) scan_other: &'static str,
+    pub(crate) scan_denied: &'static str,
     pub(crate) owner_code_note: &'static str,
     pub(crate) other_label: &'static str,
     pub(crate) other_label_why: &'static str,
@@ -174,8 +182,40 @@ pub(crate) struct Texts {
     pub(crate) give_up: &'static str,
     pub(crate) try_again: &'static str,
 
+    pub(crate) password_why: &'static str,
+    pub(crate) change_password: &'static str,
+    pub(crate) recover: &'static str,
+    pub(crate) recover_title: &'static str,
+    pub(crate) recover_why: &'static str,
+    pub(crate) recovery_code: &'static str,
+    pub(crate) wrong_recovery_code: &'static str,
+    pub(crate) no_recovery: &'static str,
+    pub(crate) history: &'static str,
+    pub(crate) history_why: &'static str,
+    pub(crate) history_claimed: &'static str,
+    pub(crate) history_password: &'static str,
+    pub(crate) history_recovered: &'static str,
+    pub(crate) history_certificate: &'static str,
+    pub(crate) history_own_certificate: &'static str,
+
     pub(crate) certificate: &'static str,
     pub(crate) certificate_why: &'static str,
+    pub(crate) certificate_owners: &'static str,
+    pub(crate) put_certificate: &'static str,
+    pub(crate) put_certificate_why: &'static str,
+    pub(crate) chain: &'static str,
+    pub(crate) chain_hint: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) key_hint: &'static str,
+    pub(crate) own_certificate: &'static str,
+    pub(crate) own_certificate_why: &'static str,
+    pub(crate) unfit_chain: &'static str,
+    pub(crate) unfit_key: &'static str,
+    pub(crate) unfit_mismatch: &'static str,
+    pub(crate) unfit_expired: &'static str,
+    pub(crate) unfit_early: &'static str,
+    pub(crate) unfit_order: &'static str,
+    pub(crate) unfit_names: &'static str,
     pub(crate) sessions: &'static str,
     pub(crate) sessions_why: &'static str,
     pub(crate) this_browser: &'static str,
@@ -205,6 +245,19 @@ pub(crate) struct Texts {
     pub(crate) too_large: Advice,
     pub(crate) too_slow: Advice,
     pub(crate) unavailable: Advice,
+}
+
+impl Texts {
+    /// What was done to the page.
+    pub(crate) const fn history_of(&self, what: What) -> &'static str {
+        match what {
+            What::Claimed => self.history_claimed,
+            What::Password => self.history_password,
+            What::Recovered => self.history_recovered,
+            What::Certificate => self.history_certificate,
+            What::OwnCertificate => self.history_own_certificate,
+        }
+    }
 }
 
 /// The visitor's own choice, else what the browser asks for.

@@ -295,3 +295,12 @@ impl ServerCertVerifier for Anyone {
         vec![SignatureScheme::ECDSA_NISTP256_SHA256]
     }
 }
+
+/// The fingerprint of the certificate that a new connection is shown.
+pub(crate) async fn shown(site: SocketAddr) -> String {
+    use sha2::Digest as _;
+    let stream = connect(site).await;
+    let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+    let digest = sha2::Sha256::digest(certificate.as_ref());
+    digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}

@@ -21,6 +21,7 @@ pub(crate) struct Gateway {
     data: PathBuf,
     log: PathBuf,
     lora: SocketAddr,
+    page: SocketAddr,
     child: Child,
 }
 
@@ -52,6 +53,7 @@ impl Gateway {
         std::fs::create_dir(&data)?;
         let lora = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let page = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let text = format!(
             r#"[gateway]
 id = "{name}"
@@ -68,6 +70,9 @@ forwarders = ["{forwarder}"]
 [zigbee]
 enabled = true
 device = "{dongle}"
+[web]
+enabled = true
+https = "{page}"
 [metrics]
 bind = "{metrics}"
 [api]
@@ -89,7 +94,7 @@ socket = "{socket}"
             .stderr(err)
             .spawn()
             .with_context(|| program.display().to_string())?;
-        Ok(Self { program, config, data, log, lora, child })
+        Ok(Self { program, config, data, log, lora, page, child })
     }
 
     pub(crate) fn program(&self) -> &Path {
@@ -118,9 +123,25 @@ socket = "{socket}"
         self.lora
     }
 
-    /// Until the broker has its retained word that it is online.
-    pub(crate) async fn wait_online(&mut self, broker: &Broker) -> Result<()> {
+    /// Its local page, over TLS.
+    pub(crate) const fn page(&self) -> SocketAddr {
+        self.page
+    }
+
+    /// What is asked at its console, once it answers.
+    pub(crate) async fn console(&self, arguments: &[&str]) -> Result<String> {
         let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.cli(arguments, "").await {
+                Err(_) if Instant::now() < end => sleep(Duration::from_millis(200)).await,
+                result => return result.map(|said| said.trim().to_owned()),
+            }
+        }
+    }
+
+    /// Until the broker has its retained word that it is online.
+    pub(crate) async fn wait_online(&mut self, broker: &Broker, patience: Duration) -> Result<()> {
+        let end = Instant::now() + patience;
         loop {
             let online = broker.seen_on(&format!("{}/state", Self::NAME)).iter().any(|message| {
                 serde_json::from_slice::<GatewayState>(&message.payload)
@@ -133,7 +154,7 @@ socket = "{socket}"
                 bail!("the gateway daemon ended: {status}");
             }
             if Instant::now() > end {
-                bail!("the gateway was not online within 30 s");
+                bail!("the gateway was not online within {} s", patience.as_secs());
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -141,7 +162,7 @@ socket = "{socket}"
 
     /// Lets a lock in, with the CLI, as an installer would.
     pub(crate) async fn admit(&self, label: &str) -> Result<()> {
-        self.cli(&["locks", "admit", "-"], label).await
+        self.cli(&["locks", "admit", "-"], label).await.map(drop)
     }
 
     /// Has the dongle form a network, once it is ready for that.
@@ -150,12 +171,12 @@ socket = "{socket}"
         loop {
             match self.cli(&["radio", "form", "zigbee"], "").await {
                 Err(_) if Instant::now() < end => sleep(Duration::from_millis(500)).await,
-                result => return result,
+                result => return result.map(drop),
             }
         }
     }
 
-    async fn cli(&self, arguments: &[&str], input: &str) -> Result<()> {
+    async fn cli(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config").arg(&self.config);
         let (words, input) = (arguments.join(" "), input.to_owned());
@@ -171,7 +192,7 @@ socket = "{socket}"
         if !output.status.success() {
             bail!("cardea {words}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     pub(crate) fn log_tail(&self) -> String {

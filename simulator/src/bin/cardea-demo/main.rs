@@ -5,6 +5,8 @@
 mod by_hand;
 mod gateway;
 mod story;
+mod visit;
+mod waiting;
 mod witness;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -19,6 +21,8 @@ use cardea_simulator::{
 use clap::Parser;
 use gateway::Gateway;
 use story::{Door, Seen, Story};
+use visit::Visitor;
+use waiting::Waiting;
 
 /// EUI of the virtual packet forwarder.
 const FORWARDER: [u8; 8] = *b"\x02\xca\xde\xa2\0\0\0\x01";
@@ -30,6 +34,8 @@ const POLL: u64 = 1_000;
 const JOIN: Duration = Duration::from_secs(60);
 /// An activation is three messages with certificates, fragmented where they must be, each in its own window.
 const ACTIVATION: Duration = Duration::from_secs(120);
+/// For a user who reads first.
+const BY_HAND: Duration = Duration::from_secs(3_600);
 
 /// Shows Cardea at work without any hardware: what a lock, a blind gateway and the owner's platform do, over a
 /// real broker and a real UDP socket. Runs until Ctrl-C.
@@ -39,6 +45,9 @@ struct Arguments {
     /// End after the last step, with exit status 0 only when every step was really observed.
     #[arg(long)]
     once: bool,
+    /// Leave the gateway's page to be claimed by you, with the code that is printed; nothing happens before that.
+    #[arg(long, conflicts_with = "once")]
+    unclaimed: bool,
     /// All chance of the virtual radio comes from this number; the one used is printed.
     #[arg(long)]
     seed: Option<u64>,
@@ -96,7 +105,7 @@ async fn demo(arguments: Arguments) -> Result<bool> {
         folder.path().display()
     );
 
-    let chance = Chance { seed, loss: arguments.loss };
+    let plan = Plan { seed, loss: arguments.loss, unclaimed: arguments.unclaimed };
     let broker = Broker::start(arguments.broker_port).context("the embedded broker")?;
     let url = format!("mqtt://127.0.0.1:{}", broker.port());
     let story = Story::new();
@@ -113,7 +122,7 @@ async fn demo(arguments: Arguments) -> Result<bool> {
         gateway.program().display(),
         gateway.id()
     ));
-    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, dongle, chance).await;
+    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, dongle, plan).await;
     let cast = match outcome {
         Ok(cast) => cast,
         Err(error) => {
@@ -129,11 +138,14 @@ async fn demo(arguments: Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// Where the virtual radio's luck comes from.
+/// What was asked for.
 #[derive(Clone, Copy)]
-struct Chance {
+struct Plan {
+    /// Where the virtual radio's luck comes from.
     seed: u64,
     loss: f64,
+    /// The page is claimed by hand.
+    unclaimed: bool,
 }
 
 /// Who is on stage at the end.
@@ -153,10 +165,12 @@ async fn tell(
     folder: &std::path::Path,
     gateway: &mut Gateway,
     dongle: Dongle,
-    chance: Chance,
+    plan: Plan,
 ) -> Result<Cast> {
-    let Chance { seed, loss } = chance;
-    gateway.wait_online(broker).await?;
+    let Plan { seed, loss, unclaimed } = plan;
+    let page = format!("https://{}/", gateway.page());
+    let password = open_page(story, gateway, &page, unclaimed).await?;
+    gateway.wait_online(broker, if unclaimed { BY_HAND } else { Duration::from_secs(30) }).await?;
     story.say("the gateway is online at the broker (its state topic says so)");
 
     let home = folder.join("platform");
@@ -180,6 +194,8 @@ async fn tell(
     let forwarder = Forwarder::start(forwarder_config, air.clone()).await.context("the packet forwarder")?;
     story.say(&format!("a virtual packet forwarder sends to udp://{}", gateway.lora()));
 
+    gateway.form_zigbee().await?;
+    story.say("the Zigbee dongle was blank, and has formed a network because it was told to");
     let mut doors = Vec::new();
     for (number, class, radio) in [
         (1, LorawanClass::A, "LoRaWAN class A"),
@@ -191,8 +207,6 @@ async fn tell(
         doors.push(admit(story, &platform, gateway, number, lock, radio).await?);
     }
     doors.iter().for_each(Door::switch_on);
-    gateway.form_zigbee().await?;
-    story.say("the Zigbee dongle was blank, and has formed a network because it was told to");
     let lock = SealedLock::start(seed, 4, POLL, &dongle).context("a virtual lock")?;
     doors.push(admit(story, &platform, gateway, 4, lock.into_lock(), "Zigbee").await?);
 
@@ -204,6 +218,12 @@ async fn tell(
             })
             .await?;
     }
+    // Not before: until then the Zigbee network is open, and a lock that nobody has let in would be reported.
+    let labels = put_on_the_shelf(story, &platform, &air, (&dongle, seed), (&page, password)).await?;
+    story.say(&format!(
+        "two more locks wait for YOU to pair them at {page}: their labels are at http://{labels}/"
+    ));
+
     for door in &doors {
         story
             .wait(&format!("{door} is activated"), ACTIVATION, |seen| match seen {
@@ -269,6 +289,57 @@ async fn tell(
 
     witness::blind(story, broker, gateway, &doors, &home)?;
     Ok(Cast { platform, doors, forwarder: Some(forwarder), forwarder_config, air, dongle })
+}
+
+/// Opens the gateway's page to the user: claimed, with a password of this run that is given back, or with the code to claim it.
+async fn open_page(story: &Story, gateway: &Gateway, page: &str, unclaimed: bool) -> Result<Option<String>> {
+    let code = gateway.console(&["claim-code"]).await?;
+    let fingerprint = gateway.console(&["fingerprint"]).await?;
+    let config = gateway.config().display();
+    let password = if unclaimed {
+        story.say(&format!("the gateway is nobody's: open {page} and claim it with the code {code}"));
+        let program = gateway.program().display();
+        story.say(&format!(
+            "  where the page asks for the gateway's console: {program} claim --confirm --config {config}"
+        ));
+        None
+    } else {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).context("no random password")?;
+        let password: Vec<String> = bytes.chunks(2).map(hex::encode).collect();
+        let password = password.join("-");
+        let visitor = Visitor::new(gateway.page(), &fingerprint)?;
+        gateway.console(&["claim", "--confirm"]).await?;
+        visitor.claim(&code, &password).await?;
+        visitor.sign_in_page().await?;
+        story.say(&format!("the gateway's page is at {page} (password of this run: {password})"));
+        Some(password)
+    };
+    story.say(&format!("  its certificate, which the browser warns about, has the {fingerprint}"));
+    Ok(password)
+}
+
+/// Locks that the story does not touch, and their labels.
+async fn put_on_the_shelf(
+    story: &Story,
+    platform: &Platform,
+    air: &std::sync::Arc<Air>,
+    (dongle, seed): (&Dongle, u64),
+    (page, password): (&str, Option<String>),
+) -> Result<std::net::SocketAddr> {
+    let lorawan = LockConfig { number: 5, class: LorawanClass::A, region: Region::Eu868 };
+    let locks = [
+        (5, "LoRaWAN", VirtualLock::start(seed, lorawan, air).context("a virtual lock")?),
+        (6, "Zigbee", SealedLock::start(seed, 6, POLL, dongle).context("a virtual lock")?.into_lock()),
+    ];
+    let mut waiting = Vec::new();
+    for (number, radio, lock) in locks {
+        let (name, admission) =
+            (cardea_sdk::LockName::Thumbprint(*lock.thumbprint()), lock.admission().clone());
+        platform.enroll(name, lock.owner_code()).await?;
+        waiting.push(Waiting { door: story.follow_quietly(number, lock, radio), radio, admission });
+    }
+    waiting::serve_labels(story, waiting, page, password).await
 }
 
 /// Lets a lock in at the gateway and enrolls it at the platform, by its two labels.

@@ -146,7 +146,22 @@ impl Story {
         });
     }
 
-    pub(crate) fn follow_lock(&self, number: u64, mut lock: VirtualLock, radio: &'static str) -> Door {
+    /// The same of a lock that nobody has let in yet: that it looks for a network in vain is not told each time.
+    pub(crate) fn follow_quietly(&self, number: u64, lock: VirtualLock, radio: &'static str) -> Door {
+        self.follow(number, lock, radio, |happening| *happening != Happening::JoinFailed)
+    }
+
+    pub(crate) fn follow_lock(&self, number: u64, lock: VirtualLock, radio: &'static str) -> Door {
+        self.follow(number, lock, radio, |_| true)
+    }
+
+    fn follow(
+        &self,
+        number: u64,
+        mut lock: VirtualLock,
+        radio: &'static str,
+        is_told: fn(&Happening) -> bool,
+    ) -> Door {
         let (pokes, mut poked) = mpsc::unbounded_channel::<fn(&VirtualLock)>();
         let door = Door {
             number,
@@ -166,7 +181,9 @@ impl Story {
                     },
                     happened = lock.happened() => {
                         let Some((_, happening)) = happened else { return };
-                        story.say(&format!("  {name}: {}", words(happening)));
+                        if is_told(&happening) {
+                            story.say(&format!("  {name}: {}", words(happening)));
+                        }
                         story.note(Seen::Lock(number, happening));
                     }
                 }
