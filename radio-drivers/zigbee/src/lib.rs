@@ -17,14 +17,15 @@
 
 mod addresses;
 pub mod backup;
-mod bucket;
+pub mod bucket;
 pub mod coordinator;
 pub mod descriptors;
 pub mod driver;
 pub mod external;
 pub mod ezsp;
-mod joins;
+pub mod joins;
 mod port;
+pub mod queue;
 pub mod tunnel;
 mod types;
 mod wire;
