@@ -323,16 +323,37 @@ pub fn zigbee_ezsp(data: &[u8]) {
 pub fn zigbee_ezsp_host(mut data: &[u8]) {
     let (config, ours) = known();
     let mut host = ezsp::Host::new(config, Some(ours));
-    let (mut now, mut number, mut sequence, mut ends) = (1_000, 0u8, 0u8, Ends::default());
+    let (mut now, mut ends) = (1_000, Ends::default());
+    let (mut number, mut next, mut sequence) = (0u8, 0u8, 0u8);
     host.handle_open(now);
     while let Some((what, bytes)) = step(&mut data) {
+        // A dongle that comes back from resets and acknowledges what it is given.
+        while let Some(line) = host.poll_transmit(now) {
+            let mut answers = Vec::new();
+            ash::Decoder::default().push(0, &line, |frame| match frame {
+                Some(ash::Frame::Reset) => {
+                    (number, next) = (0, 0);
+                    answers.push(ash::Frame::ResetAck { code: 0x0B });
+                }
+                Some(ash::Frame::Data(data)) => {
+                    sequence = data.data.first().copied().unwrap_or(0);
+                    next = (data.number + 1) & 7;
+                    answers.push(ash::Frame::Ack { next });
+                }
+                _ => {}
+            });
+            answers
+                .iter()
+                .filter(|_| what & 0x80 == 0)
+                .for_each(|frame| host.handle_bytes(now, &frame.encode()));
+        }
         match what & 3 {
             0 => {
                 let mut frame = bytes.to_vec();
                 if let Some(first) = frame.first_mut() {
                     *first = sequence;
                 }
-                let data = ash::Data { number, again: false, next: 0, data: frame.into() };
+                let data = ash::Data { number, again: false, next, data: frame.into() };
                 number = (number + 1) & 7;
                 host.handle_bytes(now, &ash::Frame::Data(data).encode());
             }
@@ -343,25 +364,6 @@ pub fn zigbee_ezsp_host(mut data: &[u8]) {
                 assert!(host.poll_timeout().is_none_or(|at| at > now));
             }
             _ => host.handle_order(now, ends.order(bytes, now)),
-        }
-        // A dongle that comes back from resets and acknowledges what it is given.
-        while let Some(line) = host.poll_transmit(now) {
-            let mut answers = Vec::new();
-            ash::Decoder::default().push(0, &line, |frame| match frame {
-                Some(ash::Frame::Reset) => {
-                    number = 0;
-                    answers.push(ash::Frame::ResetAck { code: 0x0B });
-                }
-                Some(ash::Frame::Data(data)) => {
-                    sequence = data.data.first().copied().unwrap_or(0);
-                    answers.push(ash::Frame::Ack { next: (data.number + 1) & 7 });
-                }
-                _ => {}
-            });
-            answers
-                .iter()
-                .filter(|_| what & 0x80 == 0)
-                .for_each(|frame| host.handle_bytes(now, &frame.encode()));
         }
         ends.count(std::iter::from_fn(|| host.poll_event()));
     }

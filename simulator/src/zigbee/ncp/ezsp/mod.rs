@@ -113,16 +113,7 @@ impl Settings {
             config::KEY_TABLE => 12,
             config::TRANSIENT_KEY_TIMEOUT => 300,
             // What has no effect here.
-            0x02
-            | 0x04
-            | 0x07
-            | 0x08
-            | 0x10
-            | 0x17..=0x1B
-            | 0x1D
-            | 0x1F..=0x22
-            | 0x2A..=0x30
-            | 0x33..=0x3D => 0,
+            0x02 | 0x04 | 0x07 | 0x08 | 0x10 | 0x17..=0x22 | 0x2A..=0x30 | 0x33..=0x3D => 0,
             _ => return None,
         };
         Some(self.sizes.get(&id).copied().unwrap_or(default))
