@@ -320,7 +320,7 @@ pub enum JoinFailure {
     NoUniqueKey,
     /// The dongle does not take the install code.
     Code(String),
-    /// The dongle restarted meanwhile: to be tried again.
+    /// The dongle restarted meanwhile, or its network does not run: to be tried again.
     Interrupted,
     /// Too many admissions wait.
     Busy,
