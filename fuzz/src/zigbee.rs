@@ -25,6 +25,78 @@ fn step<'a>(data: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     Some((*what, bytes))
 }
 
+/// What a host is configured with, and the network that it knows as its own.
+fn known() -> (HostConfig, Network) {
+    let endpoint = SimpleDescriptor {
+        endpoint: 1,
+        profile: 0x0104,
+        device: 5,
+        version: 0,
+        clusters: Clusters::default(),
+    };
+    let ours = Network { coordinator: Eui64([1; 8]), extended_pan: Eui64([2; 8]), pan: 1, channel: 15 };
+    (HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 }, ours)
+}
+
+/// Frames and questions that a host was given, and their ends.
+#[derive(Default)]
+struct Ends {
+    asked: u32,
+    ended: u32,
+}
+
+impl Ends {
+    /// An order that these bytes stand for.
+    fn order(&mut self, bytes: &[u8], now: u64) -> Order {
+        let (kind, who) = match bytes {
+            [kind, who, ..] => (*kind, *who),
+            [kind] => (*kind, 0),
+            [] => (0, 0),
+        };
+        let eui = Eui64([who; 8]);
+        match kind % 5 {
+            0 => Order::Cancel { handle: u64::from(who) },
+            1 => Order::Dismiss(eui),
+            2 => match InstallCode::new(&[0x83, 0xFE, 0xD3, 0x40, 0x7A, 0x93, 0x2B, 0x70]) {
+                Ok(code) => Order::Admit { eui, code, seconds: who },
+                Err(_) => Order::Dismiss(eui),
+            },
+            3 => {
+                self.asked += 1;
+                Order::Send(Frame {
+                    handle: u64::from(self.asked),
+                    eui,
+                    profile: 0x0104,
+                    cluster: 0xFC7C,
+                    dst_endpoint: 1,
+                    src_endpoint: 1,
+                    payload: bytes.to_vec().into(),
+                    deadline: now + u64::from(who) * 100,
+                    acknowledge: who & 1 == 0,
+                })
+            }
+            _ => {
+                self.asked += 1;
+                Order::Ask {
+                    handle: u64::from(self.asked),
+                    eui,
+                    question: Question::Neighbours { start: who },
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, events: impl Iterator<Item = Event>) {
+        for event in events {
+            self.ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
+        }
+    }
+
+    fn finish(self) {
+        assert_eq!(self.asked, self.ended, "each frame and question has one end");
+    }
+}
+
 /// Bytes from a port, in pieces: what, how many, those bytes; the first byte of a piece says how long the line was quiet
 /// before. Frames that are found are written to the same bytes, packets are bounded.
 pub fn zigbee_ll(mut data: &[u8]) {
@@ -83,17 +155,9 @@ pub fn zigbee_hl(data: &[u8]) {
 /// A host whose network runs, or not. Steps: 0: the dongle says this packet; 1: these bytes; 2: time passes; 3: an order.
 /// Each frame and question has one end, and no moment is waited for twice.
 pub fn zigbee_host(mut data: &[u8]) {
-    let endpoint = SimpleDescriptor {
-        endpoint: 1,
-        profile: 0x0104,
-        device: 5,
-        version: 0,
-        clusters: Clusters::default(),
-    };
-    let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
-    let ours = Network { coordinator: Eui64([1; 8]), extended_pan: Eui64([2; 8]), pan: 1, channel: 15 };
+    let (config, ours) = known();
     let mut host = Host::new(config, Some(ours));
-    let (mut now, mut seq, mut asked, mut ended) = (1_000, 0u8, 0, 0);
+    let (mut now, mut seq, mut ends) = (1_000, 0u8, Ends::default());
     host.handle_open(now);
     while let Some((what, bytes)) = step(&mut data) {
         match what & 3 {
@@ -111,7 +175,7 @@ pub fn zigbee_host(mut data: &[u8]) {
                 host.handle_timeout(now);
                 assert!(host.poll_timeout().is_none_or(|at| at > now));
             }
-            _ => host.handle_order(now, order(bytes, now, &mut asked)),
+            _ => host.handle_order(now, ends.order(bytes, now)),
         }
         // A dongle that acknowledges what it is given.
         while let Some(line) = host.poll_transmit(now) {
@@ -123,51 +187,12 @@ pub fn zigbee_host(mut data: &[u8]) {
             });
             acks.iter().filter(|_| what & 0x80 == 0).for_each(|ack| host.handle_bytes(now, &ack.encode()));
         }
-        while let Some(event) = host.poll_event() {
-            ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
-        }
+        ends.count(std::iter::from_fn(|| host.poll_event()));
     }
     host.handle_close("the end");
     host.handle_timeout(now + 1_000_000);
-    while let Some(event) = host.poll_event() {
-        ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
-    }
-    assert_eq!(asked, ended, "each frame and question has one end");
-}
-
-fn order(bytes: &[u8], now: u64, asked: &mut u32) -> Order {
-    let (kind, who) = match bytes {
-        [kind, who, ..] => (*kind, *who),
-        [kind] => (*kind, 0),
-        [] => (0, 0),
-    };
-    let eui = Eui64([who; 8]);
-    match kind % 5 {
-        0 => Order::Cancel { handle: u64::from(who) },
-        1 => Order::Dismiss(eui),
-        2 => match InstallCode::new(&[0x83, 0xFE, 0xD3, 0x40, 0x7A, 0x93, 0x2B, 0x70]) {
-            Ok(code) => Order::Admit { eui, code, seconds: who },
-            Err(_) => Order::Dismiss(eui),
-        },
-        3 => {
-            *asked += 1;
-            Order::Send(Frame {
-                handle: u64::from(*asked),
-                eui,
-                profile: 0x0104,
-                cluster: 0xFC7C,
-                dst_endpoint: 1,
-                src_endpoint: 1,
-                payload: bytes.to_vec().into(),
-                deadline: now + u64::from(who) * 100,
-                acknowledge: who & 1 == 0,
-            })
-        }
-        _ => {
-            *asked += 1;
-            Order::Ask { handle: u64::from(*asked), eui, question: Question::Neighbours { start: who } }
-        }
-    }
+    ends.count(std::iter::from_fn(|| host.poll_event()));
+    ends.finish();
 }
 
 /// A ZCL frame from a device: its global command is written to what is read as the same one; a lock's message is read.
@@ -296,26 +321,39 @@ pub fn zigbee_ezsp(data: &[u8]) {
 /// A host of EZSP. Steps: 0: the dongle says this frame, its sequence number right; 1: these bytes; 2: time passes; 3: an
 /// order. Each frame and question has one end, and no moment is waited for twice.
 pub fn zigbee_ezsp_host(mut data: &[u8]) {
-    let endpoint = SimpleDescriptor {
-        endpoint: 1,
-        profile: 0x0104,
-        device: 5,
-        version: 0,
-        clusters: Clusters::default(),
-    };
-    let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
-    let ours = Network { coordinator: Eui64([1; 8]), extended_pan: Eui64([2; 8]), pan: 1, channel: 15 };
+    let (config, ours) = known();
     let mut host = ezsp::Host::new(config, Some(ours));
-    let (mut now, mut number, mut sequence, mut asked, mut ended) = (1_000, 0u8, 0u8, 0, 0);
+    let (mut now, mut ends) = (1_000, Ends::default());
+    let (mut number, mut next, mut sequence) = (0u8, 0u8, 0u8);
     host.handle_open(now);
     while let Some((what, bytes)) = step(&mut data) {
+        // A dongle that comes back from resets and acknowledges what it is given.
+        while let Some(line) = host.poll_transmit(now) {
+            let mut answers = Vec::new();
+            ash::Decoder::default().push(0, &line, |frame| match frame {
+                Some(ash::Frame::Reset) => {
+                    (number, next) = (0, 0);
+                    answers.push(ash::Frame::ResetAck { code: 0x0B });
+                }
+                Some(ash::Frame::Data(data)) => {
+                    sequence = data.data.first().copied().unwrap_or(0);
+                    next = (data.number + 1) & 7;
+                    answers.push(ash::Frame::Ack { next });
+                }
+                _ => {}
+            });
+            answers
+                .iter()
+                .filter(|_| what & 0x80 == 0)
+                .for_each(|frame| host.handle_bytes(now, &frame.encode()));
+        }
         match what & 3 {
             0 => {
                 let mut frame = bytes.to_vec();
                 if let Some(first) = frame.first_mut() {
                     *first = sequence;
                 }
-                let data = ash::Data { number, again: false, next: 0, data: frame.into() };
+                let data = ash::Data { number, again: false, next, data: frame.into() };
                 number = (number + 1) & 7;
                 host.handle_bytes(now, &ash::Frame::Data(data).encode());
             }
@@ -325,54 +363,23 @@ pub fn zigbee_ezsp_host(mut data: &[u8]) {
                 host.handle_timeout(now);
                 assert!(host.poll_timeout().is_none_or(|at| at > now));
             }
-            _ => host.handle_order(now, order(bytes, now, &mut asked)),
+            _ => host.handle_order(now, ends.order(bytes, now)),
         }
-        // A dongle that comes back from resets and acknowledges what it is given.
-        while let Some(line) = host.poll_transmit(now) {
-            let mut answers = Vec::new();
-            ash::Decoder::default().push(0, &line, |frame| match frame {
-                Some(ash::Frame::Reset) => {
-                    number = 0;
-                    answers.push(ash::Frame::ResetAck { code: 0x0B });
-                }
-                Some(ash::Frame::Data(data)) => {
-                    sequence = data.data.first().copied().unwrap_or(0);
-                    answers.push(ash::Frame::Ack { next: (data.number + 1) & 7 });
-                }
-                _ => {}
-            });
-            answers
-                .iter()
-                .filter(|_| what & 0x80 == 0)
-                .for_each(|frame| host.handle_bytes(now, &frame.encode()));
-        }
-        while let Some(event) = host.poll_event() {
-            ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
-        }
+        ends.count(std::iter::from_fn(|| host.poll_event()));
     }
     host.handle_close("the end");
     host.handle_timeout(now + 1_000_000);
-    while let Some(event) = host.poll_event() {
-        ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
-    }
-    assert_eq!(asked, ended, "each frame and question has one end");
+    ends.count(std::iter::from_fn(|| host.poll_event()));
+    ends.finish();
 }
 
 /// The gateway's side of a host program. Steps: 0: the program says this message, its length right; 1: these bytes; 2: time
 /// passes; 3: an order, or that the program dies. What parses is written to what is read as the same; each frame and
 /// question has one end; no network but the expected one is up; no moment is waited for twice.
 pub fn zigbee_external(mut data: &[u8]) {
-    let endpoint = SimpleDescriptor {
-        endpoint: 1,
-        profile: 0x0104,
-        device: 5,
-        version: 0,
-        clusters: Clusters::default(),
-    };
-    let config = HostConfig { endpoint, manufacturer: 0xFFF1, max_children: 32 };
-    let ours = Network { coordinator: Eui64([1; 8]), extended_pan: Eui64([2; 8]), pan: 1, channel: 15 };
+    let (config, ours) = known();
     let mut host = external::Host::new(config, b"/dev/x".to_vec(), Some(ours));
-    let (mut now, mut asked, mut ended) = (1_000, 0, 0);
+    let (mut now, mut ends) = (1_000, Ends::default());
     let hello = FromHost::Hello { version: VERSION, name: String::new() };
     let greet = |host: &mut external::Host, now| {
         host.handle_open(now);
@@ -397,7 +404,7 @@ pub fn zigbee_external(mut data: &[u8]) {
                 assert!(host.poll_timeout().is_none_or(|at| at > now));
             }
             _ if what & 0x80 != 0 => host.handle_close("it died"),
-            _ => host.handle_order(now, order(bytes, now, &mut asked)),
+            _ => host.handle_order(now, ends.order(bytes, now)),
         }
         if host.wants_reopen() || what & 0x40 != 0 {
             host.handle_close("it is ended");
@@ -412,17 +419,14 @@ pub fn zigbee_external(mut data: &[u8]) {
             });
             assert_eq!(whole, Ok(()));
         }
-        while let Some(event) = host.poll_event() {
-            ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
+        ends.count(std::iter::from_fn(|| host.poll_event()).inspect(|event| {
             if let Event::State(State::Up(network)) = event {
                 assert!(network.is(&ours), "nothing was formed or adopted here");
             }
-        }
+        }));
     }
     host.handle_close("the end");
     host.handle_timeout(now + 1_000_000);
-    while let Some(event) = host.poll_event() {
-        ended += u32::from(matches!(event, Event::Outcome { .. } | Event::Answer { .. }));
-    }
-    assert_eq!(asked, ended, "each frame and question has one end");
+    ends.count(std::iter::from_fn(|| host.poll_event()));
+    ends.finish();
 }

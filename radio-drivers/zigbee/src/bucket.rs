@@ -10,14 +10,14 @@ const BURST: Millis = 4;
 
 /// A token bucket: 0.67 broadcasts a second.
 #[derive(Debug, Default)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// When it is full again.
     full_at: Millis,
 }
 
 impl Bucket {
     /// Takes a token, if there is one.
-    pub(crate) fn take(&mut self, now: Millis) -> bool {
+    pub fn take(&mut self, now: Millis) -> bool {
         if now < self.next(now) {
             return false;
         }
@@ -26,7 +26,8 @@ impl Bucket {
     }
 
     /// When there is one.
-    pub(crate) fn next(&self, now: Millis) -> Millis {
+    #[must_use]
+    pub fn next(&self, now: Millis) -> Millis {
         self.full_at.saturating_sub((BURST - 1) * PERIOD_MS).max(now)
     }
 }

@@ -159,7 +159,8 @@ pub struct Frame {
     pub payload: Bytes,
     /// A frame that the coordinator has not begun to give to its dongle by then never is. It may be on air later than that:
     /// by [`HAND_OVER_MS`], and by [`PARENT_HOLD_MS`] more for a device that sleeps, [`REPEATS_MS`] for another that is to
-    /// acknowledge it. Who gives the frame reckons with that.
+    /// acknowledge it. Who gives the frame reckons with that. Where the coordinator itself cuts a frame into blocks, all of this is
+    /// true of the last block, before which the frame is nothing to its receiver.
     pub deadline: Millis,
     /// Ask the device's APS layer to acknowledge: without an answer the dongle repeats the frame three times. `false`: it goes
     /// out once, and is [`Outcome::Acknowledged`] when the next hop has it. Frames beyond [`UNFRAGMENTED_ASDU`] are
@@ -319,7 +320,7 @@ pub enum JoinFailure {
     NoUniqueKey,
     /// The dongle does not take the install code.
     Code(String),
-    /// The dongle restarted meanwhile: to be tried again.
+    /// The dongle restarted meanwhile, or its network does not run: to be tried again.
     Interrupted,
     /// Too many admissions wait.
     Busy,
@@ -360,7 +361,7 @@ pub enum Outcome {
     /// The device acknowledged it, or the next hop where [`Frame::acknowledge`] was not set. It promises nothing about
     /// what is done with it.
     Acknowledged,
-    /// The deadline passed first; the dongle never had it.
+    /// The deadline passed first; the dongle never had it, or not all of it.
     Expired,
     /// It did not get there, or nobody knows.
     Failed(Failure),

@@ -4,9 +4,9 @@
 //! [`coordinator::Coordinator`] is what every vendor's dongle is to the gateway: orders in, events out. Two families are here:
 //! [`zboss::ZbossNcp`], a dongle with ZBOSS NCP firmware, and [`ezsp::EzspNcp`], one of Silicon Labs. Inside each is a state
 //! machine without port, clock or task ([`zboss::Host`], [`ezsp::Host`]); below it a link that repeats and acknowledges, and
-//! codecs whose bytes are those of other hosts. [`external::External`] is a coordinator in a process of its own, for a vendor's
-//! library. [`backup`] is a network outside any dongle, to be moved to another one of
-//! either family. [`tunnel`] and [`zcl`] know nothing of dongles.
+//! codecs whose bytes are those of other hosts. What hosts of all families share is in [`joins`], [`queue`] and [`bucket`].
+//! [`external::External`] is a coordinator in a process of its own, for a vendor's library. [`backup`] is a network outside any
+//! dongle, to be moved to another one of either family. [`tunnel`] and [`zcl`] know nothing of dongles.
 //!
 //! What it promises: a network is resumed before anything is set, and formed, erased or adopted by an order alone; nobody
 //! joins without an install code, nobody stays without a link key of its own; one device joins at a time; a frame that is
@@ -17,14 +17,15 @@
 
 mod addresses;
 pub mod backup;
-mod bucket;
+pub mod bucket;
 pub mod coordinator;
 pub mod descriptors;
 pub mod driver;
 pub mod external;
 pub mod ezsp;
-mod joins;
+pub mod joins;
 mod port;
+pub mod queue;
 pub mod tunnel;
 mod types;
 mod wire;

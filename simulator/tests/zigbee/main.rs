@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod bench;
+mod long;
 mod moves;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use bench::{Bench, DONGLE, LONG, SOON, Stick, heard};
 use cardea_simulator::zigbee::{Direction, Dongle, Faults};
 use cardea_zigbee::coordinator::{Answer, Event, Failure, JoinFailure, Outcome, Question, State};
 use cardea_zigbee::tunnel::Tunnel;
+use long::messages_as_long_as_they_may_be_go_both_ways;
 use tokio::time::Instant;
 
 /// Each of these is shown on every kind of dongle.
@@ -43,6 +45,7 @@ on_each_dongle! {
     after_every_fault_traffic_goes_on_and_nothing_is_formed_anew
     on_a_bad_wire_every_frame_has_one_end_and_what_is_acknowledged_was_heard
     the_coordinator_is_asked_like_its_devices_and_is_not_sent_away
+    messages_as_long_as_they_may_be_go_both_ways
 }
 
 async fn a_network_is_formed_on_the_order_and_resumed_after_an_unplugging(stick: Stick) {

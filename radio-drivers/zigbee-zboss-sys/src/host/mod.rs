@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use cardea_radio::Millis;
 use cardea_zigbee::coordinator::{Event, Failure, HostConfig, Network, Order, Plan, State};
 use cardea_zigbee::external::wire::{FromHost, Hello, ToHost};
-use joins::Joins;
+use joins::Door;
 use questions::Questions;
 use traffic::Traffic;
 
@@ -54,7 +54,7 @@ pub struct Host<S> {
     state: State,
     /// How far our clock is ahead of the gateway's, milliseconds, at most: what the quickest message took is in it.
     ahead: Option<i64>,
-    joins: Joins,
+    door: Door,
     traffic: Traffic,
     questions: Questions,
     replies: VecDeque<FromHost>,
@@ -73,7 +73,7 @@ impl<S: Stack> Host<S> {
             phase: Phase::Starting,
             state: State::Down(String::new()),
             ahead: None,
-            joins: Joins::default(),
+            door: Door::default(),
             traffic: Traffic::default(),
             questions: Questions::default(),
             replies: VecDeque::new(),
@@ -117,7 +117,7 @@ impl<S: Stack> Host<S> {
                 _ => self.event(Event::Formed(Err("there is no foreign network".into()))),
             },
             Order::Admit { eui, code, seconds } => self.admit(now, eui, code, seconds),
-            Order::Dismiss(eui) => self.dismiss(now, eui),
+            Order::Dismiss(eui) => self.dismiss(eui),
             Order::Send(mut frame) => {
                 frame.deadline = frame.deadline.saturating_add_signed(self.ahead.unwrap_or(0));
                 self.send(now, frame);
@@ -146,9 +146,9 @@ impl<S: Stack> Host<S> {
             Signal::Formation { well } if matches!(self.phase, Phase::Forming { .. }) => self.formation(well),
             Signal::SelfLeft if self.phase != Phase::Starting => self.dead("the dongle has left its network"),
             Signal::Update { eui, nwk, status } => self.updated(now, eui, nwk, status),
-            Signal::Authorised { eui, nwk, kind, status } => self.authorised(now, eui, nwk, kind, status),
+            Signal::Authorised { eui, nwk, kind, status } => self.authorised(eui, nwk, kind, status),
             Signal::Left { eui, rejoin: false } => self.left(eui),
-            Signal::CodeAdded { well } => self.code_added(now, well),
+            Signal::CodeAdded { well } => self.code_added(well),
             Signal::Sent { buffer, status } => self.sent(buffer, status),
             Signal::Received(frame) => self.received(frame),
             Signal::Answer { tsn, answer } => self.answered(tsn, answer),
@@ -166,7 +166,6 @@ impl<S: Stack> Host<S> {
         if matches!(self.phase, Phase::Forming { until } if until <= now) {
             self.formation(false);
         }
-        self.joins_timeout(now);
         self.traffic_timeout(now);
         self.questions_timeout(now);
         self.progress(now);
@@ -266,8 +265,8 @@ impl<S: Stack> Host<S> {
     }
 
     fn progress(&mut self, now: Millis) {
+        self.joins_progress(now);
         if self.is_up() {
-            self.joins_progress(now);
             self.traffic_progress(now);
             self.questions_progress(now);
         }

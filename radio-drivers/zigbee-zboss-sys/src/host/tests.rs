@@ -200,35 +200,82 @@ fn a_formation_without_end_or_with_another_network_fails() {
 }
 
 #[test]
-fn the_network_is_open_for_one_device_at_a_time_and_closes_when_it_begins() {
+fn the_network_is_open_for_all_who_are_admitted_and_whoever_comes_first_joins_first() {
+    let (mut host, fake) = up();
+    let second = Eui64([2; 8]);
+    admit(&mut host, 2_000, LOCK);
+    admit(&mut host, 2_000, second);
+    assert_eq!(fake.calls(), ["add code 0101010101010101"], "and it is closed until the code is there");
+    host.handle_signal(2_000, Signal::CodeAdded { well: true });
+    let opened = ["add code 0202020202020202", "permit 0x0000 100", "permit 0xfffc 100"];
+    assert_eq!(fake.calls(), opened);
+    host.handle_signal(2_000, Signal::CodeAdded { well: true });
+    assert_eq!((fake.calls(), events(&mut host)), (vec![], vec![Event::Open(true)]));
+    // The second one stands at its door first.
+    let nwk = NwkAddr(0x2222);
+    host.handle_signal(3_000, Signal::Update { eui: second, nwk, status: 1 });
+    assert_eq!(fake.calls(), ["permit 0x0000 0", "permit 0xfffc 0"]);
+    host.handle_signal(4_000, Signal::Authorised { eui: second, nwk, kind: 1, status: 0 });
+    assert_eq!(fake.calls(), ["permit 0x0000 98", "permit 0xfffc 98"], "and on for the first");
+    let joined = Event::Joined { eui: second, nwk };
+    assert_eq!(events(&mut host), vec![Event::Open(false), joined, Event::Open(true)]);
+    // Nobody else comes.
+    host.handle_timeout(102_000);
+    let silent = Event::JoinFailed { eui: LOCK, reason: JoinFailure::Silent };
+    assert_eq!(events(&mut host), vec![silent, Event::Open(false)]);
+    assert_eq!(fake.calls(), ["permit 0x0000 0", "remove code 0101010101010101", "permit 0xfffc 0"]);
+}
+
+/// The driver gives an admission up 374 s after it gave it; as many as it gives at once may be in front of it.
+#[test]
+fn each_of_many_admissions_ends_before_the_driver_gives_it_up_however_slow_the_library_is() {
+    for answers in [true, false] {
+        let (mut host, fake) = up();
+        let code = InstallCode::new(&[0x83, 0xFE, 0xD3, 0x40, 0x7A, 0x93, 0x2B, 0x70]).unwrap();
+        for n in 1..=32 {
+            order(&mut host, 2_000, Order::Admit { eui: Eui64([n; 8]), code: code.clone(), seconds: 254 });
+        }
+        let (mut ended, mut told) = (0, 0);
+        for now in (2_000..376_000).step_by(250) {
+            host.handle_timeout(now);
+            // It takes almost as long as it may.
+            if answers && now % 4_750 == 0 {
+                host.handle_signal(now, Signal::CodeAdded { well: true });
+            }
+            let failed = |event: &Event| matches!(event, Event::JoinFailed { .. });
+            ended += events(&mut host).iter().filter(|event| failed(event)).count();
+            told += fake.calls().iter().filter(|call| call.starts_with("add code")).count();
+        }
+        assert_eq!(ended, 32, "answers: {answers}");
+        assert!((8..20).contains(&told), "the others found it busy: {told}");
+    }
+}
+
+#[test]
+fn a_code_that_the_library_does_not_speak_of_is_taken_back() {
     let (mut host, fake) = up();
     admit(&mut host, 2_000, LOCK);
-    admit(&mut host, 2_000, Eui64([2; 8]));
+    host.handle_timeout(6_999);
+    assert_eq!((fake.calls().len(), events(&mut host)), (1, vec![]));
+    host.handle_timeout(7_000);
+    let failed = Event::JoinFailed { eui: LOCK, reason: JoinFailure::Code("no answer".into()) };
     assert_eq!(
-        fake.calls(),
-        ["add code 0101010101010101"],
-        "one code, and the network is closed until it is there"
+        (fake.calls(), events(&mut host)),
+        (vec!["remove code 0101010101010101".into()], vec![failed])
     );
-    host.handle_signal(2_000, Signal::CodeAdded { well: true });
-    assert_eq!(fake.calls(), ["permit 0x0000 100", "permit 0xfffc 100"]);
-    host.handle_signal(3_000, Signal::Update { eui: LOCK, nwk: NWK, status: 1 });
-    // The routers are told when the air has room again.
-    assert_eq!(fake.calls(), ["permit 0x0000 0"]);
-    host.handle_timeout(3_500);
-    assert_eq!(fake.calls(), ["permit 0xfffc 0"]);
-    host.handle_signal(4_000, Signal::Authorised { eui: LOCK, nwk: NWK, kind: 1, status: 0 });
-    assert_eq!(fake.calls(), ["add code 0202020202020202"], "the next one");
-    let joined = Event::Joined { eui: LOCK, nwk: NWK };
-    assert_eq!(events(&mut host), vec![Event::Open(true), Event::Open(false), joined]);
-    // Nobody came for the second.
-    host.handle_signal(4_000, Signal::CodeAdded { well: true });
-    host.handle_timeout(104_000);
-    let silent = Event::JoinFailed { eui: Eui64([2; 8]), reason: JoinFailure::Silent };
-    assert_eq!(events(&mut host).last(), Some(&silent));
-    let calls = fake.calls();
-    assert!(
-        calls.contains(&"permit 0x0000 0".into()) && calls.contains(&"remove code 0202020202020202".into())
-    );
+    // What it says too late is nobody's.
+    host.handle_signal(8_000, Signal::CodeAdded { well: true });
+    assert_eq!((fake.calls(), events(&mut host)), (vec![], vec![]));
+}
+
+#[test]
+fn nobody_is_admitted_while_the_network_does_not_run() {
+    let (mut host, fake) = started(None, None, Some(OURS));
+    events(&mut host);
+    fake.calls();
+    admit(&mut host, 2_000, LOCK);
+    let failed = Event::JoinFailed { eui: LOCK, reason: JoinFailure::Interrupted };
+    assert_eq!((fake.calls(), events(&mut host)), (vec![], vec![failed]));
 }
 
 #[test]
@@ -316,6 +363,8 @@ fn a_coordinator_that_left_its_network_ends_all_and_asks_for_another_process() {
     order(&mut host, 2_000, Order::Send(frame(1, 60_000)));
     order(&mut host, 2_000, Order::Ask { handle: 2, eui: LOCK, question: Question::Node });
     admit(&mut host, 2_000, LOCK);
+    host.handle_signal(2_000, Signal::CodeAdded { well: true });
+    assert_eq!(events(&mut host), vec![Event::Open(true)]);
     host.handle_signal(3_000, Signal::SelfLeft);
     let seen = events(&mut host);
     assert_eq!(seen.len(), 5, "{seen:?}");

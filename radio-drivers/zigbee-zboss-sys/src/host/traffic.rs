@@ -1,17 +1,14 @@
 //! Frames to devices and from them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use cardea_radio::Millis;
 use cardea_zigbee::Eui64;
 use cardea_zigbee::coordinator::{Event, Failure, Frame, Outcome, Received};
+use cardea_zigbee::queue::{FrameQueue, MAX_IN_FLIGHT};
 
 use super::{Host, Indication, MAX_PAYLOAD, Stack};
 
-/// Frames that may wait for the library.
-const MAX_QUEUED: usize = 64;
-/// Frames that the library may have: it has few buffers, and a device that sleeps keeps one for seconds.
-const MAX_IN_FLIGHT: usize = 8;
 /// Wait for the end of a transmission: four tries of 10 s at a device that sleeps, and some.
 const APS_MS: Millis = 45_000;
 /// What the library calls a frame without an APS acknowledgement.
@@ -25,41 +22,27 @@ struct Flight {
 
 #[derive(Default)]
 pub(super) struct Traffic {
-    queue: VecDeque<Frame>,
+    queue: FrameQueue,
     /// By the library's number; one for each device, which keeps their order.
     flights: BTreeMap<u8, Flight>,
 }
 
 impl<S: Stack> Host<S> {
     pub(super) fn send(&mut self, now: Millis, frame: Frame) {
-        let failure = if frame.payload.len() > MAX_PAYLOAD {
-            Some(Failure::TooBig)
-        } else if self.traffic.queue.len() >= MAX_QUEUED {
-            Some(Failure::Busy)
-        } else {
-            self.down()
-        };
-        match failure {
-            Some(failure) => self.ended(frame.handle, Outcome::Failed(failure)),
-            None => self.traffic.queue.push_back(frame),
-        }
+        let down = self.down();
+        let end = self.traffic.queue.push(frame, MAX_PAYLOAD, down);
+        self.events(end);
         self.traffic_timeout(now);
     }
 
     pub(super) fn cancel(&mut self, handle: u64) {
-        let waiting = self.traffic.queue.len();
-        self.traffic.queue.retain(|frame| frame.handle != handle);
-        if self.traffic.queue.len() != waiting {
-            self.ended(handle, Outcome::Failed(Failure::Cancelled));
-        }
+        let end = self.traffic.queue.cancel(handle);
+        self.events(end);
     }
 
     pub(super) fn traffic_timeout(&mut self, now: Millis) {
-        let (late, waiting) = std::mem::take(&mut self.traffic.queue)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|frame| frame.deadline <= now);
-        self.traffic.queue = waiting;
-        late.into_iter().for_each(|frame| self.ended(frame.handle, Outcome::Expired));
+        let late = self.traffic.queue.expired(now);
+        self.events(late);
         let lost = self.traffic.flights.extract_if(.., |_, flight| flight.until <= now).collect::<Vec<_>>();
         for (_, flight) in lost {
             self.ended(flight.handle, Outcome::Failed(Failure::Unknown));
@@ -70,8 +53,8 @@ impl<S: Stack> Host<S> {
         self.traffic_timeout(now);
         while self.traffic.flights.len() < MAX_IN_FLIGHT {
             let flights = &self.traffic.flights;
-            let free = |frame: &Frame| !flights.values().any(|flight| flight.to == frame.eui);
-            let Some(at) = self.traffic.queue.iter().position(free) else { return };
+            let busy = |eui| flights.values().any(|flight| flight.to == eui);
+            let Some(at) = self.traffic.queue.first_free(busy) else { return };
             let Some(frame) = self.traffic.queue.remove(at) else { return };
             match self.stack.send(&frame) {
                 Ok(buffer) => {
@@ -82,7 +65,7 @@ impl<S: Stack> Host<S> {
                         self.ended(before.handle, Outcome::Failed(Failure::Unknown));
                     }
                 }
-                Err(Failure::Busy) => return self.traffic.queue.insert(at, frame),
+                Err(Failure::Busy) => return self.traffic.queue.put_back(at, frame),
                 Err(failure) => self.ended(frame.handle, Outcome::Failed(failure)),
             }
         }
@@ -110,12 +93,15 @@ impl<S: Stack> Host<S> {
     }
 
     pub(super) fn traffic_interrupted(&mut self) {
-        for frame in std::mem::take(&mut self.traffic.queue) {
-            self.ended(frame.handle, Outcome::Failed(Failure::Down));
-        }
+        let waiting = self.traffic.queue.interrupted();
+        self.events(waiting);
         for flight in std::mem::take(&mut self.traffic.flights).into_values() {
             self.ended(flight.handle, Outcome::Failed(Failure::Unknown));
         }
+    }
+
+    fn events(&mut self, ends: impl IntoIterator<Item = Event>) {
+        ends.into_iter().for_each(|end| self.event(end));
     }
 
     fn ended(&mut self, handle: u64, outcome: Outcome) {

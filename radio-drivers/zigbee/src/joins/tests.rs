@@ -38,10 +38,10 @@ fn failures(joins: &mut Joins) -> Vec<(Eui64, JoinFailure)> {
 /// Open for the first; the second is at the door, and is admitted while its try fails.
 fn too_soon() -> Joins {
     let mut joins = Joins::default();
-    joins.admit(FIRST, code(), 254);
+    joins.admit(0, true, FIRST, code(), 254);
     settle(&mut joins, 0);
     joins.began(10, SECOND);
-    joins.admit(SECOND, code(), 254);
+    joins.admit(15, true, SECOND, code(), 254);
     settle(&mut joins, 20);
     joins
 }
@@ -69,9 +69,23 @@ fn one_that_came_before_its_code_keeps_its_admission_when_nothing_becomes_of_it(
 }
 
 #[test]
+fn one_that_came_before_its_code_while_another_was_joining_keeps_its_admission() {
+    let mut joins = Joins::default();
+    joins.admit(0, true, FIRST, code(), 254);
+    settle(&mut joins, 0);
+    joins.began(10, FIRST);
+    joins.began(11, SECOND);
+    joins.admit(15, true, SECOND, code(), 254);
+    settle(&mut joins, 20);
+    joins.joined(FIRST, false);
+    joins.refused(SECOND, JoinFailure::Keys);
+    assert_eq!(failures(&mut joins), vec![]);
+}
+
+#[test]
 fn one_that_nobody_admitted_is_told_of() {
     let mut joins = Joins::default();
-    joins.admit(FIRST, code(), 254);
+    joins.admit(0, true, FIRST, code(), 254);
     settle(&mut joins, 0);
     joins.began(10, SECOND);
     joins.refused(SECOND, JoinFailure::Keys);

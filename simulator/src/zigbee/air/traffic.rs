@@ -25,6 +25,8 @@ pub(in crate::zigbee) type Ticket = u32;
 pub(in crate::zigbee) enum Request {
     /// A frame, acknowledged by the device, or by its radio alone.
     Frame { asdu: Asdu, acknowledged: bool },
+    /// A block of a longer frame, acknowledged; the last one comes as the frame.
+    Block,
     /// A question that its stack answers to the coordinator's.
     Question(Does),
 }
@@ -136,13 +138,13 @@ impl Air {
         let (at, reached) = self.next_try(now, eui, &request);
         let tries = match request {
             Request::Question(_) => QUESTION_TRIES,
-            Request::Frame { acknowledged: true, .. } => APS_TRIES,
+            Request::Frame { acknowledged: true, .. } | Request::Block => APS_TRIES,
             Request::Frame { .. } => 1,
         };
         // A device that was restored from a backup and is not in this air: nobody will ever answer.
         let Some(device) = self.devices.get_mut(&eui) else {
             let end = match request {
-                Request::Frame { .. } => End::NotAcknowledged,
+                Request::Frame { .. } | Request::Block => End::NotAcknowledged,
                 Request::Question(_) => End::Silent,
             };
             self.ended(ticket, end);
@@ -171,8 +173,8 @@ impl Air {
         }
         let wait = match (request, device.config.poll) {
             (Request::Question(_), _) => QUESTION_MS,
-            (Request::Frame { acknowledged: true, .. }, Some(_)) => SLEEPY_ACK_MS,
-            (Request::Frame { acknowledged: true, .. }, None) => ACK_MS,
+            (Request::Frame { acknowledged: true, .. } | Request::Block, Some(_)) => SLEEPY_ACK_MS,
+            (Request::Frame { acknowledged: true, .. } | Request::Block, None) => ACK_MS,
             (Request::Frame { .. }, Some(_)) => persistence,
             (Request::Frame { .. }, None) => HOP_MS,
         };
@@ -212,6 +214,11 @@ impl Air {
                     self.ended(ticket, End::Delivered);
                     self.arrive(now, eui, asdu);
                 }
+                Request::Block => {
+                    let heard = self.count();
+                    self.heard(eui, heard);
+                    self.ended(ticket, End::Delivered);
+                }
                 Request::Question(does) => {
                     let heard = self.count();
                     self.heard(eui, heard);
@@ -230,7 +237,7 @@ impl Air {
             return;
         }
         let end = match request {
-            Request::Frame { acknowledged: true, .. } => End::NotAcknowledged,
+            Request::Frame { acknowledged: true, .. } | Request::Block => End::NotAcknowledged,
             Request::Frame { .. } => End::Expired,
             Request::Question(_) => End::Silent,
         };

@@ -10,12 +10,16 @@
 //! Layouts are those of protocols 13 to 19, as bellows 1.2.1 has them. An answer may go on behind its last field.
 
 mod fields;
+mod keys;
 
 use fields::Wire;
 pub use fields::{
-    ApsFrame, Bytes8, Bytes32, CurrentSecurity, ExportedKey, ExportedLinkKey, Incoming, KeyContext,
-    KeyMetadata, LongStatus, NetworkKeyInfo, NetworkParameters, Protocol, SecurityState, Sent, Since14,
-    Status, Tag, aps, key, security,
+    ApsFrame, Bytes8, Bytes32, Incoming, LongStatus, NetworkParameters, Protocol, Sent, Since14, Status, Tag,
+    aps,
+};
+pub use keys::{
+    CurrentSecurity, ExportedKey, ExportedLinkKey, KeyContext, KeyMetadata, NetworkKeyInfo, SecurityState,
+    key, security,
 };
 use zeroize::Zeroizing;
 
@@ -144,6 +148,9 @@ commands! {
         sequence: Since14<u8> = "0.", aps: ApsFrame = "Around it.", radius: u8 = "Hops; 0: as many as there are.",
         tag: Tag = "Returned at its end.", payload: Bytes8 = "The ASDU.") -> (status: Status = "Whether it was taken.",
         sequence: u8 = "Our APS counter.");
+    /// The acknowledgement of a block of a longer message, which the NCP leaves to the host.
+    0x0039 SendReply (sender: NwkAddr = "Of the block.", aps: ApsFrame = "Of the block, but for `group`.",
+        payload: Bytes8 = "Empty.") -> (status: Status = "Whether it was taken.");
     /// A value of the configuration.
     0x0052 GetConfigurationValue (id: u8 = "See [`config`].") -> (status: Status = "How it went.", value: u16 = "It.");
     /// A value of the configuration, until the next reset; before the network runs.
@@ -224,6 +231,8 @@ pub mod config {
     pub const INDIRECT_TIMEOUT: u8 = 0x12;
     /// After how long a silent child counts as gone: 2^n minutes.
     pub const CHILD_TIMEOUT: u8 = 0x13;
+    /// Blocks of a longer message that are sent before an acknowledgement is waited for.
+    pub const FRAGMENT_WINDOW: u8 = 0x1C;
     /// Link keys that are remembered.
     pub const KEY_TABLE: u8 = 0x1E;
     /// How long an install code counts, seconds.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use cardea_radio::Millis;
 
+use super::heard::well;
 use super::start::Phase;
-use super::{Host, Purpose, well};
+use super::{Host, Purpose};
 use crate::backup::{Backup, Device, LinkKey, NetworkKey};
 use crate::coordinator::{Event, Network};
 use crate::ezsp::call::{

@@ -12,8 +12,12 @@
 //! stored. What it remembers, its network, is not touched but by [`Order::Form`] and [`Order::Restore`].
 
 mod chores;
+mod forming;
+mod fragments;
+mod heard;
 mod joins;
 mod questions;
+mod received;
 mod resolve;
 mod start;
 mod traffic;
@@ -23,21 +27,19 @@ use std::collections::VecDeque;
 use cardea_radio::Millis;
 use zeroize::Zeroizing;
 
-use super::call::{
-    Answer, ApsFrame, Bytes8, Callback, Command, Frame, INVALID_COMMAND, Incoming, Kind, Protocol,
-};
-use super::call::{Since14, Status, Tag, aps, hello, parse_hello};
+use super::call::{ApsFrame, Bytes8, Command, Protocol, Since14, Tag, aps, hello};
 use super::link::{Link, LinkEvent};
-use super::zdo;
 use crate::addresses::Addresses;
 use crate::bucket::Bucket;
 use crate::coordinator::{Event, Failure, HostConfig, Network, Order, State};
 use crate::joins::Joins;
 use crate::types::{Eui64, NwkAddr};
 use chores::Chores;
+use forming::Forming;
 use questions::Questions;
+use received::Receipts;
 use resolve::Seekers;
-use start::{Forming, Found, Phase};
+use start::{Found, Phase};
 use traffic::Traffic;
 
 /// Commands that may wait for their turn.
@@ -50,8 +52,6 @@ const DEVICE_MS: Millis = 20_000;
 const LIVENESS_MS: Millis = 30_000;
 /// After damage on the line it is asked something sooner: what was lost may have been its word that it restarted.
 const DOUBT_MS: Millis = 1_000;
-/// Why a command is invalid: nobody has said which protocol is spoken, so the NCP has restarted.
-const VERSION_NOT_SET: u8 = 0x30;
 /// Tag of messages whose end nobody waits for.
 const UNTAGGED: Tag = Tag(0);
 
@@ -115,6 +115,7 @@ pub struct Host {
     chores: Chores,
     joins: Joins,
     traffic: Traffic,
+    receipts: Receipts,
     questions: Questions,
     events: VecDeque<Event>,
     state: State,
@@ -148,6 +149,7 @@ impl Host {
             chores: Chores::default(),
             joins: Joins::default(),
             traffic: Traffic::default(),
+            receipts: Receipts::default(),
             questions: Questions::default(),
             events: VecDeque::new(),
             state: State::Down("the port is not open".into()),
@@ -209,7 +211,10 @@ impl Host {
             Order::Backup => self.back_up(),
             Order::Restore { backup, replace } => self.restore(&backup, replace),
             Order::RotateKey(key) => self.rotate_key(key),
-            Order::Admit { eui, code, seconds } => self.joins.admit(eui, code, seconds),
+            Order::Admit { eui, code, seconds } => {
+                let up = self.is_up();
+                self.joins.admit(now, up, eui, code, seconds);
+            }
             Order::Dismiss(eui) => drop(self.joins.dismiss(eui)),
             Order::Send(frame) => self.send(now, frame),
             Order::Cancel { handle } => self.cancel(handle),
@@ -236,6 +241,7 @@ impl Host {
             self.chores.poll_timeout(),
             self.joins.poll_timeout(),
             self.traffic.poll_timeout(),
+            self.receipts.poll_timeout(),
             self.questions.poll_timeout(),
         ]
         .into_iter()
@@ -260,6 +266,7 @@ impl Host {
         }
         self.seekers_timeout(now);
         self.questions_timeout(now);
+        self.receipts_timeout(now);
         self.traffic_timeout(now);
         self.progress(now);
     }
@@ -293,7 +300,7 @@ impl Host {
     #[must_use]
     pub fn counters(&self) -> [u64; 4] {
         let (duplicates, damaged) = self.link.counters();
-        [duplicates, damaged, self.unreadable, self.traffic.dropped()]
+        [duplicates, damaged, self.unreadable, self.receipts.dropped()]
     }
 
     /// When the NCP is asked something if nothing else is.
@@ -359,108 +366,6 @@ impl Host {
         }
     }
 
-    fn frame(&mut self, now: Millis, frame: &[u8]) {
-        if matches!(self.pending, Some(Pending { purpose: Purpose::Hello, .. }))
-            && let Ok(protocol) = parse_hello(frame)
-        {
-            self.pending = None;
-            return self.greeted(now, protocol);
-        }
-        let Ok(frame) = Frame::parse(frame) else {
-            self.unreadable = self.unreadable.saturating_add(1);
-            return;
-        };
-        match frame.kind {
-            Kind::Answer => {
-                let ours = |pending: &mut Pending| {
-                    pending.sequence == frame.sequence && [pending.id, INVALID_COMMAND].contains(&frame.id)
-                };
-                let Some(pending) = self.pending.take_if(ours) else { return };
-                let answer = if frame.id == INVALID_COMMAND {
-                    Err(Some(frame.body.first().copied().unwrap_or(0)))
-                } else {
-                    Answer::parse(frame.id, frame.body, self.protocol).map_err(|_| None)
-                };
-                if answer == Err(None) {
-                    self.unreadable = self.unreadable.saturating_add(1);
-                }
-                self.answered(now, pending, answer);
-            }
-            Kind::Callback => match Callback::parse(frame.id, frame.body, self.protocol) {
-                Ok(callback) => self.called(now, callback),
-                // There are many that a coordinator has no use for.
-                Err(crate::DecodeError::UnknownCall(_)) => {}
-                Err(_) => self.unreadable = self.unreadable.saturating_add(1),
-            },
-            Kind::Command => self.unreadable = self.unreadable.saturating_add(1),
-        }
-    }
-
-    /// `Err(Some(reason))`: an invalid command; `Err(None)`: an answer that makes no sense.
-    fn answered(&mut self, now: Millis, pending: Pending, answer: Result<Answer, Option<u8>>) {
-        let Pending { id, purpose, .. } = pending;
-        if answer == Err(Some(VERSION_NOT_SET)) && !matches!(purpose, Purpose::Hello) {
-            return self.recover(now, "the dongle restarted unheard");
-        }
-        let answer = answer.map_err(|reason| match reason {
-            Some(reason) => format!("command {id:#06x}: invalid ({reason:#04x})"),
-            None => format!("command {id:#06x}: an answer that makes no sense"),
-        });
-        match purpose {
-            Purpose::Hello => self.recover(now, "the dongle does not say which protocol it speaks"),
-            Purpose::Script(must) => self.step(now, id, must, answer),
-            Purpose::Liveness | Purpose::Nothing => {}
-            Purpose::Chore => self.chore_answered(id, answer),
-            Purpose::AddCode(eui) => self.joins.code_added(eui, well(id, answer).err().map(|(_, why)| why)),
-            Purpose::Send(tag) => self.taken(tag, well(id, answer)),
-            Purpose::Ask => {
-                if let Err(why) = well(id, answer) {
-                    self.asked_in_vain(why.1);
-                }
-            }
-            Purpose::Seek(eui) => self.looked_up(now, eui, answer.ok()),
-            Purpose::WhoIs(nwk) => self.identified(nwk, answer.ok()),
-        }
-    }
-
-    fn called(&mut self, now: Millis, callback: Callback) {
-        match callback {
-            Callback::StackStatus { status } => self.stack_status(now, status),
-            Callback::TrustCentreJoin { nwk, eui, update, decision, .. } => {
-                self.updated(now, eui, nwk, update, decision);
-            }
-            Callback::KeyEstablishment { eui, status } => self.key_established(eui, status),
-            Callback::MessageSent { sent } => self.message_sent(sent.tag, sent.status),
-            Callback::IncomingMessage { incoming } => self.incoming(incoming),
-            Callback::SwitchNetworkKey { number } => {
-                tracing::info!(number, "the Zigbee network has another key");
-            }
-        }
-    }
-
-    fn incoming(&mut self, incoming: Incoming) {
-        // What the NCP says of itself has no sender to be learnt.
-        if let Some(eui) = incoming.eui.filter(|eui| ![[0; 8], [0xFF; 8]].contains(&eui.0)) {
-            self.learn(eui, incoming.sender);
-        }
-        if incoming.aps.profile != 0 {
-            return self.received(incoming);
-        }
-        match zdo::parse(incoming.aps.cluster, &incoming.payload.0) {
-            Ok(zdo::Heard::Address(eui, nwk)) => {
-                self.learn(eui, nwk);
-                if incoming.aps.cluster == zdo::DEVICE_ANNOUNCE {
-                    self.joins.inside(eui);
-                }
-            }
-            Ok(zdo::Heard::Answer(sequence, cluster, answer)) => {
-                self.told(incoming.sender, sequence, cluster, answer)
-            }
-            Ok(zdo::Heard::Other) => {}
-            Err(_) => self.unreadable = self.unreadable.saturating_add(1),
-        }
-    }
-
     /// The next sequence number of a ZDO frame.
     fn zdo_sequence(&mut self) -> u8 {
         self.zdo_sequence = self.zdo_sequence.wrapping_add(1);
@@ -505,6 +410,7 @@ impl Host {
         self.chore_failed("the network went down meanwhile");
         self.joins.interrupted();
         self.traffic_interrupted();
+        self.receipts_interrupted();
         self.questions_interrupted();
         self.seekers = Seekers::default();
     }
@@ -517,47 +423,6 @@ impl Host {
 
 fn zdo_frame(cluster: u16, options: u16) -> ApsFrame {
     ApsFrame { profile: 0, cluster, src_endpoint: 0, dst_endpoint: 0, options, group: 0, sequence: 0 }
-}
-
-/// Whether an answer says that all is well; `Err`: the status, if there is one, and the words for the operator.
-fn well(id: u16, answer: Result<Answer, String>) -> Result<Answer, (Option<Status>, String)> {
-    let answer = answer.map_err(|why| (None, why))?;
-    let status = match &answer {
-        Answer::AddEndpoint { status }
-        | Answer::NetworkInit { status }
-        | Answer::FormNetwork { status }
-        | Answer::LeaveNetwork { status }
-        | Answer::PermitJoining { status }
-        | Answer::GetNetworkParameters { status, .. }
-        | Answer::SendUnicast { status, .. }
-        | Answer::SendBroadcast { status, .. }
-        | Answer::GetConfigurationValue { status, .. }
-        | Answer::SetConfigurationValue { status }
-        | Answer::SetPolicy { status }
-        | Answer::LookupEui64ByNodeId { status, .. }
-        | Answer::SetInitialSecurityState { status }
-        | Answer::GetCurrentSecurityState { status, .. }
-        | Answer::BroadcastNextNetworkKey { status }
-        | Answer::BroadcastNetworkKeySwitch { status }
-        | Answer::SetValue { status }
-        | Answer::ClearKeyTable { status }
-        | Answer::GetTokenData { status }
-        | Answer::SetTokenData { status } => *status,
-        Answer::ImportLinkKey { status }
-        | Answer::ImportTransientKey { status }
-        | Answer::GetNetworkKeyInfo { status, .. } => status.0,
-        Answer::ExportLinkKeyByIndex { entry } => entry.status,
-        Answer::ExportKey { exported } => exported.status,
-        Answer::LookupNodeIdByEui64 { status, .. }
-        | Answer::SetManufacturerCode { status }
-        | Answer::SetExtendedTimeout { status } => status.0.unwrap_or(Status::OK),
-        Answer::Version { .. }
-        | Answer::Nop {}
-        | Answer::GetEui64 { .. }
-        | Answer::ClearTransientLinkKeys {}
-        | Answer::TokenFactoryReset {} => Status::OK,
-    };
-    if status.is_ok() { Ok(answer) } else { Err((Some(status), format!("command {id:#06x}: {status}"))) }
 }
 
 #[cfg(test)]

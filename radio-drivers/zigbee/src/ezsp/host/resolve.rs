@@ -49,7 +49,7 @@ impl Host {
     pub(super) fn learn(&mut self, eui: Eui64, nwk: NwkAddr) {
         self.addresses.learn(eui, nwk);
         self.seekers.sought.remove(&eui);
-        self.strangers_known(nwk);
+        self.sender_known(nwk);
     }
 
     /// The device's address, or a search for it. False: too many are looked for.

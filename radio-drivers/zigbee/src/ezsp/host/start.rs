@@ -4,17 +4,13 @@ use std::collections::VecDeque;
 
 use cardea_radio::Millis;
 
-use super::{Host, Purpose, well};
-use crate::addresses::Addresses;
-use crate::backup::Backup;
-use crate::coordinator::{Event, Network, Plan, State};
-use crate::ezsp::call::{
-    Answer, Bytes8, Bytes32, Command, NetworkParameters, Protocol, SecurityState, Since14, Status, config,
-    policy, security, token, value,
-};
+use super::forming::{Forming, Goal, formation, restoration};
+use super::heard::well;
+use super::{Host, Purpose};
+use crate::coordinator::{Network, State};
+use crate::ezsp::call::{Answer, Command, NetworkParameters, Protocol, Status, config, policy};
 use crate::ezsp::link::RESET_MS;
-use crate::types::{Eui64, NwkAddr};
-use crate::wire::Field;
+use crate::types::Eui64;
 
 /// Resets that may stay unanswered before the port is opened again: 16 s, its USB may have to come back.
 const MAX_RESETS: u32 = 5;
@@ -22,20 +18,12 @@ const MAX_RESETS: u32 = 5;
 const STACK_MS: Millis = 15_000;
 /// Before a dongle that refuses what it must do is asked again.
 const REFUSED_MS: Millis = 60_000;
-/// How long a formation may wait for the dongle to come back from its reset.
-const FORMING_MS: Millis = 60_000;
 /// Longest wait before the port is opened again.
 const MAX_REOPEN_MS: Millis = 30_000;
 /// 2^8 minutes without a sign of life: what end devices expect of a parent by default.
 const END_DEVICE_TIMEOUT: u16 = 8;
 /// Link keys that the NCP is asked to make room for.
 const KEY_TABLE: u16 = 127;
-/// What the link key of devices without their own is derived by. Others put the one here that everybody knows, and a trust centre
-/// that lets devices rejoin unsecured would give the network key to whoever claims to be one of these. This one nobody has who
-/// is not in the network: install codes are required, and each device gets its own.
-const NOBODYS_LINK_KEY: [u8; 16] = *b"cardea link key.";
-/// Transmit power of a network that is formed, dBm; as other hosts set it.
-const POWER_DBM: u8 = 8;
 
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -84,7 +72,7 @@ pub(super) struct Script {
 }
 
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     /// A command, and whether it must succeed.
     Tell(Command, bool),
     /// What the stack says once the command before has had its effect, and whether it must.
@@ -93,7 +81,7 @@ enum Step {
 
 /// What follows a script.
 #[derive(Debug, Clone, Copy)]
-enum Then {
+pub(super) enum Then {
     /// It was configured, and resumes what it remembers, if anything.
     Started,
     /// Compare with what is expected.
@@ -108,21 +96,6 @@ enum Then {
     Up,
 }
 
-/// What is to be formed, and until when the dongle may take to come back from its reset.
-#[derive(Debug)]
-pub(super) struct Forming {
-    goal: Goal,
-    pub(super) until: Millis,
-}
-
-#[derive(Debug)]
-enum Goal {
-    /// A new network.
-    New(Plan),
-    /// Another dongle's, with counters far ahead.
-    Restored(Box<Backup>),
-}
-
 /// What the NCP said of itself since its last reset.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -130,13 +103,13 @@ pub(super) struct Found {
     coordinator: Option<Eui64>,
     parameters: Option<NetworkParameters>,
     /// Outgoing frame counter of the network key.
-    frame_counter: Option<u32>,
+    pub(super) frame_counter: Option<u32>,
     /// What the stack said last.
     stack: Option<Status>,
 }
 
 impl Found {
-    fn network(&self) -> Option<Network> {
+    pub(super) fn network(&self) -> Option<Network> {
         let NetworkParameters { extended_pan, pan, channel, .. } = self.parameters.clone()?;
         Some(Network { coordinator: self.coordinator?, extended_pan, pan, channel })
     }
@@ -188,6 +161,7 @@ impl Host {
             (config::MAX_CHILDREN, self.config.max_children.into(), false),
             (config::CHILD_TIMEOUT, END_DEVICE_TIMEOUT, false),
             (config::KEY_TABLE, KEY_TABLE, false),
+            (config::FRAGMENT_WINDOW, 1, false),
             (config::TRANSIENT_KEY_TIMEOUT, 300, false),
             (config::PACKET_BUFFERS, 0xFF, false),
         ];
@@ -208,7 +182,7 @@ impl Host {
         sizes.into_iter().chain(policies).chain(ours).collect()
     }
 
-    fn run(&mut self, now: Millis, steps: Vec<Step>, then: Then) {
+    pub(super) fn run(&mut self, now: Millis, steps: Vec<Step>, then: Then) {
         self.phase = Phase::Script(Script { steps: steps.into(), awaits: None, then });
         self.next_step(now);
     }
@@ -317,105 +291,15 @@ impl Host {
         }
     }
 
-    fn foreign(&mut self, network: Network) {
+    pub(super) fn foreign(&mut self, network: Network) {
         self.phase = Phase::Foreign(network);
         self.failures = 0;
         self.set_state(State::Foreign(network));
     }
 
-    fn formed(&mut self, now: Millis, network: Network) {
-        self.addresses = Addresses::default();
-        if let Some(Forming { goal: Goal::Restored(backup), .. }) = self.forming.take() {
-            backup.addresses().for_each(|(eui, nwk)| self.addresses.learn(eui, nwk));
-        }
-        self.expected = Some(network);
-        self.event(Event::Formed(Ok(network)));
-        self.close(now);
-    }
-
-    /// Is it what was ordered? A dongle with a counter that devices have heard would be heard by none of them.
-    fn restored(&mut self, now: Millis) {
-        let Some(Forming { goal: Goal::Restored(backup), .. }) = &self.forming else {
-            return self.recover(now, "the dongle started a network that was not ordered");
-        };
-        let (wanted, counter) = (backup.network, backup.key.frame_counter);
-        match self.found.network() {
-            Some(found) if found == wanted && self.found.frame_counter.is_some_and(|is| is >= counter) => {
-                self.formed(now, found);
-            }
-            Some(found) => {
-                self.abandon_forming(
-                    "the dongle did not keep what it was told: it has other ids or an old frame counter",
-                );
-                self.foreign(found);
-            }
-            None => self.recover(now, "the dongle does not say which network it is in"),
-        }
-    }
-
     /// Whatever was open before the restart.
-    fn close(&mut self, now: Millis) {
+    pub(super) fn close(&mut self, now: Millis) {
         self.run(now, vec![Step::Tell(Command::PermitJoining { seconds: 0 }, true)], Then::Up);
-    }
-
-    pub(super) fn form(&mut self, now: Millis, plan: Plan, replace: bool) {
-        match self.no_formation(replace) {
-            Some(refusal) => self.event(Event::Formed(Err(refusal.into()))),
-            None => self.erase(now, Goal::New(plan), None),
-        }
-    }
-
-    pub(super) fn no_formation(&self, replace: bool) -> Option<&'static str> {
-        match &self.phase {
-            Phase::Unformed => None,
-            Phase::Foreign(_) | Phase::Up if replace => None,
-            Phase::Foreign(_) | Phase::Up => Some("there is a network; its devices would have to join anew"),
-            _ => Some("the dongle is not ready"),
-        }
-    }
-
-    /// The backup was checked against the dongle; `address`: it must take the other one's.
-    pub(super) fn erase_for(&mut self, now: Millis, ahead: Box<Backup>, address: Option<Eui64>) {
-        self.erase(now, Goal::Restored(ahead), address);
-    }
-
-    fn erase(&mut self, now: Millis, goal: Goal, address: Option<Eui64>) {
-        let joined = matches!(self.phase, Phase::Foreign(_) | Phase::Up);
-        self.forget_requests();
-        self.set_state(State::Starting);
-        self.forming = Some(Forming { goal, until: now.saturating_add(FORMING_MS) });
-        let mut steps = Vec::new();
-        if joined {
-            steps.push(Step::Tell(Command::LeaveNetwork { options: Since14(Some(0)) }, false));
-            steps.push(Step::Await(Status::NETWORK_DOWN, false));
-        }
-        steps.push(Step::Tell(Command::ClearKeyTable {}, false));
-        steps.push(Step::Tell(Command::TokenFactoryReset { keep_counter: 0, keep_boots: 0 }, false));
-        if let Some(eui) = address {
-            let mut bytes = Vec::new();
-            eui.write(&mut bytes);
-            let bytes = Bytes32(bytes.into());
-            steps.push(Step::Tell(
-                Command::SetTokenData { token: token::RESTORED_EUI64, index: 0, bytes },
-                true,
-            ));
-        }
-        self.run(now, steps, Then::Erased);
-    }
-
-    pub(super) fn adopt(&mut self, now: Millis) {
-        let Phase::Foreign(network) = self.phase else {
-            return self.event(Event::Formed(Err("there is no foreign network".into())));
-        };
-        self.expected = Some(network);
-        self.event(Event::Formed(Ok(network)));
-        self.close(now);
-    }
-
-    pub(super) fn abandon_forming(&mut self, why: &str) {
-        if self.forming.take().is_some() {
-            self.event(Event::Formed(Err(why.into())));
-        }
     }
 
     /// It does not answer: reset, and if that does not help, open the port again.
@@ -473,86 +357,6 @@ impl Host {
 /// The command whose refusal tells that there is no network.
 const NETWORK_INIT: u16 = 0x0017;
 
-fn identity() -> Vec<Step> {
+pub(super) fn identity() -> Vec<Step> {
     [Command::GetEui64 {}, Command::GetNetworkParameters {}].map(|command| Step::Tell(command, true)).into()
-}
-
-fn formation(plan: &Plan) -> Vec<Step> {
-    let state = SecurityState {
-        bitmask: security::HAVE_PRECONFIGURED
-            | security::HAVE_NETWORK_KEY
-            | security::GLOBAL_LINK_KEY
-            | security::REQUIRE_ENCRYPTED_KEY,
-        preconfigured: plan.key.derived(NOBODYS_LINK_KEY),
-        network: plan.key.clone(),
-        number: 0,
-        trust_centre: Eui64([0; 8]),
-    };
-    // The NCP does not choose: the lowest channel of those that are allowed, and a PAN id made of the 64-bit one.
-    let [.., high, low] = plan.extended_pan.0;
-    let parameters = NetworkParameters {
-        extended_pan: plan.extended_pan,
-        pan: plan.pan.unwrap_or(u16::from_be_bytes([high, low]) & 0x3FFF | 1),
-        power: POWER_DBM,
-        channel: u8::try_from(plan.channels.trailing_zeros()).unwrap_or(0),
-        join_method: 0,
-        manager: NwkAddr::COORDINATOR,
-        update_id: 0,
-        channels: plan.channels,
-    };
-    let mut steps = vec![Step::Tell(Command::SetInitialSecurityState { state }, true)];
-    steps.push(Step::Tell(Command::FormNetwork { parameters }, true));
-    steps.push(Step::Await(Status::NETWORK_UP, true));
-    steps.extend(identity());
-    steps
-}
-
-/// Counters before the keys that they count for, and both before the network runs: afterwards they are not taken.
-fn restoration(backup: &Backup) -> Vec<Step> {
-    let counter = |id, counter: u32| {
-        let bytes = Bytes8::from(&counter.to_le_bytes()[..]);
-        Step::Tell(Command::SetValue { id, bytes }, true)
-    };
-    let mut bitmask = security::HAVE_PRECONFIGURED
-        | security::HAVE_NETWORK_KEY
-        | security::GLOBAL_LINK_KEY
-        | security::REQUIRE_ENCRYPTED_KEY
-        | security::HAVE_TRUST_CENTRE
-        | security::KEEP_COUNTERS;
-    if backup.hashed_link_keys.is_some() {
-        bitmask |= security::HASHED_LINK_KEYS;
-    }
-    let state = SecurityState {
-        bitmask,
-        preconfigured: backup
-            .hashed_link_keys
-            .clone()
-            .unwrap_or_else(|| backup.key.key.derived(NOBODYS_LINK_KEY)),
-        network: backup.key.key.clone(),
-        number: backup.key.number,
-        trust_centre: backup.network.coordinator,
-    };
-    let parameters = NetworkParameters {
-        extended_pan: backup.network.extended_pan,
-        pan: backup.network.pan,
-        power: POWER_DBM,
-        channel: backup.network.channel,
-        join_method: 0,
-        manager: NwkAddr::COORDINATOR,
-        update_id: backup.update_id,
-        channels: backup.channels,
-    };
-    let mut steps = vec![
-        counter(value::NWK_FRAME_COUNTER, backup.key.frame_counter),
-        counter(value::APS_FRAME_COUNTER, backup.link_frame_counter()),
-        Step::Tell(Command::SetInitialSecurityState { state }, true),
-    ];
-    steps.extend(backup.link_keys().zip(0u8..).map(|((eui, link_key), index)| {
-        Step::Tell(Command::ImportLinkKey { index, eui, key: link_key.key.clone() }, true)
-    }));
-    steps.push(Step::Tell(Command::FormNetwork { parameters }, true));
-    steps.push(Step::Await(Status::NETWORK_UP, true));
-    steps.extend(identity());
-    steps.push(Step::Tell(Command::GetNetworkKeyInfo {}, true));
-    steps
 }

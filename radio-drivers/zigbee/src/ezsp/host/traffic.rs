@@ -1,111 +1,105 @@
-//! Frames to devices and from them.
+//! Frames to devices, whole or in blocks.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use cardea_radio::Millis;
 
+use super::fragments::{Cut, WHOLE};
 use super::{Host, Purpose};
-use crate::coordinator::{Event, Failure, Frame, Outcome, Received};
-use crate::ezsp::call::{Answer, ApsFrame, Bytes8, Command, Incoming, Status, Tag, aps};
-use crate::ezsp::zdo;
-use crate::types::{Eui64, NwkAddr};
+use crate::coordinator::{Event, Failure, Frame, MAX_ASDU, Outcome};
+use crate::ezsp::call::{Answer, ApsFrame, Bytes8, Command, Sent, Status, Tag, aps};
+use crate::queue::{FrameQueue, MAX_IN_FLIGHT};
+use crate::types::Eui64;
 
-/// Frames that may wait for the NCP.
-const MAX_QUEUED: usize = 64;
-/// Frames that the NCP may have: it has few buffers, and a device that sleeps keeps one for seconds.
-const MAX_IN_FLIGHT: usize = 8;
-/// Frames of senders that nobody knows yet.
-const MAX_UNKNOWN: usize = 32;
-/// How long a sender may take to say who it is.
-const WHO_MS: Millis = 10_000;
-/// Wait for the end of a transmission: a few tries of 10 s at a device that sleeps, and some.
+/// Wait for the end of a transmission: a few tries of 10 s at a device that sleeps, and some. Of each block.
 const APS_MS: Millis = 45_000;
-/// Longest payload, bytes: one frame. On EZSP fragments are the host's, and this one makes none.
-const MAX_PAYLOAD: usize = 82;
 /// Devices that the NCP was told of that they sleep.
 const MAX_SLEEPERS: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    queue: VecDeque<Frame>,
+    queue: FrameQueue,
     /// By tag. One for each device, which keeps their order.
     in_flight: BTreeMap<u8, InFlight>,
     next_tag: u8,
     /// Whom the NCP was told to wait longer for, since its last start.
     sleepers: BTreeSet<Eui64>,
-    unknown: VecDeque<Incoming>,
-    /// Whose address is asked for, and until when.
-    asked: Option<(NwkAddr, Millis)>,
-    dropped: u64,
 }
 
 #[derive(Debug)]
 struct InFlight {
-    handle: u64,
-    to: Eui64,
+    frame: Frame,
+    /// How it is cut, if it is.
+    cut: Option<Cut>,
     until: Millis,
+}
+
+impl InFlight {
+    /// The next block waits to be given to the NCP, for which it has until the frame's deadline.
+    fn is_ready(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.ready)
+    }
+
+    fn ends_at(&self) -> Millis {
+        if self.is_ready() { self.frame.deadline } else { self.until }
+    }
+
+    /// What the NCP is given: all of it, or the next block.
+    fn message(&self) -> (ApsFrame, Bytes8) {
+        let Frame { profile, cluster, src_endpoint, dst_endpoint, acknowledge, payload, .. } = &self.frame;
+        let (block, (group, sequence, bytes)) = match &self.cut {
+            // A block that is not acknowledged would be none.
+            Some(cut) => (aps::FRAGMENT | aps::RETRY, cut.block(payload)),
+            None => (0, (0, 0, &payload[..])),
+        };
+        let retry = if *acknowledge { aps::RETRY } else { 0 };
+        let frame = ApsFrame {
+            profile: *profile,
+            cluster: *cluster,
+            src_endpoint: *src_endpoint,
+            dst_endpoint: *dst_endpoint,
+            options: aps::ROUTE | retry | block,
+            group,
+            sequence,
+        };
+        (frame, Bytes8::from(bytes))
+    }
 }
 
 impl Traffic {
     pub(super) fn poll_timeout(&self) -> Option<Millis> {
-        let waiting = self.queue.iter().map(|frame| frame.deadline);
-        let in_flight = self.in_flight.values().map(|in_flight| in_flight.until);
-        waiting.chain(in_flight).chain(self.asked.map(|(_, until)| until)).min()
-    }
-
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    fn drop_some(&mut self, count: usize) {
-        self.dropped = self.dropped.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.in_flight.values().map(InFlight::ends_at).chain(self.queue.poll_timeout()).min()
     }
 }
 
 impl Host {
     pub(super) fn send(&mut self, now: Millis, frame: Frame) {
-        let failure = if frame.payload.len() > MAX_PAYLOAD {
-            Some(Failure::TooBig)
-        } else if self.traffic.queue.len() >= MAX_QUEUED {
-            Some(Failure::Busy)
-        } else {
-            self.down()
-        };
-        if let Some(failure) = failure {
-            let outcome = Outcome::Failed(failure);
-            return self.event(Event::Outcome { handle: frame.handle, outcome });
-        }
-        self.traffic.queue.push_back(frame);
+        let down = self.down();
+        let end = self.traffic.queue.push(frame, MAX_ASDU, down);
+        self.events.extend(end);
         self.traffic_timeout(now);
     }
 
     pub(super) fn cancel(&mut self, handle: u64) {
-        let waiting = self.traffic.queue.len();
-        self.traffic.queue.retain(|frame| frame.handle != handle);
-        if self.traffic.queue.len() != waiting {
-            let outcome = Outcome::Failed(Failure::Cancelled);
-            self.event(Event::Outcome { handle, outcome });
-        }
+        let end = self.traffic.queue.cancel(handle);
+        self.events.extend(end);
     }
 
     /// Expires what waited too long; also while there is no NCP.
     pub(super) fn traffic_timeout(&mut self, now: Millis) {
-        let (late, waiting) = std::mem::take(&mut self.traffic.queue)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|frame| frame.deadline <= now);
-        self.traffic.queue = waiting;
-        for frame in late {
-            self.event(Event::Outcome { handle: frame.handle, outcome: Outcome::Expired });
-        }
-        let over = |in_flight: &InFlight| in_flight.until <= now;
-        let lost: Vec<u8> =
-            self.traffic.in_flight.iter().filter(|(_, frame)| over(frame)).map(|(tag, _)| *tag).collect();
-        for tag in lost {
-            self.ended(tag, Outcome::Failed(Failure::Unknown));
-        }
-        if let Some((nwk, _)) = self.traffic.asked.take_if(|(_, until)| *until <= now) {
-            self.strangers_unknown(nwk);
+        let late = self.traffic.queue.expired(now);
+        self.events.extend(late);
+        let over = |in_flight: &InFlight| in_flight.ends_at() <= now;
+        let lost: Vec<(u8, bool)> = self
+            .traffic
+            .in_flight
+            .iter()
+            .filter(|(_, frame)| over(frame))
+            .map(|(tag, frame)| (*tag, frame.is_ready()))
+            .collect();
+        for (tag, waited) in lost {
+            // Without its last block it is nothing to its receiver.
+            self.ended(tag, if waited { Outcome::Expired } else { Outcome::Failed(Failure::Unknown) });
         }
     }
 
@@ -115,10 +109,19 @@ impl Host {
         self.ask_for_sender(now);
         let mut sought = BTreeSet::new();
         let mut at = 0;
-        while self.is_up() && self.is_idle() && self.traffic.in_flight.len() < MAX_IN_FLIGHT {
+        while self.is_up() && self.is_idle() {
+            // What has begun is finished first.
+            let ready = self.traffic.in_flight.iter().find(|(_, in_flight)| in_flight.is_ready());
+            if let Some(tag) = ready.map(|(tag, _)| *tag) {
+                self.give(now, tag);
+                continue;
+            }
+            if self.traffic.in_flight.len() >= MAX_IN_FLIGHT {
+                break;
+            }
             let Some(frame) = self.traffic.queue.get(at) else { break };
             let (to, handle) = (frame.eui, frame.handle);
-            let busy = self.traffic.in_flight.values().any(|in_flight| in_flight.to == to);
+            let busy = self.traffic.in_flight.values().any(|in_flight| in_flight.frame.eui == to);
             let nwk = if busy || sought.contains(&to) { Ok(None) } else { self.seek(to) };
             match nwk {
                 Ok(None) => {
@@ -137,9 +140,13 @@ impl Host {
                     self.tell(Command::SetExtendedTimeout { eui: to, extended: 1 }, Purpose::Nothing);
                     self.pump(now);
                 }
-                Ok(Some(nwk)) => {
+                Ok(Some(_)) => {
                     if let Some(frame) = self.traffic.queue.remove(at) {
-                        self.give(now, nwk, &frame);
+                        let cut =
+                            Some(frame.payload.len()).filter(|length| *length > WHOLE).and_then(Cut::of);
+                        let tag = self.free_tag();
+                        self.traffic.in_flight.insert(tag, InFlight { frame, cut, until: now });
+                        self.give(now, tag);
                     }
                 }
             }
@@ -148,21 +155,19 @@ impl Host {
         self.pump(now);
     }
 
-    fn give(&mut self, now: Millis, destination: NwkAddr, frame: &Frame) {
-        let tag = self.free_tag();
-        let aps = ApsFrame {
-            profile: frame.profile,
-            cluster: frame.cluster,
-            src_endpoint: frame.src_endpoint,
-            dst_endpoint: frame.dst_endpoint,
-            options: if frame.acknowledge { aps::RETRY | aps::ROUTE } else { aps::ROUTE },
-            group: 0,
-            sequence: 0,
+    /// Gives the NCP a frame, or its next block.
+    fn give(&mut self, now: Millis, tag: u8) {
+        let Some(in_flight) = self.traffic.in_flight.get_mut(&tag) else { return };
+        // Between two blocks it may have got another address, or have gone.
+        let Some(destination) = self.addresses.nwk(in_flight.frame.eui) else {
+            return self.ended(tag, Outcome::Failed(Failure::NoAddress));
         };
-        let payload = Bytes8::from(&frame.payload[..]);
+        let (aps, payload) = in_flight.message();
+        in_flight.until = now.saturating_add(APS_MS);
+        if let Some(cut) = &mut in_flight.cut {
+            cut.ready = false;
+        }
         let command = Command::SendUnicast { kind: 0, destination, aps, tag: Tag(tag.into()), payload };
-        let until = now.saturating_add(APS_MS);
-        self.traffic.in_flight.insert(tag, InFlight { handle: frame.handle, to: frame.eui, until });
         // The queue is empty: there is room.
         self.tell(command, Purpose::Send(tag));
         self.pump(now);
@@ -180,124 +185,62 @@ impl Host {
 
     /// The NCP took the frame, or did not; its end comes later.
     pub(super) fn taken(&mut self, tag: u8, taken: Result<Answer, (Option<Status>, String)>) {
-        if let Err((status, why)) = taken {
-            let failure = status.and_then(failure).unwrap_or(Failure::Refused(why));
-            self.ended(tag, Outcome::Failed(failure));
+        let Some(in_flight) = self.traffic.in_flight.get_mut(&tag) else { return };
+        match taken {
+            Ok(Answer::SendUnicast { sequence, .. }) => {
+                if let Some(cut) = &mut in_flight.cut {
+                    cut.taken(sequence);
+                }
+            }
+            Ok(_) => {}
+            // The way there takes room in the frame: two blocks do fit.
+            Err((Some(Status::TOO_LONG), _)) if in_flight.cut.is_none() => {
+                in_flight.cut = Cut::of(in_flight.frame.payload.len());
+                if in_flight.cut.is_none() {
+                    self.ended(tag, Outcome::Failed(Failure::TooBig));
+                }
+            }
+            Err((status, why)) => {
+                let failure = status.and_then(failure).unwrap_or(Failure::Refused(why));
+                self.ended(tag, Outcome::Failed(failure));
+            }
         }
     }
 
-    pub(super) fn message_sent(&mut self, tag: Tag, status: Status) {
+    pub(super) fn message_sent(&mut self, Sent { tag, status, .. }: &Sent) {
         let Ok(tag) = u8::try_from(tag.0) else { return };
+        let Some(in_flight) = self.traffic.in_flight.get_mut(&tag).filter(|frame| !frame.is_ready()) else {
+            return;
+        };
         let outcome = if status.is_ok() {
+            if in_flight.cut.as_mut().is_some_and(Cut::acknowledged) {
+                return;
+            }
             Outcome::Acknowledged
         } else {
             // Perhaps it has another address now: the next frame is for the one that it tells.
-            if let Some(to) = self.traffic.in_flight.get(&tag).map(|in_flight| in_flight.to)
-                && status == Status::DELIVERY_FAILED
-            {
-                self.addresses.forget(to);
+            if *status == Status::DELIVERY_FAILED {
+                self.addresses.forget(in_flight.frame.eui);
             }
-            Outcome::Failed(failure(status).unwrap_or_else(|| Failure::Refused(status.to_string())))
+            Outcome::Failed(failure(*status).unwrap_or_else(|| Failure::Refused(status.to_string())))
         };
         self.ended(tag, outcome);
     }
 
     fn ended(&mut self, tag: u8, outcome: Outcome) {
-        if let Some(InFlight { handle, .. }) = self.traffic.in_flight.remove(&tag) {
-            self.event(Event::Outcome { handle, outcome });
+        if let Some(InFlight { frame, .. }) = self.traffic.in_flight.remove(&tag) {
+            self.event(Event::Outcome { handle: frame.handle, outcome });
         }
     }
 
     /// Nobody answered the call for it.
     pub(super) fn traffic_unreachable(&mut self, eui: Eui64) {
-        let (lost, others) = std::mem::take(&mut self.traffic.queue)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|frame| frame.eui == eui);
-        self.traffic.queue = others;
-        for frame in lost {
-            let outcome = Outcome::Failed(Failure::NoAddress);
-            self.event(Event::Outcome { handle: frame.handle, outcome });
-        }
-    }
-
-    pub(super) fn received(&mut self, incoming: Incoming) {
-        // Parts of a longer one: the sender was told that we take none.
-        if !self.is_up() || incoming.aps.options & aps::FRAGMENT != 0 {
-            return self.traffic.drop_some(1);
-        }
-        // What came before stays before.
-        let waits = self.traffic.unknown.iter().any(|waiting| waiting.sender == incoming.sender);
-        match self.addresses.eui(incoming.sender) {
-            Some(eui) if !waits => self.hand_over(eui, &incoming),
-            _ if self.traffic.unknown.len() >= MAX_UNKNOWN || !incoming.sender.is_unicast() => {
-                self.traffic.drop_some(1);
-            }
-            _ => self.traffic.unknown.push_back(incoming),
-        }
-    }
-
-    fn hand_over(&mut self, eui: Eui64, incoming: &Incoming) {
-        let ApsFrame { profile, cluster, src_endpoint, dst_endpoint, .. } = incoming.aps;
-        let payload = Bytes::copy_from_slice(&incoming.payload.0);
-        let (lqi, rssi) = (incoming.lqi, incoming.rssi);
-        let received = Received { eui, profile, cluster, src_endpoint, dst_endpoint, lqi, rssi, payload };
-        self.event(Event::Received(received));
-    }
-
-    /// One at a time: strangers must not keep the NCP from those who are waited for.
-    fn ask_for_sender(&mut self, now: Millis) {
-        let Some(nwk) = self.traffic.unknown.front().map(|frame| frame.sender) else { return };
-        if self.is_up()
-            && self.traffic.asked.is_none()
-            && self.tell(Command::LookupEui64ByNodeId { nwk }, Purpose::WhoIs(nwk))
-        {
-            self.traffic.asked = Some((nwk, now.saturating_add(WHO_MS)));
-            self.pump(now);
-        }
-    }
-
-    /// The NCP said whose address it is; if it does not know, the device does.
-    pub(super) fn identified(&mut self, nwk: NwkAddr, answer: Option<Answer>) {
-        match answer {
-            Some(Answer::LookupEui64ByNodeId { status, eui })
-                if status.is_ok() && ![[0; 8], [0xFF; 8]].contains(&eui.0) =>
-            {
-                self.learn(eui, nwk);
-            }
-            _ => {
-                let asdu = zdo::ieee_address(self.zdo_sequence(), nwk);
-                self.zdo_unicast(nwk, zdo::IEEE_ADDRESS, &asdu, Purpose::Nothing);
-            }
-        }
-    }
-
-    /// It is known whose address it is: what came from there is handed over.
-    pub(super) fn strangers_known(&mut self, nwk: NwkAddr) {
-        self.traffic.asked.take_if(|(asked, _)| *asked == nwk);
-        let Some(eui) = self.addresses.eui(nwk) else { return };
-        for frame in self.strangers(nwk) {
-            self.hand_over(eui, &frame);
-        }
-    }
-
-    fn strangers_unknown(&mut self, nwk: NwkAddr) {
-        let dropped = self.strangers(nwk).len();
-        self.traffic.drop_some(dropped);
-    }
-
-    fn strangers(&mut self, nwk: NwkAddr) -> VecDeque<Incoming> {
-        let (theirs, others) = std::mem::take(&mut self.traffic.unknown)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|frame| frame.sender == nwk);
-        self.traffic.unknown = others;
-        theirs
+        let lost = self.traffic.queue.unreachable(eui);
+        self.events.extend(lost);
     }
 
     /// The NCP restarted: what it had is nobody's, and it was told of nobody that it sleeps.
     pub(super) fn traffic_interrupted(&mut self) {
-        let unknown = std::mem::take(&mut self.traffic.unknown).len();
-        self.traffic.drop_some(unknown);
-        self.traffic.asked = None;
         self.traffic.sleepers.clear();
         for tag in self.traffic.in_flight.keys().copied().collect::<Vec<_>>() {
             self.ended(tag, Outcome::Failed(Failure::Unknown));

@@ -10,6 +10,7 @@
 //! What the NCP remembers is resumed before anything is set. Nothing is formed or erased but by [`Order::Form`].
 
 mod chores;
+mod forming;
 mod joins;
 mod questions;
 mod start;
@@ -29,8 +30,9 @@ use crate::coordinator::{Event, Failure, HostConfig, Network, Order, Outcome, St
 use crate::joins::Joins;
 use crate::types::{Eui64, NwkAddr};
 use chores::Chores;
+use forming::Forming;
 use questions::{Asked, Questions};
-use start::{Forming, Found, Phase};
+use start::{Found, Phase};
 use traffic::Traffic;
 
 /// Requests that may be unanswered.
@@ -174,7 +176,10 @@ impl Host {
             Order::Restore { backup, replace } => self.restore(now, &backup, replace),
             Order::RotateKey(key) => self.rotate_key(now, key),
             Order::Adopt => self.adopt(now),
-            Order::Admit { eui, code, seconds } => self.joins.admit(eui, code, seconds),
+            Order::Admit { eui, code, seconds } => {
+                let up = self.is_up();
+                self.joins.admit(now, up, eui, code, seconds);
+            }
             Order::Dismiss(eui) => self.dismiss(now, eui),
             Order::Send(frame) => self.send(now, frame),
             Order::Cancel { handle } => self.cancel(handle),
@@ -363,7 +368,7 @@ impl Host {
             Purpose::Probe | Purpose::Nothing => {}
             Purpose::Script(_) | Purpose::Liveness => self.recover(now, "the dongle does not answer"),
             Purpose::Chore => self.chore_failed("the dongle does not answer"),
-            Purpose::AddCode(eui) => self.joins.code_added(eui, Some("no answer".into())),
+            Purpose::AddCode(eui) => self.joins.code_unanswered(eui),
             Purpose::Send { handle, to } => self.ended(handle, to, Outcome::Failed(Failure::Unknown)),
             Purpose::Ask(asked) => self.answer(asked.handle, Err(Failure::NoAnswer)),
             Purpose::WhoIs(nwk) => self.resolved(nwk, None),

@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 
 use cardea_radio::Millis;
 
-use super::chores::{MAX_ENTRIES, datasets};
+use super::forming::{Forming, Goal, formation, restoration};
 use super::{ANSWER_MS, Host, Purpose, SCAN_MS, refusal, reset};
-use crate::addresses::Addresses;
-use crate::backup::Backup;
-use crate::coordinator::{Event, Failure, Network, Plan, State};
+use crate::coordinator::{Failure, Network, State};
 use crate::types::{Eui64, NwkAddr};
-use crate::zboss::call::{ChannelMask, Counted, IbCounters, NumberedKey, Request, Response, policy};
+use crate::zboss::call::{IbCounters, Request, Response, policy};
 use crate::zboss::hl::Status;
 
 /// Milliseconds between two probes.
@@ -21,8 +19,6 @@ const PROBING_MS: Millis = 15_000;
 const RESET_MS: Millis = 5_000;
 /// Before a dongle that refuses what it must do is asked again.
 const REFUSED_MS: Millis = 60_000;
-/// How long a formation may wait for the dongle to come back from its reset.
-const FORMING_MS: Millis = 60_000;
 /// Longest wait before the port is opened again.
 const MAX_REOPEN_MS: Millis = 30_000;
 /// 2^8 minutes without a sign of life: what end devices expect of a parent by default.
@@ -67,23 +63,6 @@ impl Phase {
     }
 }
 
-/// What is to be formed, and until when the dongle may take to come back from its reset.
-#[derive(Debug)]
-pub(super) struct Forming {
-    pub(super) goal: Goal,
-    pub(super) until: Millis,
-}
-
-#[derive(Debug)]
-pub(super) enum Goal {
-    /// A new network.
-    New(Plan),
-    /// Another dongle's, with counters far ahead.
-    Restored(Box<Backup>),
-    /// It was written; the dongle starts from it.
-    Written(Box<Backup>),
-}
-
 /// Requests one after the other; each waits for the answer of the one before.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -120,7 +99,7 @@ pub(super) struct Found {
     pan: Option<u16>,
     channel: Option<u8>,
     /// Outgoing frame counter of the network key.
-    frame_counter: Option<u32>,
+    pub(super) frame_counter: Option<u32>,
 }
 
 impl Found {
@@ -269,44 +248,8 @@ impl Host {
         }
     }
 
-    fn formed(&mut self, now: Millis, network: Network) {
-        self.addresses = Addresses::default();
-        if let Some(Forming { goal: Goal::Written(backup), .. }) = self.forming.take() {
-            backup.addresses().for_each(|(eui, nwk)| self.addresses.learn(eui, nwk));
-        }
-        self.expected = Some(network);
-        self.event(Event::Formed(Ok(network)));
-        self.configure(now);
-    }
-
-    /// Started from what was written: is it that? A dongle with a counter that devices have heard would be deaf to none and
-    /// heard by none.
-    fn restored(&mut self, now: Millis) {
-        let Some(Forming { goal: Goal::Written(backup), .. }) = &self.forming else {
-            return self.recover(now, "the dongle started a network that was not ordered");
-        };
-        let (wanted, counter) = (backup.network, backup.key.frame_counter);
-        match self.found.network() {
-            Some(found) if found == wanted && self.found.frame_counter.is_some_and(|is| is >= counter) => {
-                self.formed(now, found);
-            }
-            found => {
-                self.abandon_forming(
-                    "the dongle did not keep what was written: it has other ids or an old frame counter",
-                );
-                match found {
-                    Some(found) => {
-                        self.phase = Phase::Foreign(found);
-                        self.set_state(State::Foreign(found));
-                    }
-                    None => self.recover(now, "the dongle does not say which network it is in"),
-                }
-            }
-        }
-    }
-
     /// Policies do not outlive a restart: they are set each time, before anybody can join.
-    fn configure(&mut self, now: Millis) {
+    pub(super) fn configure(&mut self, now: Millis) {
         let mut steps = policies();
         steps.extend([
             (Request::SetRxOnWhenIdle { on: 1 }, true),
@@ -319,53 +262,7 @@ impl Host {
         self.run(now, steps, Then::Up);
     }
 
-    pub(super) fn form(&mut self, now: Millis, plan: Plan, replace: bool) {
-        self.form_goal(now, Goal::New(plan), replace);
-    }
-
-    pub(super) fn restore(&mut self, now: Millis, backup: &Backup, replace: bool) {
-        let ahead = backup.check().and_then(|()| backup.jump());
-        let refusal = match ahead {
-            Err(error) => error.to_string(),
-            Ok(_) if backup.hashed_link_keys.is_some() => {
-                "the devices' link keys come from a secret that only a Silicon Labs dongle can use".into()
-            }
-            Ok(_) if backup.devices.len() > MAX_ENTRIES => "more devices than this dongle can be told".into(),
-            Ok(ahead) => return self.form_goal(now, Goal::Restored(Box::new(ahead)), replace),
-        };
-        self.event(Event::Formed(Err(refusal)));
-    }
-
-    fn form_goal(&mut self, now: Millis, goal: Goal, replace: bool) {
-        let refusal = match &self.phase {
-            Phase::Unformed => None,
-            Phase::Foreign(_) | Phase::Up if replace => None,
-            Phase::Foreign(_) | Phase::Up => Some("there is a network; its devices would have to join anew"),
-            _ => Some("the dongle is not ready"),
-        };
-        if let Some(refusal) = refusal {
-            return self.event(Event::Formed(Err(refusal.into())));
-        }
-        self.forming = Some(Forming { goal, until: now.saturating_add(FORMING_MS) });
-        self.reset(now, reset::FACTORY);
-    }
-
-    pub(super) fn adopt(&mut self, now: Millis) {
-        let Phase::Foreign(network) = self.phase else {
-            return self.event(Event::Formed(Err("there is no foreign network".into())));
-        };
-        self.expected = Some(network);
-        self.event(Event::Formed(Ok(network)));
-        self.configure(now);
-    }
-
-    pub(super) fn abandon_forming(&mut self, why: &str) {
-        if self.forming.take().is_some() {
-            self.event(Event::Formed(Err(why.into())));
-        }
-    }
-
-    fn reset(&mut self, now: Millis, option: u8) {
+    pub(super) fn reset(&mut self, now: Millis, option: u8) {
         self.forget_requests();
         self.link.restart();
         self.set_state(State::Starting);
@@ -469,7 +366,7 @@ pub(super) fn identity() -> Vec<(Request, bool)> {
 }
 
 /// Nobody joins without an install code, and nobody stays without a link key of its own.
-fn policies() -> Vec<(Request, bool)> {
+pub(super) fn policies() -> Vec<(Request, bool)> {
     [
         (policy::UNIQUE_LINK_KEY, 1, true),
         (policy::INSTALL_CODE, 1, true),
@@ -480,47 +377,4 @@ fn policies() -> Vec<(Request, bool)> {
     ]
     .map(|(policy, value, must)| (Request::SetTcPolicy { policy, value }, must))
     .into()
-}
-
-/// The PAN id comes after the formation, which would choose another one.
-fn formation(plan: &Plan) -> Vec<(Request, bool)> {
-    let mut steps = found_network(plan, 0);
-    steps.extend(identity());
-    steps
-}
-
-/// The coordinator's own address first, since everything else is stored under it; what zigpy-zboss writes in the end, in its order.
-fn restoration(backup: &Backup) -> Vec<(Request, bool)> {
-    let Network { coordinator, extended_pan, pan, channel } = backup.network;
-    let key = backup.key.key.clone();
-    let plan = Plan { channels: 1 << channel, extended_pan, pan: Some(pan), key };
-    let mut steps = vec![(Request::SetLocalIeee { interface: 0, eui: coordinator }, true)];
-    steps.extend(found_network(&plan, backup.key.number));
-    steps.extend(
-        datasets(backup).map(|dataset| (Request::NvramWrite { datasets: Counted(vec![dataset]) }, true)),
-    );
-    steps
-}
-
-fn found_network(plan: &Plan, key_number: u8) -> Vec<(Request, bool)> {
-    let mask = ChannelMask { page: 0, mask: plan.channels };
-    let mut steps = vec![
-        (Request::SetZigbeeRole { role: 0 }, true),
-        (Request::SetExtendedPanId { pan: plan.extended_pan }, true),
-        (Request::SetChannelMask { mask: mask.clone() }, true),
-        (Request::SetNwkKey { key: NumberedKey { key: plan.key.clone(), number: key_number } }, true),
-    ];
-    steps.extend(policies());
-    steps.push((
-        Request::NwkFormation {
-            channels: Counted(vec![mask]),
-            scan_duration: 5,
-            distributed: 0,
-            distributed_nwk: NwkAddr(0),
-            extended_pan: plan.extended_pan,
-        },
-        true,
-    ));
-    steps.extend(plan.pan.map(|pan| (Request::SetPanId { pan }, true)));
-    steps
 }

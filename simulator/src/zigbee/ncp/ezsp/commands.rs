@@ -6,12 +6,13 @@ use cardea_zigbee::ezsp::call::{
 };
 use cardea_zigbee::{Eui64, NwkAddr};
 
+use super::blocks::Given;
 use super::{APS_MESSAGES, Ezsp, NO_ROUTE_MS, STACK_TYPE, UNICAST, WITH_CONTENT};
 use crate::zigbee::air::{self, Air, Asdu, Own, zdo};
 use crate::zigbee::nvram::UNKNOWN;
 
 /// Longest payload in one frame, bytes.
-const MAX_PAYLOAD: usize = 82;
+pub(super) const MAX_PAYLOAD: usize = 82;
 /// Endpoints of the application.
 const MAX_ENDPOINTS: usize = 16;
 /// Link keys that fit the largest table.
@@ -57,7 +58,19 @@ impl Ezsp {
             Command::GetEui64 {} => Answer::GetEui64 { eui: air.eui() },
             Command::SendUnicast { destination, aps, tag, payload, .. } => {
                 let status = self.unicast(air, now, destination, aps, tag, payload);
-                Answer::SendUnicast { status, sequence: self.settings.counter }
+                let (status, sequence) = match status {
+                    Ok(sequence) => (Status::OK, sequence),
+                    Err(status) => (status, self.settings.counter),
+                };
+                Answer::SendUnicast { status, sequence }
+            }
+            Command::SendReply { sender, aps, .. } => {
+                // What it answers to other frames is not the host's matter, by the default policy.
+                let block = aps.options & aps::FRAGMENT != 0;
+                if block {
+                    self.block_acknowledged(sender, &aps);
+                }
+                Answer::SendReply { status: if block { Status::OK } else { Status::INVALID_STATE } }
             }
             Command::SendBroadcast { destination, aps, tag, payload, .. } => {
                 let status = self.broadcast(air, now, destination, aps, tag, payload);
@@ -139,28 +152,44 @@ impl Ezsp {
         aps: ApsFrame,
         tag: Tag,
         payload: Bytes8,
-    ) -> Status {
+    ) -> Result<u8, Status> {
         let refusal = self.no_message(air, &payload);
         if !refusal.is_ok() {
-            return refusal;
+            return Err(refusal);
         }
-        let asdu = asdu(&aps, &payload);
+        let mut asdu = asdu(&aps, &payload);
         let acknowledged = aps.options & aps::RETRY != 0;
+        let (sequence, whole) = if aps.options & aps::FRAGMENT == 0 {
+            self.settings.counter = self.settings.counter.wrapping_add(1);
+            (self.settings.counter, true)
+        } else {
+            match self.block_down(destination, &aps, &payload)? {
+                Given::Part(sequence) => (sequence, false),
+                Given::Last(sequence, payload) => {
+                    asdu.payload = payload;
+                    (sequence, true)
+                }
+            }
+        };
+        let aps = ApsFrame { sequence, ..aps };
         let ticket = self.ticket(UNICAST, destination, aps, tag, payload);
         if destination == NwkAddr::COORDINATOR {
             self.ended(air, ticket, Status::OK);
-            self.own_question(air, &asdu);
-            return Status::OK;
+            if whole {
+                self.own_question(air, &asdu);
+            }
+            return Ok(sequence);
         }
         let Some(eui) = air.member_at(destination).filter(|_| destination.is_unicast()) else {
             self.settings.lost.push_back((now.saturating_add(NO_ROUTE_MS), ticket));
-            return Status::OK;
+            return Ok(sequence);
         };
-        if air.give(now, eui, ticket, air::Request::Frame { asdu, acknowledged }).is_err() {
+        let request = if whole { air::Request::Frame { asdu, acknowledged } } else { air::Request::Block };
+        if air.give(now, eui, ticket, request).is_err() {
             self.settings.sent.remove(&ticket);
-            return Status::NO_BUFFERS;
+            return Err(Status::NO_BUFFERS);
         }
-        Status::OK
+        Ok(sequence)
     }
 
     fn broadcast(
@@ -177,6 +206,8 @@ impl Ezsp {
             return refusal;
         }
         air.broadcast(now, &asdu(&aps, &payload), destination == NwkAddr(0xFFFF));
+        self.settings.counter = self.settings.counter.wrapping_add(1);
+        let aps = ApsFrame { sequence: self.settings.counter, ..aps };
         let ticket = self.ticket(BROADCAST, destination, aps, tag, payload);
         self.ended(air, ticket, Status::OK);
         Status::OK
@@ -194,11 +225,9 @@ impl Ezsp {
     }
 
     fn ticket(&mut self, kind: u8, destination: NwkAddr, aps: ApsFrame, tag: Tag, payload: Bytes8) -> u32 {
-        self.settings.counter = self.settings.counter.wrapping_add(1);
         self.settings.next_ticket = self.settings.next_ticket.wrapping_add(1);
         let told = self.settings.policy(policy::MESSAGE_SENT) == WITH_CONTENT;
         let payload = if told { payload } else { Bytes8::from(&[][..]) };
-        let aps = ApsFrame { sequence: self.settings.counter, ..aps };
         let sent = Sent { status: Status::OK, kind, destination, aps, tag, payload };
         self.settings.sent.insert(self.settings.next_ticket, sent);
         self.settings.next_ticket

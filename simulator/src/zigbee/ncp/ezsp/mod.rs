@@ -1,6 +1,7 @@
 //! EmberZNet firmware (Silicon Labs): its line, its commands, what it says of the air. Policies, sizes and endpoints are
 //! forgotten at each start; the network, its keys and children are not.
 
+mod blocks;
 mod commands;
 mod line;
 mod more;
@@ -22,6 +23,8 @@ use crate::zigbee::air::{
     Air, Asdu, End, LQI, Notice, OwnKeys, RSSI, Refusal, Rejoin, Rules, Ticket, Verdict, zdo,
 };
 use crate::zigbee::nvram::Nvram;
+use blocks::Blocks;
+use commands::MAX_PAYLOAD;
 use line::{Heard, Line};
 
 /// How long the firmware takes to start.
@@ -91,6 +94,8 @@ struct Settings {
     /// Of these nobody knows where they should go; their end is told at this time.
     lost: VecDeque<(Millis, Ticket)>,
     next_ticket: Ticket,
+    /// Messages that are longer than a frame.
+    blocks: Blocks,
 }
 
 impl Settings {
@@ -104,6 +109,7 @@ impl Settings {
             config::MAX_CHILDREN => 6,
             config::INDIRECT_TIMEOUT => 3_000,
             config::CHILD_TIMEOUT => 8,
+            config::FRAGMENT_WINDOW => 0,
             config::KEY_TABLE => 12,
             config::TRANSIENT_KEY_TIMEOUT => 300,
             // What has no effect here.
@@ -187,6 +193,7 @@ impl Front for Ezsp {
             }
             Power::Running | Power::Booting { .. } => {}
         }
+        self.blocks_timeout(air, now);
         while let Some((_, ticket)) = self.settings.lost.pop_front_if(|(at, _)| *at <= now) {
             self.ended(air, ticket, Status::DELIVERY_FAILED);
         }
@@ -220,7 +227,11 @@ impl Front for Ezsp {
             },
             Notice::Left { eui, nwk, .. } => self.device(air, eui, nwk, LEFT, NO_ACTION),
             Notice::Frame { eui, nwk, counter, asdu } => {
-                self.incoming(air, UNICAST, eui, nwk, counter, asdu);
+                if asdu.payload.len() > MAX_PAYLOAD {
+                    self.blocks_up(air, nwk, counter, asdu);
+                } else {
+                    self.incoming(air, UNICAST, eui, nwk, counter, asdu);
+                }
             }
             Notice::Ended { ticket, end } => {
                 let status = if matches!(end, End::Delivered) { Status::OK } else { Status::DELIVERY_FAILED };
@@ -239,7 +250,8 @@ impl Front for Ezsp {
             Power::Booting { until, .. } => Some(until),
         };
         let lost = self.settings.lost.front().map(|(at, _)| *at);
-        [boot, lost, self.line.poll_timeout()].into_iter().flatten().min()
+        let blocks = self.settings.blocks.poll_timeout();
+        [boot, lost, blocks, self.line.poll_timeout()].into_iter().flatten().min()
     }
 
     fn is_starting(&self) -> bool {

@@ -86,8 +86,8 @@ impl Ezsp {
                 out.push(length);
                 out.extend(std::iter::repeat_n(BLANK, length.into()));
             }
-            // setConcentrator, setMulticastTableEntry, setRadioPower, sendReply
-            0x0010 | 0x0064 | 0x0099 | 0x0039 => self.status(out, Status::OK),
+            // setConcentrator, setMulticastTableEntry, setRadioPower
+            0x0010 | 0x0064 | 0x0099 => self.status(out, Status::OK),
             // networkState
             0x0018 => out.push(if air.running { JOINED } else { NO_NETWORK }),
             // getNodeId

@@ -4,6 +4,7 @@ use cardea_zigbee::ezsp::call::{Answer, NetworkParameters, SecurityState, hello,
 use cardea_zigbee::ezsp::{Link, LinkEvent};
 use cardea_zigbee::{InstallCode, NwkAddr};
 
+use super::commands;
 use super::*;
 use crate::Random;
 use crate::zigbee::air::{DeviceConfig, Downlink, Uplink};
@@ -107,6 +108,8 @@ impl Bench {
     }
 
     fn policies(&mut self) {
+        let window = Command::SetConfigurationValue { id: config::FRAGMENT_WINDOW, value: 1 };
+        assert_eq!(self.ask(window), Answer::SetConfigurationValue { status: Status::OK });
         let joins = policy::JOINS | policy::REJOINS | policy::INSTALL_CODES;
         for (policy, decision) in [(policy::TRUST_CENTRE, joins), (policy::LINK_KEY, policy::NEW_KEY)] {
             let set = self.ask(Command::SetPolicy { policy, decision });
@@ -130,6 +133,48 @@ impl Bench {
         assert!(bench.ncp.is_reachable(LOCK) && bench.ncp.shares_key(LOCK));
         bench.heard.clear();
         bench
+    }
+
+    /// Gives the dongle a block for the lock: what it answers, and what became of it.
+    fn block(&mut self, sequence: u8, group: u16, payload: &[u8]) -> (Status, u8, Option<Status>) {
+        let destination = self.ncp.address(LOCK).unwrap();
+        let options = aps::FRAGMENT | aps::RETRY;
+        let (profile, cluster) = (0x0104, 0x0101);
+        let aps = ApsFrame { profile, cluster, src_endpoint: 1, dst_endpoint: 1, options, group, sequence };
+        let tag = cardea_zigbee::ezsp::call::Tag(9);
+        self.heard.clear();
+        let answer =
+            self.ask(Command::SendUnicast { kind: 0, destination, aps, tag, payload: payload.into() });
+        let Answer::SendUnicast { status, sequence } = answer else { panic!("{answer:?}") };
+        self.run(7_000);
+        let end = self.heard.iter().find_map(|callback| match callback {
+            Callback::MessageSent { sent } => Some((sent.status, sent.aps.sequence)),
+            _ => None,
+        });
+        assert!(end.is_none_or(|(_, of)| of == sequence));
+        (status, sequence, end.map(|(status, _)| status))
+    }
+
+    /// What the lock has got.
+    fn arrived(&mut self) -> Vec<Vec<u8>> {
+        let said = std::iter::from_fn(|| self.ncp.poll_radio());
+        let frames = said.filter_map(|(_, said)| match said {
+            Downlink::Frame(asdu) => Some(asdu.payload),
+            _ => None,
+        });
+        frames.collect()
+    }
+
+    /// Number and content of the blocks that were said since the last call.
+    fn blocks(&mut self) -> Vec<(ApsFrame, usize)> {
+        let heard = std::mem::take(&mut self.heard).into_iter();
+        let blocks = heard.filter_map(|callback| match callback {
+            Callback::IncomingMessage { incoming } if incoming.aps.options & aps::FRAGMENT != 0 => {
+                Some((incoming.aps, incoming.payload.0.len()))
+            }
+            _ => None,
+        });
+        blocks.collect()
     }
 
     fn send(&mut self) -> Status {
@@ -241,6 +286,70 @@ fn devices_follow_a_switched_network_key_and_who_missed_it_comes_back_with_its_l
         assert_eq!((back, bench.send()), (away, Status::OK));
         assert_eq!(bench.ncp.traffic().joined, 1);
     }
+}
+
+#[test]
+fn blocks_of_the_host_are_one_frame_to_the_device_and_only_in_their_order() {
+    let mut bench = Bench::joined(14);
+    bench.arrived();
+    let (status, number, end) = bench.block(0, 0x0200, b"one ");
+    assert_eq!((status, end, bench.arrived()), (Status::OK, Some(Status::OK), vec![]));
+    // Under another number, or out of its turn, it is a block of nothing.
+    assert_eq!(bench.block(number.wrapping_add(1), 0x0201, b"two").0, commands::INVALID_PARAMETER);
+    assert_eq!(bench.block(number, 0x0202, b"three").0, commands::INVALID_PARAMETER);
+    assert_eq!(bench.block(number, 0x0201, b"two"), (Status::OK, number, Some(Status::OK)));
+    assert_eq!(bench.arrived(), vec![b"one two".to_vec()]);
+    assert_eq!(bench.block(number, 0x0201, b"two").0, commands::INVALID_PARAMETER, "it was the last one");
+    assert_eq!(bench.block(0, 0x0200, &[0; 81]).0, Status::TOO_LONG);
+    // A device that is away acknowledges none.
+    bench.ncp.handle_radio(bench.now, LOCK, Uplink::Power(false));
+    assert_eq!(bench.block(0, 0x0200, b"one ").2, Some(Status::DELIVERY_FAILED));
+}
+
+#[test]
+fn a_block_of_a_device_is_said_four_times_and_the_next_one_when_it_was_acknowledged() {
+    let mut bench = Bench::joined(19);
+    let asdu = |length| Asdu {
+        profile: 0x0104,
+        cluster: 0x0101,
+        src_endpoint: 1,
+        dst_endpoint: 1,
+        payload: vec![7; length],
+    };
+    bench.ncp.handle_radio(bench.now, LOCK, Uplink::Frame(asdu(100)));
+    bench.run(500);
+    let sender = bench.ncp.address(LOCK).unwrap();
+    let first = bench.blocks();
+    assert_eq!((first.len(), first[0].0.group, first[0].1), (1, 0x0200, 64));
+    bench.run(1_500);
+    assert_eq!(bench.blocks(), first, "again");
+    let reply = |aps: ApsFrame, group| Command::SendReply {
+        sender,
+        aps: ApsFrame { group, ..aps },
+        payload: (&[][..]).into(),
+    };
+    // Not of this block, then of it.
+    for group in [0xFF01, 0xFE00, 0xFF00] {
+        assert_eq!(bench.blocks(), vec![]);
+        let answer = bench.ask(reply(first[0].0.clone(), group));
+        assert_eq!(answer, Answer::SendReply { status: Status::OK });
+    }
+    let last = bench.blocks();
+    assert_eq!(
+        (last.len(), last[0].0.group, last[0].0.sequence, last[0].1),
+        (1, 0x0001, first[0].0.sequence, 36)
+    );
+    bench.ask(reply(last[0].0.clone(), 0xFF01));
+    bench.run(10_000);
+    assert_eq!((bench.blocks(), bench.ncp.traffic().dropped), (vec![], 0));
+    // A host that does not care loses it.
+    bench.ncp.handle_radio(bench.now, LOCK, Uplink::Frame(asdu(100)));
+    bench.run(10_000);
+    assert_eq!((bench.blocks().len(), bench.ncp.traffic().dropped), (4, 1));
+    // Other frames are acknowledged by the dongle.
+    let whole = ApsFrame { options: aps::ROUTE, ..first[0].0.clone() };
+    let refused = Answer::SendReply { status: Status::INVALID_STATE };
+    assert_eq!(bench.ask(reply(whole, 0xFF00)), refused);
 }
 
 /// Every number of a command, with noise for a body: nothing panics, and the next sane question is answered.

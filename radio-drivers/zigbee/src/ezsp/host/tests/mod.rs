@@ -1,15 +1,18 @@
 //! The host against the scripted double: start-up, faults, joins; frames and backups have files of their own.
 
 mod backups;
+mod bench;
+mod fragments;
 mod frames;
 pub(crate) mod ncp;
 mod port;
 
 use super::*;
 use crate::coordinator::{JoinFailure, Outcome, Plan};
-use crate::ezsp::call::policy;
+use crate::ezsp::call::{Answer, Callback, INVALID_COMMAND, Incoming, Kind, Status, policy};
 use crate::types::{InstallCode, Key};
-use ncp::{Bench, NCP, ScriptedNcp, device};
+use bench::Bench;
+use ncp::{NCP, ScriptedNcp, device};
 
 const OURS: Network = Network {
     coordinator: NCP,
@@ -96,7 +99,11 @@ fn another_network_than_ours_is_left_as_it_is_until_somebody_decides() {
         bench.run(300_000);
         assert_eq!(bench.ncp.told, vec![]);
         let events = bench.events();
-        assert!(matches!(events[..], [Event::Formed(Err(_)), Event::BackedUp(Err(_))]), "{events:?}");
+        let [Event::Formed(Err(_)), Event::JoinFailed { reason, .. }, Event::BackedUp(Err(_))] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!(*reason, JoinFailure::Interrupted);
         bench.order(Order::Adopt);
         bench.run(1_000);
         assert!(bench.events().contains(&Event::State(State::Up(NEIGHBOURS))));

@@ -54,10 +54,13 @@ pub(crate) struct ScriptedNcp {
     pub(crate) sizes: BTreeMap<u8, u16>,
     pub(crate) codes: BTreeMap<Eui64, Key>,
     pub(crate) open: u8,
-    /// Commands that are refused.
+    /// Commands that are refused, and whether the first time only.
     pub(crate) refuses: BTreeMap<u16, Status>,
+    pub(crate) refuses_once: bool,
     /// Does not answer these until it is restarted.
     pub(crate) ignores: BTreeSet<u16>,
+    /// Acknowledgements of blocks: to whom, around it.
+    pub(crate) replies: Vec<(NwkAddr, ApsFrame)>,
     /// Messages on the air: tag, destination, cluster, payload.
     pub(crate) air: VecDeque<(Tag, NwkAddr, ApsFrame, Vec<u8>)>,
     /// Broadcasts: destination, cluster, payload.
@@ -122,8 +125,10 @@ impl ScriptedNcp {
             codes: BTreeMap::new(),
             open: 0,
             refuses: BTreeMap::new(),
+            refuses_once: false,
             ignores: BTreeSet::new(),
             air: VecDeque::new(),
+            replies: Vec::new(),
             broadcasts: Vec::new(),
             extended: BTreeSet::new(),
             known: BTreeMap::new(),
@@ -289,8 +294,12 @@ impl ScriptedNcp {
         if self.ignores.contains(&frame.id) {
             return;
         }
-        let (answer, callbacks) = match self.refuses.get(&frame.id) {
-            Some(status) => (refusal(&command, *status), vec![]),
+        let refused = match self.refuses_once {
+            true => self.refuses.remove(&frame.id),
+            false => self.refuses.get(&frame.id).copied(),
+        };
+        let (answer, callbacks) = match refused {
+            Some(status) => (refusal(&command, status), vec![]),
             None => self.answer(command),
         };
         let answer = match answer {
@@ -347,6 +356,11 @@ impl ScriptedNcp {
             Command::SendUnicast { destination, aps, tag, payload, .. } => {
                 self.air.push_back((tag, destination, aps, payload.0.to_vec()));
                 Answer::SendUnicast { status: ok, sequence: 7 }
+            }
+            Command::SendReply { sender, aps, payload } => {
+                assert!(payload.0.is_empty());
+                self.replies.push((sender, aps));
+                Answer::SendReply { status: ok }
             }
             Command::SendBroadcast { destination, aps, payload, .. } => {
                 self.broadcasts.push((destination.0, aps.cluster, payload.0.to_vec()));
@@ -479,110 +493,4 @@ fn refusal(command: &Command, status: Status) -> Option<Answer> {
         Command::BroadcastNextNetworkKey { .. } => Answer::BroadcastNextNetworkKey { status },
         _ => return None,
     })
-}
-
-/// A host, its NCP, and the time.
-pub(crate) struct Bench {
-    pub(crate) host: Host,
-    pub(crate) ncp: ScriptedNcp,
-    pub(crate) now: Millis,
-    pub(crate) events: Vec<Event>,
-    /// Loses one frame in this many, from host to NCP and back.
-    pub(crate) loses: Option<u64>,
-    /// Spoils one in this many.
-    pub(crate) spoils: Option<u64>,
-    carried: u64,
-}
-
-impl Bench {
-    pub(crate) fn new(ncp: ScriptedNcp, expected: Option<Network>) -> Self {
-        let host = Host::new(crate::zboss::tests::ncp::config(), expected);
-        Self { host, ncp, now: 1_000, events: Vec::new(), loses: None, spoils: None, carried: 0 }
-    }
-
-    /// Opened, and what follows within two seconds.
-    pub(crate) fn opened(ncp: ScriptedNcp, expected: Option<Network>) -> Self {
-        let mut bench = Self::new(ncp, expected);
-        bench.host.handle_open(bench.now);
-        bench.run(2_000);
-        bench
-    }
-
-    /// What the line makes of it.
-    fn carry(&mut self, mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
-        self.carried += 1;
-        if self.loses.is_some_and(|every| self.carried.is_multiple_of(every)) {
-            bytes.clear();
-        }
-        if self.spoils.is_some_and(|every| self.carried.is_multiple_of(every)) {
-            let at = bytes.len() / 2;
-            bytes[at] ^= 0x04;
-        }
-        bytes
-    }
-
-    /// Lets time pass in steps.
-    pub(crate) fn run(&mut self, ms: Millis) {
-        let end = self.now + ms;
-        loop {
-            self.exchange();
-            if self.now >= end {
-                return;
-            }
-            self.now = (self.now + ash::RESYNC_QUIET_MS).min(end);
-            if self.host.poll_timeout().is_some_and(|at| at <= self.now) {
-                self.host.handle_timeout(self.now);
-                let next = self.host.poll_timeout();
-                assert!(
-                    next.is_none_or(|at| at > self.now),
-                    "it would be called for ever: {next:?} at {}",
-                    self.now
-                );
-            }
-        }
-    }
-
-    /// Everything that can be said at this moment.
-    fn exchange(&mut self) {
-        loop {
-            let mut quiet = true;
-            while let Some(bytes) = self.host.poll_transmit(self.now) {
-                quiet = false;
-                let bytes = self.carry(bytes);
-                self.ncp.handle(self.now, &bytes);
-            }
-            while let Some(bytes) = (!self.ncp.stalled).then(|| self.ncp.poll_transmit(self.now)).flatten() {
-                quiet = false;
-                let bytes = self.carry(bytes);
-                self.host.handle_bytes(self.now, &bytes);
-            }
-            self.events.extend(std::iter::from_fn(|| self.host.poll_event()));
-            if quiet {
-                return;
-            }
-        }
-    }
-
-    pub(crate) fn order(&mut self, order: Order) {
-        self.host.handle_order(self.now, order);
-        self.run(200);
-    }
-
-    pub(crate) fn say(&mut self, callback: &Callback) {
-        self.ncp.say(callback);
-        self.run(200);
-    }
-
-    /// Events since the last call.
-    pub(crate) fn events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
-    }
-
-    pub(crate) fn states(&mut self) -> Vec<State> {
-        let states = self.events().into_iter().filter_map(|event| match event {
-            Event::State(state) => Some(state),
-            _ => None,
-        });
-        states.collect()
-    }
 }

@@ -107,7 +107,11 @@ fn another_network_than_ours_is_left_as_it_is_until_somebody_decides() {
         });
         assert_eq!(changes.collect::<Vec<_>>(), Vec::<&Request>::new());
         assert_eq!(bench.ncp.nvram.network, Some(NEIGHBOURS));
-        assert!(matches!(bench.events()[..], [Event::Formed(Err(_))]));
+        let interrupted = JoinFailure::Interrupted;
+        assert!(matches!(
+            &bench.events()[..],
+            [Event::Formed(Err(_)), Event::JoinFailed { reason, .. }] if *reason == interrupted
+        ));
         bench.order(Order::Adopt);
         bench.run(1_000);
         assert!(bench.events().contains(&Event::State(State::Up(NEIGHBOURS))));
