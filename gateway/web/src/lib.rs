@@ -32,8 +32,9 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use cardea_api::{Reply, Request};
+use cardea_api::{Reply, Request, Secret};
 use cardea_radio::NetworkStore;
+use zeroize::Zeroizing;
 
 pub use keeper::{CONFIRMED, ClaimError};
 pub use listen::Listening;
@@ -45,6 +46,32 @@ use keeper::Keeper;
 pub trait Daemon: Send + Sync + 'static {
     /// Asks, as the command line does. The error is the daemon's own words, in English.
     fn ask(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply, String>> + Send + '_>>;
+
+    /// Encrypts a backup with a passphrase, as the command line does. Takes seconds.
+    fn seal(&self, plain: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        drop((plain, passphrase));
+        Box::pin(std::future::ready(Err(SealError::Other("backups are not encrypted here".into()))))
+    }
+
+    /// Decrypts one; one that is not encrypted comes back as it is. Takes seconds.
+    fn open(&self, file: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        drop((file, passphrase));
+        Box::pin(std::future::ready(Err(SealError::Other("backups are not decrypted here".into()))))
+    }
+}
+
+/// A backup that is being encrypted or decrypted.
+pub type Sealing<'a> = Pin<Box<dyn Future<Output = Result<Secret, SealError>> + Send + 'a>>;
+
+/// Why a backup was not encrypted or decrypted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Another passphrase.
+    #[error("the file does not open with this passphrase")]
+    WrongPassphrase,
+    /// In words, in English.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// Where the page is served, and under which names.
