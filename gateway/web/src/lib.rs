@@ -25,6 +25,7 @@ mod session;
 mod texts;
 mod throttle;
 mod tls;
+mod upload;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -122,6 +123,7 @@ pub struct Web {
     daemon: Arc<dyn Daemon>,
     keeper: Keeper,
     live: live::Live,
+    operate: pages::operate::Operate,
     tls: tls::Identity,
     hosts: Vec<String>,
     rates: throttle::Rates,
@@ -141,7 +143,8 @@ impl Web {
         let tls = tls::Identity::open(&settings.data_dir, &hosts)?;
         let keeper = Keeper::open(store)?;
         let (live, rates) = (live::Live::default(), throttle::Rates::default());
-        Ok(Arc::new(Self { settings, daemon, keeper, live, tls, hosts, rates }))
+        let operate = pages::operate::Operate::default();
+        Ok(Arc::new(Self { settings, daemon, keeper, live, operate, tls, hosts, rates }))
     }
 
     /// Binds the addresses; [`Listening::serve`] then serves.

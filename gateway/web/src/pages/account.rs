@@ -23,14 +23,24 @@ pub(crate) enum Target {
     Overview,
     Pair,
     Remove(LockId),
+    /// A page of the operator: its word, and where it is.
+    Operator(&'static str, &'static str),
 }
+
+/// The pages of operators that ask for the password.
+const OPERATOR: [(&str, &str); 3] =
+    [("zigbee", "/radios/zigbee"), ("broker", "/broker/test"), ("diagnosis", "/diagnosis")];
 
 impl Target {
     pub(crate) fn of(path: &str, lock: Option<LockId>) -> Self {
         match (path, lock) {
             ("/pair", _) => Self::Pair,
             ("/locks/{lock}/remove", Some(lock)) => Self::Remove(lock),
-            _ => Self::Overview,
+            // A form leads back to its page.
+            (path, _) => OPERATOR
+                .into_iter()
+                .find(|(_, page)| path.starts_with(page))
+                .map_or(Self::Overview, |(word, page)| Self::Operator(word, page)),
         }
     }
 
@@ -38,15 +48,19 @@ impl Target {
         match word.strip_prefix("remove-").map(str::parse) {
             Some(Ok(lock)) => Self::Remove(lock),
             _ if word == "pair" => Self::Pair,
-            _ => Self::Overview,
+            _ => OPERATOR
+                .into_iter()
+                .find(|(known, _)| *known == word)
+                .map_or(Self::Overview, |(word, page)| Self::Operator(word, page)),
         }
     }
 
-    fn path(self) -> String {
+    pub(crate) fn path(self) -> String {
         match self {
             Self::Overview => "/".into(),
             Self::Pair => "/pair".into(),
             Self::Remove(lock) => format!("/locks/{lock}/remove"),
+            Self::Operator(_, page) => page.into(),
         }
     }
 }
@@ -57,6 +71,7 @@ impl fmt::Display for Target {
             Self::Overview => f.write_str("overview"),
             Self::Pair => f.write_str("pair"),
             Self::Remove(lock) => write!(f, "remove-{lock}"),
+            Self::Operator(word, _) => f.write_str(word),
         }
     }
 }
@@ -338,6 +353,7 @@ pub(crate) async fn about(web: Arc<Web>, call: Call) -> Response {
                 div { dt { (text.version) } dd { "Cardea " (env!("CARGO_PKG_VERSION")) } }
                 div { dt { (text.licence) } dd { (env!("CARGO_PKG_LICENSE")) } }
             }
+            p { a href="/licences" { (text.operate.licences) } }
         }
     };
     Page { title: text.about, tab: Tab::About, here: "/about", live: None, narrow: false }.show(
@@ -353,9 +369,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_the_password_leads_to_is_one_of_three_pages() {
+    fn where_the_password_leads_to_is_one_of_our_pages() {
         let lock = LockId([0x11; 8]);
-        for target in [Target::Overview, Target::Pair, Target::Remove(lock)] {
+        let operator = OPERATOR.map(|(word, page)| Target::Operator(word, page));
+        for target in [Target::Overview, Target::Pair, Target::Remove(lock)].into_iter().chain(operator) {
             assert_eq!(Target::parse(&target.to_string()), target);
         }
         for other in ["//evil.example", "https://evil.example", "remove-../../x", "", "remove-"] {
