@@ -118,6 +118,9 @@ async fn steps(config: &MqttConfig, passed: &mut Vec<Step>) -> Result<(), Failed
         let connected = timeout(wait, TlsConnector::from(tls).connect(name, stream)).await;
         connected.map_err(|_| silent(Step::Tls, "no answer to TLS"))?.map_err(|error| handshake(&error))?;
         passed.push(Step::Tls);
+    } else {
+        // Who serves one after the other is to serve the next.
+        drop(stream);
     }
 
     match mqtt(config).await? {
