@@ -218,8 +218,12 @@ fn login(ended: &Ended) -> Failed {
         Fault::Silent(_) => Cause::Silent,
         Fault::Tls(_) | Fault::Certificate(_) => Cause::Tls,
         Fault::File { .. } => Cause::Settings,
-        Fault::Unreachable { .. } => Cause::Unreachable,
-        Fault::Closed | Fault::Oversized { .. } | Fault::Asked(_) | Fault::Protocol(_) => Cause::NotMqtt,
+        // Something took the connection a moment ago: what breaks it now is no broker.
+        Fault::Unreachable { .. }
+        | Fault::Closed
+        | Fault::Oversized { .. }
+        | Fault::Asked(_)
+        | Fault::Protocol(_) => Cause::NotMqtt,
     };
     (Step::Login, cause, fault.to_string())
 }
