@@ -121,11 +121,11 @@ fn dependencies(root: &str) -> Fallible<Vec<Value>> {
         return Err(format!("cargo does not say what the gateway is made of: {said}").into());
     }
     let metadata: Value = serde_json::from_slice(&asked.stdout)?;
-    let by_id = |list: &Value| -> BTreeMap<String, Value> {
-        let all = list.as_array().into_iter().flatten();
+    let by_id = |list: &str| -> BTreeMap<String, Value> {
+        let all = metadata.pointer(list).and_then(Value::as_array).into_iter().flatten();
         all.map(|one| (one["id"].as_str().unwrap_or_default().to_owned(), one.clone())).collect()
     };
-    let (packages, nodes) = (by_id(&metadata["packages"]), by_id(&metadata["resolve"]["nodes"]));
+    let (packages, nodes) = (by_id("/packages"), by_id("/resolve/nodes"));
     let is_root = |package: &&Value| package["name"] == root;
     let root = packages.values().find(is_root).ok_or("no such package")?["id"].as_str().unwrap_or_default();
     let (mut seen, mut next) = (BTreeSet::new(), vec![root.to_owned()]);
