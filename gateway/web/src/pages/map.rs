@@ -99,7 +99,7 @@ fn drawing(text: &Texts, radio: &str, up: bool, caption: &str, locks: &[&Lock]) 
                 @let strength = Strength::of(lock);
                 line class={ "link " (strength.class()) } x2=(round(x)) y2=(round(y)) {}
             }
-            circle class=(if up { "radio" } else { "radio down" }) r="26" {}
+            circle class=(if up { "radio" } else { "radio down" }) r="34" {}
             text class="name" y="4" text-anchor="middle" { (radio) }
             @for (lock, (x, y)) in locks.iter().zip(places(locks)) {
                 @let strength = Strength::of(lock);
