@@ -199,7 +199,7 @@ mod tests {
         for minute in 0..10_000 {
             duty.charge(minute * BUCKET, 869_525_000, 1);
         }
-        let now = 179 * BUCKET;
+        let now = (10_000 - 1) * BUCKET;
         let last_hour = duty.used(now).unwrap()[4];
         assert_eq!((last_hour.used, last_hour.budget), (61, 360_000_000), "10 % of an hour");
         assert_eq!(duty.used(now + 2 * HOUR).unwrap()[4].used, 0, "it is over without anything being sent");
