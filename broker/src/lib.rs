@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 pub use backoff::Backoff;
-pub use mqtt::{Fault, Mqtt, MqttConfig, TlsFiles, Will, Wording};
+pub use mqtt::{Cause, Fault, Mqtt, MqttConfig, Probe, Step, TlsFiles, Will, Wording, probe};
 
 /// Events that may wait for the user before the link stops reading from the broker.
 const EVENTS: usize = 1024;

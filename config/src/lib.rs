@@ -22,7 +22,7 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use sections::{Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Unsealed, Web, Zigbee};
-pub use template::{schema, template};
+pub use template::{redacted, schema, template};
 pub use values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
     Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,

@@ -40,6 +40,26 @@ fn comment(out: &mut String, lines: &[&str]) {
     }
 }
 
+/// Stands where something was left out.
+const LEFT_OUT: &str = "(left out)";
+
+/// A configuration for somebody who helps: all keys, but no names of users, clients and devices. Secrets are in files, of which
+/// only the paths are here.
+#[must_use]
+pub fn redacted(config: &Config) -> String {
+    let mut config = config.clone();
+    // Some clouds give out a token as the user name, or as the client id.
+    for word in [&mut config.mqtt.username, &mut config.mqtt.client_id] {
+        if word.is_some() {
+            *word = Some(LEFT_OUT.into());
+        }
+    }
+    for device in config.unsealed.devices.values_mut() {
+        device.name = LEFT_OUT.into();
+    }
+    toml::to_string_pretty(&config).unwrap_or_default()
+}
+
 /// The JSON Schema of the configuration, for editors and forms.
 #[must_use]
 pub fn schema() -> String {

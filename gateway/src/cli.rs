@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the user interface of a binary")]
 
 mod label;
+mod operate;
 mod radio;
 mod unsealed;
 
@@ -82,6 +83,22 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// The newest lines of the running gateway's log, as the local page shows them.
+    Logs(operate::Logs),
+    /// Write a bundle for somebody who helps: versions, configuration, state, log; no secret is in it.
+    Diagnose {
+        /// The file, a tar.gz.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// Write over a file that is there.
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Try to reach a broker, step by step; exit status 1 when it does not work.
+    BrokerTest(operate::Trial),
+    /// What the daemon has done for the local page: standard input is a passphrase and, from the next line on, a file.
+    #[command(hide = true)]
+    BackupFile { work: crate::sealing::Work },
     /// Print the version.
     Version,
 }
@@ -158,6 +175,16 @@ pub fn main() -> ExitCode {
         }
         Command::Recover => load().and_then(|config| report(page(&config, &Request::Recover {}))),
         Command::Fingerprint => load().and_then(|config| report(page(&config, &Request::Fingerprint {}))),
+        Command::Logs(wanted) => load().and_then(|config| report(operate::logs(&config, wanted))),
+        Command::Diagnose { to, overwrite } => {
+            load().and_then(|config| report(operate::diagnose(&config, &to, overwrite)))
+        }
+        Command::BrokerTest(trial) => load().and_then(|config| or_fail(operate::broker_test(&config, trial))),
+        Command::BackupFile { work } => match crate::sealing::work(work) {
+            Ok(code) if code == ExitCode::SUCCESS => Ok(()),
+            Ok(code) => Err(code),
+            Err(error) => report(Err(error)),
+        },
         Command::Label(arguments) => report(label::run(arguments)),
         Command::Config { command: ConfigCommand::Template } => {
             print!("{}", cardea_config::template());

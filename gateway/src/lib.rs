@@ -15,11 +15,15 @@
 mod bounded;
 pub mod cli;
 mod clock;
+mod desk;
+mod diagnosis;
 mod identity;
+mod journal;
 mod logging;
 mod metrics;
 mod relay_loop;
 mod run;
+mod sealing;
 mod server;
 mod service;
 mod supervisor;

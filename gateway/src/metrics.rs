@@ -57,21 +57,24 @@ pub(crate) async fn serve(bind: SocketAddr, sources: Sources) {
     }
 }
 
-async fn metrics(State(Sources { asks, lora, zigbee }): State<Sources>) -> impl IntoResponse {
-    let (tx, rx) = oneshot::channel();
-    let vitals = match asks.send(Ask::Vitals(tx)).await {
-        Ok(()) => rx.await.ok(),
-        Err(_) => None,
-    };
-    match vitals {
-        Some(vitals) => {
+async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
+    match current(&sources).await {
+        Some(text) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            let lora = lora.map(|counters| *counters.borrow());
-            let zigbee = zigbee.map(|counters| *counters.borrow());
-            (StatusCode::OK, kind, text(&vitals, lora.as_ref(), zigbee.as_ref())).into_response()
+            (StatusCode::OK, kind, text).into_response()
         }
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
+}
+
+/// What is measured at this moment; `None`: the daemon is stopping.
+pub(crate) async fn current(Sources { asks, lora, zigbee }: &Sources) -> Option<String> {
+    let (tx, rx) = oneshot::channel();
+    asks.send(Ask::Vitals(tx)).await.ok()?;
+    let vitals = rx.await.ok()?;
+    let lora = lora.as_ref().map(|counters| *counters.borrow());
+    let zigbee = zigbee.as_ref().map(|counters| *counters.borrow());
+    Some(text(&vitals, lora.as_ref(), zigbee.as_ref()))
 }
 
 /// The Prometheus text format.
@@ -125,7 +128,7 @@ fn text(vitals: &Vitals, lora: Option<&LoraCounters>, zigbee: Option<&ZigbeeCoun
     if let Some(lora) = lora {
         lora_families(&mut out, lora);
     }
-    if let Some(ZigbeeCounters { strangers, foreign, shed }) = zigbee {
+    if let Some(ZigbeeCounters { strangers, foreign, shed, .. }) = zigbee {
         out.family("cardea_zigbee_ignored_total", "counter", "Received by the Zigbee radio and not used.");
         for (reason, count) in [("stranger", *strangers), ("foreign", *foreign), ("shed", *shed)] {
             out.sample("cardea_zigbee_ignored_total", &format!("reason=\"{reason}\""), count);

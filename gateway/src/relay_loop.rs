@@ -9,6 +9,7 @@ mod networks;
 mod report;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::WallClock;
+use crate::desk::Desk;
 use crate::metrics::Vitals;
 use crate::service;
 use crate::supervisor::Part;
@@ -67,6 +69,11 @@ pub(crate) struct Facts {
     pub(crate) claimed: watch::Receiver<bool>,
     /// True from when on there is a link to the broker.
     pub(crate) owned: watch::Receiver<bool>,
+    /// What the radios say of themselves; `None` while they are off.
+    pub(crate) lora_counters: Option<watch::Receiver<cardea_lora::network::Counters>>,
+    pub(crate) zigbee_counters: Option<watch::Receiver<cardea_zigbee::driver::Counters>>,
+    /// Answers what is none of the relay's business.
+    pub(crate) desk: Arc<Desk>,
 }
 
 /// What reaches the loop.
@@ -377,6 +384,17 @@ impl RelayLoop {
                 | Request::RemoveUnsealed { .. }),
                 to,
             ) => Bridge::ask(self.facts.unsealed.as_ref(), request, to),
+            Ask::Request(Request::Radios {}, to) => drop(to.send(Ok(Reply::Radios(self.radio_details())))),
+            Ask::Request(Request::Trace { lock }, to) => drop(to.send(self.trace(lock))),
+            Ask::Request(
+                request @ (Request::Logs { .. }
+                | Request::Configuration {}
+                | Request::TestBroker(_)
+                | Request::Host {}
+                | Request::Oldest {}
+                | Request::Diagnose {}),
+                to,
+            ) => self.facts.desk.ask(request, to),
             // The server asks the page itself where there is one.
             Ask::Request(
                 Request::ClaimCode {}

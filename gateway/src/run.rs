@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::WallClock;
 use crate::identity::{self, DataDir};
+use crate::journal::Journal;
 use crate::relay_loop::{Ask, Facts, Inputs, RelayLoop};
 use crate::server::{InProcess, Server};
 use crate::supervisor::{Driver, Supervisor};
@@ -51,7 +52,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn topics(config: &Config, gateway: &str) -> anyhow::Result<Topics> {
+pub(crate) fn topics(config: &Config, gateway: &str) -> anyhow::Result<Topics> {
     let mqtt = &config.mqtt;
     Topics::with_templates(&mqtt.prefix, gateway, &mqtt.topics).context("[mqtt] topics")
 }
@@ -62,7 +63,7 @@ fn topics(config: &Config, gateway: &str) -> anyhow::Result<Topics> {
 /// What keeps it from starting (an unusable data directory, store or socket), or the death of the store's
 /// threads. An absent broker or radio is none of these.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    logging::start(&config.log)?;
+    let journal = logging::start(&config.log)?;
     check(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
@@ -70,13 +71,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("threads cannot be started")?;
-    let result = runtime.block_on(gateway(config));
+    let result = runtime.block_on(gateway(config, journal));
     // A blocked lookup of a broker's name must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn gateway(config: &Config) -> anyhow::Result<()> {
+async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     let data = DataDir::open(&config.gateway.data_dir)?;
     let gateway = data.gateway(config.gateway.id.as_ref())?;
     let topics = topics(config, gateway.as_str())?;
@@ -125,7 +126,15 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         tasks.push(supervisor.radio(RadioId(id), name, store.network(name), driver));
     }
     drop(supervisor);
+    let sources = metrics::Sources {
+        asks: asks_tx.clone(),
+        lora: config.lora.enabled.then(|| lora_counters.subscribe()),
+        zigbee: config.zigbee.enabled.then(|| zigbee_counters.subscribe()),
+    };
     let facts = Facts {
+        lora_counters: sources.lora.clone(),
+        zigbee_counters: sources.zigbee.clone(),
+        desk: crate::desk::Desk::new(config, gateway.as_str(), journal, wall.clone(), sources.clone()),
         gateway: gateway.to_string(),
         broker_url: config.mqtt.url.to_string(),
         radios: names,
@@ -142,9 +151,7 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         tokio::spawn(serve_page(page));
     }
     if config.metrics.enabled {
-        let lora = config.lora.enabled.then(|| lora_counters.subscribe());
-        let zigbee = config.zigbee.enabled.then(|| zigbee_counters.subscribe());
-        tokio::spawn(metrics::serve(config.metrics.bind, metrics::Sources { asks: asks_tx, lora, zigbee }));
+        tokio::spawn(metrics::serve(config.metrics.bind, sources));
     }
 
     service::ready();

@@ -14,13 +14,15 @@ use cardea_api::{
     Answer, ClaimCode, MAX_REQUEST, MAX_SECRET, PeerEvent, PeerLine, Reply, Request, RequestError, Secret,
 };
 use cardea_framing::LockId;
-use cardea_web::{Daemon, Web};
+use cardea_web::{Daemon, SealError, Sealing, Web};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use crate::relay_loop::{Ask, Attached, GuestAsk};
+use crate::sealing::{self, Work};
 
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 32;
@@ -203,6 +205,21 @@ impl Daemon for InProcess {
             }
         })
     }
+
+    fn seal(&self, plain: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        sealing(Work::Seal, plain, passphrase)
+    }
+
+    fn open(&self, file: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        sealing(Work::Open, file, passphrase)
+    }
+}
+
+fn sealing(work: Work, file: Secret, passphrase: Zeroizing<String>) -> Sealing<'static> {
+    Box::pin(async move {
+        let done = tokio::task::spawn_blocking(move || sealing::have(work, &passphrase, &file)).await;
+        done.unwrap_or_else(|error| Err(SealError::Other(error.to_string())))
+    })
 }
 
 /// Reads what stands behind a request's line, if anything does.

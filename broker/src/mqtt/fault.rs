@@ -159,7 +159,7 @@ impl Fault {
     }
 }
 
-fn refusal(code: ConnectReturnCode) -> &'static str {
+pub(super) fn refusal(code: ConnectReturnCode) -> &'static str {
     match code {
         ConnectReturnCode::Success => "success",
         ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 3.1.1",

@@ -13,6 +13,7 @@ mod connection;
 mod fault;
 mod flight;
 mod options;
+mod probe;
 mod tls;
 
 use std::path::PathBuf;
@@ -20,11 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::{Backoff, Event, Port};
 use connection::{Connection, Ended};
 pub use fault::Fault;
 use flight::Suspicion;
+pub use probe::{Cause, Probe, Step, probe};
 
 /// How to reach a broker, and as whom.
 #[derive(Clone)]
@@ -41,6 +44,8 @@ pub struct MqttConfig {
     pub username: Option<String>,
     /// File with the password, read anew at each connect.
     pub password_file: Option<PathBuf>,
+    /// The password itself, in place of that file.
+    pub password: Option<Zeroizing<String>>,
     /// Between pings, at least a second. Silence is noticed within twice this time.
     pub keepalive: Duration,
     /// Largest packet that is sent or handed over, bytes.
@@ -106,6 +111,7 @@ impl MqttConfig {
             client_id: client_id.into(),
             username: None,
             password_file: None,
+            password: None,
             keepalive: Duration::from_secs(30),
             max_packet: 256 * 1024,
             read_limit: 1024 * 1024,

@@ -28,6 +28,7 @@ impl Files {
 /// The client's options for one connection.
 pub(super) async fn of(config: &MqttConfig, session: Session) -> Result<MqttOptions, Fault> {
     let (tls, password) = (config.tls.clone(), config.password_file.clone());
+    let password = password.filter(|_| config.password.is_none());
     let read = tokio::task::spawn_blocking(move || Files::read(tls.as_ref(), password.as_deref()));
     let Files { tls, password } = read.await.map_err(|e| Fault::Protocol(e.to_string()))??;
 
@@ -50,7 +51,8 @@ pub(super) async fn of(config: &MqttConfig, session: Session) -> Result<MqttOpti
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
     }
     if let Some(username) = &config.username {
-        options.set_credentials(username, password.unwrap_or_default());
+        let given = config.password.as_ref().map(|password| password.to_string());
+        options.set_credentials(username, given.or(password).unwrap_or_default());
     }
     if let Some(will) = &config.will {
         let will = will();

@@ -12,6 +12,7 @@
 
 mod client;
 mod openapi;
+mod operate;
 mod peer;
 mod secret;
 
@@ -23,6 +24,10 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, PeerClient};
 pub use openapi::{LINES_ONLY, is_verb, openapi};
+pub use operate::{
+    BrokerCause, BrokerFault, BrokerSettings, BrokerStep, BrokerTest, BrokerTrial, CommandState, DutyBand,
+    HeardSample, Host, HostAddress, KeptBackup, LogLevel, LogLine, Logs, RadioDetail, Trace,
+};
 pub use peer::{PeerEvent, PeerLine};
 pub use secret::Secret;
 
@@ -133,6 +138,38 @@ pub enum Request {
     Recover {},
     /// What the local page's certificate is. Answered by [`Reply::Fingerprint`].
     Fingerprint {},
+    /// The radios, closer than the status has them. Answered by [`Reply::Radios`].
+    Radios {},
+    /// The newest lines of the log, oldest first. Answered by [`Reply::Logs`].
+    Logs {
+        /// Only lines with a higher number.
+        #[serde(default)]
+        after: u64,
+        /// Only lines that are at least as important; `None`: all.
+        #[serde(default)]
+        level: Option<LogLevel>,
+        /// Only lines that have this in them, in capitals or not.
+        #[serde(default)]
+        words: String,
+        /// At most so many; the newest.
+        most: u32,
+    },
+    /// A lock's link and commands, as far as the gateway remembers. Answered by [`Reply::Trace`].
+    Trace {
+        /// Lock id, 16 hexadecimal digits.
+        #[serde(with = "lock_id")]
+        lock: LockId,
+    },
+    /// The configuration that is in force, without what may be secret. Answered by [`Reply::Configuration`].
+    Configuration {},
+    /// Try to reach a broker. Answered by [`Reply::BrokerTest`] within half a minute; the gateway's own link is left alone.
+    TestBroker(BrokerTrial),
+    /// The machine that the gateway runs on. Answered by [`Reply::Host`].
+    Host {},
+    /// How long frames have waited. Answered by [`Reply::Oldest`].
+    Oldest {},
+    /// What somebody who helps wants to have. Answered by [`Reply::Bundle`].
+    Diagnose {},
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
         /// Lock id, 16 hexadecimal digits.
@@ -311,6 +348,36 @@ pub enum Reply {
         /// SHA-256 of the certificate, as browsers show it.
         sha256: String,
     },
+    /// To [`Request::Radios`].
+    Radios(Vec<RadioDetail>),
+    /// To [`Request::Logs`].
+    Logs(Logs),
+    /// To [`Request::Trace`].
+    Trace(Trace),
+    /// To [`Request::Configuration`].
+    Configuration {
+        /// TOML.
+        toml: String,
+        /// Of it, what a form for the broker starts from.
+        broker: BrokerSettings,
+    },
+    /// To [`Request::Oldest`].
+    Oldest {
+        /// When the oldest frame on disk came in, Unix milliseconds; `None`: there is none.
+        at: Option<u64>,
+    },
+    /// To [`Request::TestBroker`].
+    BrokerTest(BrokerTest),
+    /// To [`Request::Host`].
+    Host(Host),
+    /// To [`Request::Diagnose`].
+    Bundle {
+        /// How many bytes it has.
+        bytes: u32,
+        /// A `tar.gz`, behind the line. It holds no secret.
+        #[serde(skip)]
+        file: Secret,
+    },
     /// To everything else.
     Done,
 }
@@ -319,7 +386,7 @@ impl Reply {
     /// What comes behind the line: how many bytes, and where they are put; `None`: nothing does.
     pub fn secret(&mut self) -> Option<(u32, &mut Secret)> {
         match self {
-            Self::Backup { bytes, file, .. } => Some((*bytes, file)),
+            Self::Backup { bytes, file, .. } | Self::Bundle { bytes, file } => Some((*bytes, file)),
             _ => None,
         }
     }

@@ -115,6 +115,14 @@ pub fn wants_passphrase(file: &[u8]) -> Result<bool, Error> {
 /// # Errors
 /// [`Error`].
 pub fn open(file: &[u8], with: &With, most: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    open_within(file, with, most, MAX_WORK)
+}
+
+/// The same, where there is less memory: a passphrase is stretched with 2^`work` at most, which takes 2^`work` KiB.
+///
+/// # Errors
+/// [`Error`].
+pub fn open_within(file: &[u8], with: &With, most: usize, work: u8) -> Result<Zeroizing<Vec<u8>>, Error> {
     let decryptor = Decryptor::new(ArmoredReader::new(file)).map_err(|_| Error::Form)?;
     let opened = match (with, decryptor.is_scrypt()) {
         (With::Passphrase(_), false) => return Err(Error::WantsIdentity),
@@ -124,7 +132,7 @@ pub fn open(file: &[u8], with: &With, most: usize) -> Result<Zeroizing<Vec<u8>>,
         }
         (With::Passphrase(passphrase), true) => {
             let mut identity = scrypt::Identity::new(secret(passphrase));
-            identity.set_max_work_factor(MAX_WORK);
+            identity.set_max_work_factor(work);
             decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity))
         }
     };

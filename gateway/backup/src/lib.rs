@@ -14,7 +14,9 @@ mod passphrase;
 use std::io;
 use std::path::PathBuf;
 
-pub use envelope::{Identities, Recipient, To, With, is_encrypted, open, seal, wants_passphrase};
+pub use envelope::{
+    Identities, Recipient, To, With, is_encrypted, open, open_within, seal, wants_passphrase,
+};
 pub use file::{read, write};
 pub use passphrase::Passphrase;
 

@@ -71,6 +71,18 @@ impl Inbox {
         self.known.len()
     }
 
+    /// Of one lock, newest state first. Looks at all of them: for people, not for the relay.
+    pub(crate) fn of(&self, lock: LockId) -> Vec<(MessageId, &Known)> {
+        let mut known: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.lock == lock)
+            .map(|(id, known)| (*id, known))
+            .collect();
+        known.sort_by_key(|(id, known)| (std::cmp::Reverse(known.at), *id));
+        known
+    }
+
     pub(crate) fn insert(&mut self, id: MessageId, known: Known) {
         self.by_end.insert((known.not_after, id));
         self.known.insert(id, known);

@@ -19,6 +19,7 @@ mod api;
 mod config;
 mod ctx;
 mod down;
+mod history;
 mod inbox;
 mod lock;
 mod message;
@@ -35,12 +36,13 @@ mod upstream;
 
 pub use api::{Action, Admin, AdminReply, Input, PeerAction, PeerInput, RadioId, Wall};
 pub use config::{Config, Custody, RadioInfo};
+pub use history::{SAMPLES, Sample};
 pub use metrics::Metrics;
 pub use records::{
     AddressRecord, Backlog, Change, DownRecord, Failure, FailureKind, Gap, LockRecord, Row, RowMeta, Shed,
     Snapshot, StoreOp, StoreReply,
 };
-pub use relay::{LockStatus, Relay};
+pub use relay::{Downlink, LockStatus, Relay};
 pub use upstream::{Publish, UpstreamEvent};
 
 pub use cardea_radio::Millis;

@@ -52,6 +52,7 @@ impl Lock {
     /// Takes a frame from the air.
     pub(crate) fn hear(&mut self, ctx: &mut Ctx, up: &Up) {
         self.heard = Some((ctx.wall.unix_ms, up.quality));
+        self.history.get_or_insert_default().heard(ctx.wall.unix_ms, up.quality);
         if let Some(closes) = up.window {
             self.down().open(closes);
         }

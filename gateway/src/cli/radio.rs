@@ -21,6 +21,8 @@ const MAX_IDENTITIES: usize = 1 << 20;
 
 #[derive(Subcommand)]
 pub(super) enum Radio {
+    /// List the radios with networks, channels, duty cycles and backups.
+    List,
     /// Form a network on the radio's dongle. It takes up to two minutes.
     Form {
         /// Which radio: zigbee.
@@ -129,6 +131,7 @@ pub(super) struct What {
 
 pub(super) fn radio(config: &Config, command: Radio) -> anyhow::Result<()> {
     match command {
+        Radio::List => super::operate::radios(config),
         Radio::Form { name, replace } => {
             network(config, &Request::FormNetwork { radio: name, replace }, "is formed")
         }

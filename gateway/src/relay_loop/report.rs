@@ -1,6 +1,10 @@
 //! What the loop knows, for people and their tools.
 
+use cardea_api::{CommandState, DutyBand, HeardSample, KeptBackup, RadioDetail, Reply, Trace};
+use cardea_envelope::ResultState;
+use cardea_framing::LockId;
 use cardea_radio::Health;
+use cardea_zigbee::driver::NetworkFacts;
 
 use super::RelayLoop;
 use crate::metrics::Vitals;
@@ -8,6 +12,38 @@ use crate::metrics::Vitals;
 /// Why a gateway that nobody has claimed has no link to the broker.
 const UNCLAIMED: &str = "not connected, because nobody has claimed this gateway yet; until then it lets no lock in either: \
                          `cardea claim-code` makes the code that its local page asks for";
+
+/// Downlinks of a lock that are told at once.
+const COMMANDS: usize = 20;
+
+/// Where a gateway of EU868 transmits by its plan: the three channels that are always there and those beside them, and the
+/// second receive window.
+fn is_used(low: u32) -> bool {
+    matches!(low, 865_000_000 | 868_000_000 | 869_400_000)
+}
+
+fn plain(name: &str) -> RadioDetail {
+    RadioDetail {
+        radio: name.into(),
+        network: None,
+        channel: None,
+        open_s: None,
+        moves: false,
+        kept: None,
+        duty: Vec::new(),
+    }
+}
+
+const fn word(state: ResultState) -> &'static str {
+    match state {
+        ResultState::Queued => "queued",
+        ResultState::Sent => "sent",
+        ResultState::Delivered => "delivered",
+        ResultState::Expired => "expired",
+        ResultState::Refused => "refused",
+        ResultState::Failed => "failed",
+    }
+}
 
 impl RelayLoop {
     pub(super) fn locks(&self) -> Vec<cardea_api::Lock> {
@@ -58,6 +94,66 @@ impl RelayLoop {
             store_failures: metrics.store_failures,
             unsealed: self.facts.unsealed.as_ref().map(|bridge| bridge.status()),
         }
+    }
+
+    pub(super) fn radio_details(&self) -> Vec<RadioDetail> {
+        let detail = |name: &&str| match *name {
+            "zigbee" => self.zigbee_detail(),
+            "lora" => RadioDetail { duty: self.duty(), ..plain(name) },
+            name => plain(name),
+        };
+        self.facts.radios.iter().map(detail).collect()
+    }
+
+    fn zigbee_detail(&self) -> RadioDetail {
+        let facts = self.facts.zigbee_counters.as_ref().map(|counters| counters.borrow().network);
+        let NetworkFacts { network, open_until, has_backup, backup_at } = facts.unwrap_or_default();
+        let seconds = |ms: u64| ms / 1_000;
+        let now = self.clock.now();
+        RadioDetail {
+            network: network.map(|network| network.extended_pan.to_string()),
+            channel: network.map(|network| network.channel),
+            open_s: open_until.filter(|until| *until > now).map(|until| seconds(until - now)),
+            moves: true,
+            kept: has_backup
+                .then(|| KeptBackup { age_s: backup_at.map(|at| seconds(now.saturating_sub(at))) }),
+            ..plain("zigbee")
+        }
+    }
+
+    /// Sub-bands in which nothing was sent and nothing will be are left out.
+    fn duty(&self) -> Vec<DutyBand> {
+        let airtime = self.facts.lora_counters.as_ref().and_then(|counters| counters.borrow().airtime);
+        let bands = airtime.iter().flatten().filter(|band| band.used > 0 || is_used(band.low));
+        let ms = |us: u64| us / 1_000;
+        bands
+            .map(|band| DutyBand {
+                low: band.low,
+                high: band.high,
+                used_ms: ms(band.used),
+                budget_ms: ms(band.budget),
+            })
+            .collect()
+    }
+
+    pub(super) fn trace(&self, lock: LockId) -> Result<Reply, String> {
+        let heard = self.relay.heard(lock).ok_or("this gateway knows no such lock")?;
+        let heard = heard.iter().map(|sample| HeardSample {
+            at: u64::from(sample.at).saturating_mul(1_000),
+            rssi: sample.quality.rssi,
+            snr: sample.quality.snr.map(|tenths| f32::from(tenths) / 10.0),
+            lqi: sample.quality.lqi,
+            frames: sample.frames,
+        });
+        let commands = self.relay.downlinks(lock).into_iter().take(COMMANDS).map(|known| CommandState {
+            id: known.id.to_string(),
+            state: word(known.state).into(),
+            reason: known.reason,
+            at: known.at,
+            not_after: known.not_after,
+            over: known.over,
+        });
+        Ok(Reply::Trace(Trace { heard: heard.collect(), commands: commands.collect() }))
     }
 
     pub(super) fn vitals(&self) -> Vitals {

@@ -185,6 +185,20 @@ impl Store {
         self.pulses.writer.busy_for().max(self.pulses.reader.busy_for())
     }
 
+    /// When the oldest frame of an outbox came in, Unix milliseconds; `None`: it is empty. Reads the file; for a moment, and for
+    /// people.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn oldest(path: &Path) -> Result<Option<u64>, Error> {
+        use rusqlite::OptionalExtension as _;
+        let connection = schema::open_reader(path)?;
+        let at =
+            connection.query_row("SELECT at FROM outbox ORDER BY row LIMIT 1", [], |r| r.get::<_, i64>(0));
+        let at = at.optional().map_err(|e| Error::read(path, &e))?;
+        Ok(at.and_then(|at| u64::try_from(at).ok()))
+    }
+
     /// The database file.
     #[must_use]
     pub fn path(&self) -> &Path {

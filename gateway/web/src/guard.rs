@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use crate::{Web, pages, texts};
+use crate::{Web, pages, texts, upload};
 
 /// Largest form, bytes: a label is 256.
 pub(crate) const BODY: usize = 8 * 1024;
@@ -24,6 +24,9 @@ const LARGE_BODY: usize = 32 * 1024;
 
 /// A form's bytes come within this time.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// A file's bytes come within this time: a megabyte over a bad radio link.
+const UPLOAD_TIME: Duration = Duration::from_secs(60);
 
 /// Both ends of the connection that a request came on.
 #[derive(Debug, Clone, Copy)]
@@ -109,8 +112,22 @@ where
             }
             let kind =
                 parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-            if kind.split(';').next().unwrap_or_default().trim() != "application/x-www-form-urlencoded" {
-                return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            let has_file = match kind.split(';').next().unwrap_or_default().trim() {
+                "application/x-www-form-urlencoded" => false,
+                "multipart/form-data" if upload::may(web, &parts) => true,
+                "multipart/form-data" => return Err(StatusCode::FORBIDDEN),
+                _ => return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            };
+            if has_file {
+                // One at a time is in memory.
+                let _one = web.operate.uploads.try_acquire().map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+                let read =
+                    tokio::time::timeout(UPLOAD_TIME, Limited::new(body, upload::MOST).collect()).await;
+                let read = read.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
+                let form = read.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes();
+                let upload = upload::read(kind, form).await.ok_or(StatusCode::BAD_REQUEST)?;
+                parts.extensions.insert(upload);
+                return Ok(Request::from_parts(parts, Body::empty()));
             }
             let most = if parts.uri.path() == CERTIFICATE { LARGE_BODY } else { BODY };
             let read = tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await;

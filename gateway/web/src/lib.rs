@@ -27,6 +27,7 @@ mod session;
 mod texts;
 mod throttle;
 mod tls;
+mod upload;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -34,8 +35,9 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use cardea_api::{Reply, Request};
+use cardea_api::{Reply, Request, Secret};
 use cardea_radio::NetworkStore;
+use zeroize::Zeroizing;
 
 pub use keeper::{CONFIRMED, ClaimError, RECOVERY};
 pub use listen::Listening;
@@ -47,6 +49,32 @@ use keeper::Keeper;
 pub trait Daemon: Send + Sync + 'static {
     /// Asks, as the command line does. The error is the daemon's own words, in English.
     fn ask(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply, String>> + Send + '_>>;
+
+    /// Encrypts a backup with a passphrase, as the command line does. Takes seconds.
+    fn seal(&self, plain: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        drop((plain, passphrase));
+        Box::pin(std::future::ready(Err(SealError::Other("backups are not encrypted here".into()))))
+    }
+
+    /// Decrypts one; one that is not encrypted comes back as it is. Takes seconds.
+    fn open(&self, file: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        drop((file, passphrase));
+        Box::pin(std::future::ready(Err(SealError::Other("backups are not decrypted here".into()))))
+    }
+}
+
+/// A backup that is being encrypted or decrypted.
+pub type Sealing<'a> = Pin<Box<dyn Future<Output = Result<Secret, SealError>> + Send + 'a>>;
+
+/// Why a backup was not encrypted or decrypted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Another passphrase.
+    #[error("the file does not open with this passphrase")]
+    WrongPassphrase,
+    /// In words, in English.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// Where the page is served, and under which names.
@@ -97,6 +125,7 @@ pub struct Web {
     daemon: Arc<dyn Daemon>,
     keeper: Keeper,
     live: live::Live,
+    operate: pages::operate::Operate,
     tls: tls::Identity,
     hosts: Vec<String>,
     rates: throttle::Rates,
@@ -116,7 +145,8 @@ impl Web {
         let tls = tls::Identity::open(&settings.data_dir, &hosts)?;
         let keeper = Keeper::open(store)?;
         let (live, rates) = (live::Live::default(), throttle::Rates::default());
-        Ok(Arc::new(Self { settings, daemon, keeper, live, tls, hosts, rates }))
+        let operate = pages::operate::Operate::default();
+        Ok(Arc::new(Self { settings, daemon, keeper, live, operate, tls, hosts, rates }))
     }
 
     /// Binds the addresses; [`Listening::serve`] then serves.

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use cardea_api::{Lock, Reply, Request, Status};
+use cardea_api::{Lock, RadioDetail, Reply, Request, Status};
 use cardea_framing::LockId;
 use hyper::body::Frame;
 use tokio::sync::{Mutex, Semaphore, mpsc};
@@ -34,6 +34,7 @@ const KEEP_ALIVE: u32 = 15;
 pub(crate) struct View {
     pub(crate) status: Status,
     pub(crate) locks: Vec<Lock>,
+    pub(crate) radios: Vec<RadioDetail>,
 }
 
 impl View {
@@ -72,7 +73,12 @@ impl Web {
         let odd = || "the daemon answered something else".to_owned();
         let Reply::Status(status) = self.daemon.ask(Request::Status {}).await? else { return Err(odd()) };
         let Reply::Locks(locks) = self.daemon.ask(Request::Locks {}).await? else { return Err(odd()) };
-        let view = Arc::new(View { status: *status, locks });
+        let radios = match self.daemon.ask(Request::Radios {}).await {
+            Ok(Reply::Radios(radios)) => radios,
+            // Everything else can be shown all the same.
+            _ => Vec::new(),
+        };
+        let view = Arc::new(View { status: *status, locks, radios });
         *last = Some((Instant::now(), Arc::clone(&view)));
         Ok(view)
     }
@@ -95,7 +101,14 @@ pub(crate) async fn lock(web: Arc<Web>, call: Call) -> Response {
     let (text, Some(lock)) = (call.text, call.lock()) else {
         return pages::refusal(call.text, StatusCode::NOT_FOUND);
     };
-    stream(web, call, move |_, view| fleet::lock_parts(text, view, lock))
+    stream_of(web, call, move |web| {
+        Box::pin(async move {
+            let view = web.view(TICK / 2).await.ok()?;
+            let mut parts = fleet::lock_parts(text, &view, lock);
+            parts.extend(pages::operate::trace_parts(&web, text, lock).await);
+            Some(parts)
+        })
+    })
 }
 
 pub(crate) async fn pair(web: Arc<Web>, call: Call) -> Response {
@@ -105,7 +118,28 @@ pub(crate) async fn pair(web: Arc<Web>, call: Call) -> Response {
     stream(web, call, move |web, view| pair::parts(text, web, view, lock, &token))
 }
 
-fn stream(web: Arc<Web>, call: Call, parts: impl Fn(&Web, &View) -> Parts + Send + 'static) -> Response {
+/// Live parts that follow from the [`View`] alone.
+pub(crate) fn stream(
+    web: Arc<Web>,
+    call: Call,
+    parts: impl Fn(&Web, &View) -> Parts + Send + Sync + 'static,
+) -> Response {
+    let parts = Arc::new(parts);
+    stream_of(web, call, move |web| {
+        let parts = Arc::clone(&parts);
+        Box::pin(async move { web.view(TICK / 2).await.ok().map(|view| parts(&web, &view)) })
+    })
+}
+
+/// Parts that are being made; `None`: the gateway does not answer.
+pub(crate) type Making = Pin<Box<dyn Future<Output = Option<Parts>> + Send>>;
+
+/// Live parts that have to be asked for.
+pub(crate) fn stream_of(
+    web: Arc<Web>,
+    call: Call,
+    parts: impl Fn(Arc<Web>) -> Making + Send + 'static,
+) -> Response {
     let unavailable = || pages::refusal(call.text, StatusCode::SERVICE_UNAVAILABLE);
     let Ok(place) = Arc::clone(&web.live.streams).try_acquire_owned() else { return unavailable() };
     let Some((id, _)) = &call.session else { return unavailable() };
@@ -121,8 +155,7 @@ fn stream(web: Arc<Web>, call: Call, parts: impl Fn(&Web, &View) -> Parts + Send
                 return;
             }
             // A gateway that does not answer for a moment is shown as it was; one that stops ends the stream.
-            if let Ok(view) = web.view(TICK / 2).await {
-                let now = parts(&web, &view);
+            if let Some(now) = parts(Arc::clone(&web)).await {
                 let changed: BTreeMap<_, _> =
                     now.iter().filter(|(id, part)| shown.get(*id) != Some(part)).collect();
                 if !changed.is_empty() {

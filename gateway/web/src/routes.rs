@@ -11,14 +11,17 @@ use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use cardea_api::Secret;
 use cardea_framing::LockId;
 use zeroize::Zeroizing;
 
 use crate::guard::{Form, Link};
 use crate::keeper;
 use crate::pages::{self, account, certificate, claim, fleet, pair};
+use crate::pages::{logs, map, radios, system, upstreams};
 use crate::session::{Id, Session};
 use crate::texts::{self, Texts};
+use crate::upload::Upload;
 use crate::{Web, assets, live};
 
 /// Who may have a page.
@@ -93,6 +96,25 @@ routes! {
     Post "/security/certificate/own" Proved certificate::take_back;
     Post "/sign-out"            SignedIn  account::sign_out;
     Get  "/about"               SignedIn  account::about;
+    // For operators.
+    Get  "/radios"                SignedIn radios::list;
+    Get  "/radios/zigbee"         Proved   radios::zigbee;
+    Post "/radios/zigbee/backup"  Proved   radios::backup;
+    Post "/radios/zigbee/restore" Proved   radios::restore;
+    Get  "/broker"                SignedIn upstreams::status;
+    Get  "/broker/test"           Proved   upstreams::form;
+    Post "/broker/test"           Proved   upstreams::test;
+    Get  "/map"                   SignedIn map::page;
+    Get  "/log"                   SignedIn logs::page;
+    Get  "/diagnosis"             Proved   logs::diagnosis;
+    Post "/diagnosis"             Proved   logs::bundle;
+    Get  "/system"                SignedIn system::page;
+    Get  "/licences"              SignedIn system::licences;
+    Get  "/licences.txt"          SignedIn system::licence_texts;
+    Get  "/sbom.json"             SignedIn system::sbom;
+    Get  "/live/radios"           SignedIn radios::live;
+    Get  "/live/broker"           SignedIn upstreams::live;
+    Get  "/live/log"              SignedIn logs::live;
     Get  "/live/overview"       SignedIn  live::overview;
     Get  "/live/locks"          SignedIn  live::locks;
     Get  "/live/locks/{lock}"   SignedIn  live::lock;
@@ -108,10 +130,12 @@ pub(crate) struct Call {
     params: BTreeMap<String, String>,
     query: Fields,
     form: Fields,
+    /// What was uploaded.
+    pub(crate) file: Option<Arc<Secret>>,
 }
 
 /// Decoded `application/x-www-form-urlencoded`. May hold a password or a label.
-type Fields = BTreeMap<String, Zeroizing<String>>;
+pub(crate) type Fields = BTreeMap<String, Zeroizing<String>>;
 
 impl Call {
     /// A field of the form; empty when there is none.
@@ -176,10 +200,15 @@ async fn dispatch(web: Arc<Web>, route: &Route, params: RawPathParams, request: 
         let session = web.keeper.session(id.name(), active)?;
         Some((id, session))
     });
-    let form = parts.extensions.get::<Form>().map(|form| fields(&form.0)).unwrap_or_default();
+    let upload = parts.extensions.get::<Upload>().cloned();
+    let form = match (&upload, parts.extensions.get::<Form>()) {
+        (Some(upload), _) => (*upload.fields).clone(),
+        (None, form) => form.map(|form| fields(&form.0)).unwrap_or_default(),
+    };
+    let file = upload.map(|upload| upload.file);
     let query = fields(parts.uri.query().unwrap_or_default().as_bytes());
     let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let call = Call { text, link, headers: parts.headers, session, params, query, form };
+    let call = Call { text, link, headers: parts.headers, session, params, query, form, file };
     if let Err(refused) = may(&web, route, &call) {
         return *refused;
     }
@@ -346,19 +375,32 @@ mod tests {
     }
 
     #[test]
+    fn the_password_leads_back_to_the_page_that_asked_for_it() {
+        let lock = Some(LockId([0x11; 8]));
+        for route in ROUTES.iter().filter(|route| route.rule == Rule::Proved) {
+            let back = account::Target::of(route.path, lock).path();
+            let page = route.path.replace("{lock}", "1111111111111111");
+            assert!(back != "/" && page.starts_with(&back), "{page}: back to {back}");
+        }
+    }
+
+    #[test]
     fn whatever_changes_something_is_a_post_and_pages_of_locks_are_the_owners() {
         for route in ROUTES {
             let open = matches!(route.rule, Rule::Anyone | Rule::Unclaimed | Rule::Claimed);
             let known =
                 ["/assets/{name}", "/language", "/claim", "/sign-in", "/recover"].contains(&route.path);
             assert_eq!(open, known, "{} is open to strangers", route.path);
-            let changes =
-                ["remove", "cancel", "end", "sign-out"].iter().any(|verb| route.path.ends_with(verb));
+            let changes = ["remove", "cancel", "end", "sign-out", "restore", "backup"]
+                .iter()
+                .any(|verb| route.path.ends_with(verb));
             let asks_first = route.path == "/locks/{lock}/remove" && route.method == Method::Get;
             assert!(!changes || asks_first || route.method == Method::Post, "{}", route.path);
-            let radio = route.path == "/pair" || route.path.ends_with("/remove");
-            let radio = radio || route.path.starts_with("/security/password");
-            let radio = radio || route.path.starts_with("/security/certificate");
+            let radio = ["/pair", "/radios/zigbee", "/radios/zigbee/backup", "/radios/zigbee/restore"]
+                .contains(&route.path)
+                || route.path.ends_with("/remove")
+                || route.path.starts_with("/security/password")
+                || route.path.starts_with("/security/certificate");
             assert!(!radio || route.rule == Rule::Proved, "{} without the password", route.path);
         }
     }

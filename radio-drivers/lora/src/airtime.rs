@@ -48,6 +48,19 @@ struct Band {
     buckets: VecDeque<(Millis, u64)>,
 }
 
+/// What was emitted in one sub-band in the last hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BandUse {
+    /// Lowest frequency, Hz.
+    pub low: u32,
+    /// First frequency above it, Hz.
+    pub high: u32,
+    /// Emitted, microseconds.
+    pub used: u64,
+    /// Allowed in any hour, microseconds.
+    pub budget: u64,
+}
+
 /// What has been emitted in the last hour, and what may still be.
 pub(crate) struct DutyCycle {
     /// `None` where the region has no duty cycle.
@@ -118,6 +131,17 @@ impl DutyCycle {
         }
     }
 
+    /// What counts at this moment, by sub-band; `None` where the region has no duty cycle.
+    pub(crate) fn used(&self, now: Millis) -> Option<[BandUse; EU868.len()]> {
+        let mut used = [BandUse::default(); EU868.len()];
+        for (place, band) in used.iter_mut().zip(self.bands.as_ref()?) {
+            let counts = |minute: &Millis| minute + BUCKET + HOUR > now;
+            let spent = band.buckets.iter().filter(|(minute, _)| counts(minute)).map(|(_, spent)| spent);
+            *place = BandUse { low: band.low, high: band.high, used: spent.sum(), budget: band.budget };
+        }
+        Some(used)
+    }
+
     fn band(&mut self, frequency: u32) -> Option<&mut Band> {
         self.bands.as_mut()?.iter_mut().find(|band| (band.low..band.high).contains(&frequency))
     }
@@ -175,6 +199,11 @@ mod tests {
         for minute in 0..10_000 {
             duty.charge(minute * BUCKET, 869_525_000, 1);
         }
+        let now = (10_000 - 1) * BUCKET;
+        let last_hour = duty.used(now).unwrap()[4];
+        assert_eq!((last_hour.used, last_hour.budget), (61, 360_000_000), "10 % of an hour");
+        assert_eq!(duty.used(now + 2 * HOUR).unwrap()[4].used, 0, "it is over without anything being sent");
+        assert!(DutyCycle::new(Region::Us915).used(0).is_none());
         assert!(duty.band(869_525_000).unwrap().buckets.len() <= 62);
         assert!(duty.band(869_525_000).unwrap().used <= 62);
     }

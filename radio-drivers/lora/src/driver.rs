@@ -94,7 +94,7 @@ pub async fn run_counted(
             network.handle_timeout(now);
         }
         flush(&mut network, &socket, &store, &stored_tx).await;
-        counters.send_if_modified(|told| std::mem::replace(told, network.counters()) != *told);
+        counters.send_if_modified(|told| std::mem::replace(told, network.counters_at(clock.now())) != *told);
         waiting = waiting.or_else(|| network.poll_event());
         let timeout = network.poll_timeout().map(|at| clock.instant(at));
         tokio::select! {

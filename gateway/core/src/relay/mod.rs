@@ -5,13 +5,15 @@ mod stored;
 
 use std::collections::BTreeMap;
 
-use cardea_envelope::EventKind;
+use cardea_envelope::{EventKind, MessageId, ResultState};
 use cardea_framing::LockId;
 use cardea_radio::{Event, Health, Quality, Up};
 
 use crate::{
     Action, Config, Input, Metrics, Millis, RadioId, Snapshot, UpstreamEvent, Wall,
     ctx::Ctx,
+    history::Sample,
+    inbox::Known,
     lock::{Air, Lock},
     peers::Peers,
     queue::Queue,
@@ -42,6 +44,30 @@ pub struct LockStatus {
     pub heard: Option<(u64, Quality)>,
     /// Downlinks without an end.
     pub pending: usize,
+}
+
+/// One downlink as it is known here, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downlink {
+    /// Chosen by who sent it.
+    pub id: MessageId,
+    /// How far it has come.
+    pub state: ResultState,
+    /// Why, as a word.
+    pub reason: Option<String>,
+    /// Since when, Unix milliseconds.
+    pub at: u64,
+    /// When it ends in any case, Unix milliseconds.
+    pub not_after: u64,
+    /// Nothing more will come of it.
+    pub over: bool,
+}
+
+impl Downlink {
+    fn new(id: MessageId, known: &Known) -> Self {
+        let Known { state, at, not_after, over, .. } = *known;
+        Self { id, state, reason: known.reason.clone(), at, not_after, over }
+    }
 }
 
 /// The relay. See the crate's first page for what it does.
@@ -186,6 +212,20 @@ impl Relay {
             heard: lock.heard,
             pending: lock.down.as_ref().map_or(0, |d| d.len()),
         })
+    }
+
+    /// How a lock was heard since the start, oldest first; `None`: it is not admitted.
+    #[must_use]
+    pub fn heard(&self, lock: LockId) -> Option<&[Sample]> {
+        let lock = self.locks.get(&lock).filter(|lock| lock.admitted)?;
+        Some(lock.history.as_ref().map_or(&[], |history| history.samples()))
+    }
+
+    /// The downlinks of a lock that are remembered, newest first: those under way, and those that ended within the hour.
+    #[must_use]
+    pub fn downlinks(&self, lock: LockId) -> Vec<Downlink> {
+        let known = self.ctx.inbox.of(lock).into_iter();
+        known.map(|(id, known)| Downlink::new(id, known)).collect()
     }
 
     /// The state of each radio, in the order of [`Config::radios`].

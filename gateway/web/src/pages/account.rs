@@ -26,7 +26,13 @@ pub(crate) enum Target {
     Password,
     Certificate,
     Remove(LockId),
+    /// A page of the operator: its word, and where it is.
+    Operator(&'static str, &'static str),
 }
+
+/// The pages of operators that ask for the password.
+const OPERATOR: [(&str, &str); 3] =
+    [("zigbee", "/radios/zigbee"), ("broker", "/broker/test"), ("diagnosis", "/diagnosis")];
 
 impl Target {
     pub(crate) fn of(path: &str, lock: Option<LockId>) -> Self {
@@ -35,7 +41,11 @@ impl Target {
             ("/security/password", _) => Self::Password,
             ("/security/certificate" | "/security/certificate/own", _) => Self::Certificate,
             ("/locks/{lock}/remove", Some(lock)) => Self::Remove(lock),
-            _ => Self::Overview,
+            // A form leads back to its page.
+            (path, _) => OPERATOR
+                .into_iter()
+                .find(|(_, page)| path.starts_with(page))
+                .map_or(Self::Overview, |(word, page)| Self::Operator(word, page)),
         }
     }
 
@@ -45,17 +55,21 @@ impl Target {
             _ if word == "pair" => Self::Pair,
             _ if word == "password" => Self::Password,
             _ if word == "certificate" => Self::Certificate,
-            _ => Self::Overview,
+            _ => OPERATOR
+                .into_iter()
+                .find(|(known, _)| *known == word)
+                .map_or(Self::Overview, |(word, page)| Self::Operator(word, page)),
         }
     }
 
-    fn path(self) -> String {
+    pub(crate) fn path(self) -> String {
         match self {
             Self::Overview => "/".into(),
             Self::Pair => "/pair".into(),
             Self::Password => "/security/password".into(),
             Self::Certificate => "/security/certificate".into(),
             Self::Remove(lock) => format!("/locks/{lock}/remove"),
+            Self::Operator(_, page) => page.into(),
         }
     }
 }
@@ -68,6 +82,7 @@ impl fmt::Display for Target {
             Self::Password => f.write_str("password"),
             Self::Certificate => f.write_str("certificate"),
             Self::Remove(lock) => write!(f, "remove-{lock}"),
+            Self::Operator(word, _) => f.write_str(word),
         }
     }
 }
@@ -410,6 +425,7 @@ pub(crate) async fn about(web: Arc<Web>, call: Call) -> Response {
                 div { dt { (text.version) } dd { "Cardea " (env!("CARGO_PKG_VERSION")) } }
                 div { dt { (text.licence) } dd { (env!("CARGO_PKG_LICENSE")) } }
             }
+            p { a href="/licences" { (text.operate.licences) } }
         }
     };
     Page { title: text.about, tab: Tab::About, here: "/about", live: None, narrow: false }.show(
@@ -425,11 +441,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_the_password_leads_to_is_one_of_a_few_pages() {
+    fn where_the_password_leads_to_is_one_of_our_pages() {
         let lock = LockId([0x11; 8]);
-        for target in
-            [Target::Overview, Target::Pair, Target::Password, Target::Certificate, Target::Remove(lock)]
-        {
+        let operator = OPERATOR.map(|(word, page)| Target::Operator(word, page));
+        let own = [Target::Overview, Target::Pair, Target::Password, Target::Certificate, Target::Remove(lock)];
+        for target in own.into_iter().chain(operator) {
             assert_eq!(Target::parse(&target.to_string()), target);
         }
         for other in ["//evil.example", "https://evil.example", "remove-../../x", "", "remove-"] {

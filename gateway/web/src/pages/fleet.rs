@@ -43,11 +43,11 @@ pub(crate) async fn overview(web: Arc<Web>, call: Call) -> Response {
 }
 
 /// A part that is made already.
-fn take(parts: &mut Parts, id: &str) -> maud::PreEscaped<String> {
+pub(super) fn take(parts: &mut Parts, id: &str) -> maud::PreEscaped<String> {
     maud::PreEscaped(parts.remove(id).unwrap_or_default())
 }
 
-fn unavailable(web: &Web, call: &Call, error: &str) -> Response {
+pub(super) fn unavailable(web: &Web, call: &Call, error: &str) -> Response {
     let Advice { what, todo } = &call.text.unavailable;
     let content = html! { h1 { (what) } p { (todo) } (said(call.text, error)) };
     Page { title: what, tab: Tab::None, here: "/", live: None, narrow: true }.show(
@@ -115,7 +115,7 @@ pub(crate) fn overview_parts(text: &Texts, view: &View) -> Parts {
     ])
 }
 
-fn cards(text: &Texts, View { status, locks }: &View) -> Markup {
+fn cards(text: &Texts, View { status, locks, .. }: &View) -> Markup {
     let works = |up: bool, detail: &str| match (up, detail.is_empty()) {
         (true, true) => Tone::Good,
         (true, false) => Tone::Warn,
@@ -166,7 +166,7 @@ fn cards(text: &Texts, View { status, locks }: &View) -> Markup {
 }
 
 /// So that a page that only shows the time that passes is not sent each second.
-const fn coarse(seconds: u64) -> u64 {
+pub(super) const fn coarse(seconds: u64) -> u64 {
     match seconds {
         0..=9 => seconds,
         10..=119 => seconds / 10 * 10,
@@ -196,7 +196,7 @@ impl Filter {
 }
 
 /// How a lock is, as far as a gateway can know.
-fn state(text: &Texts, lock: &Lock) -> (Tone, &'static str) {
+pub(super) fn state(text: &Texts, lock: &Lock) -> (Tone, &'static str) {
     match (lock.radio.is_empty(), lock.joined, lock.sleepy) {
         (true, ..) => (Tone::Warn, text.without_radio),
         (false, false, _) => (Tone::Warn, text.not_joined),
@@ -205,7 +205,7 @@ fn state(text: &Texts, lock: &Lock) -> (Tone, &'static str) {
     }
 }
 
-fn ago(text: &Texts, heard: u64) -> String {
+pub(super) fn ago(text: &Texts, heard: u64) -> String {
     (text.ago)(coarse(keeper::now().saturating_sub(heard) / 1000))
 }
 
@@ -249,7 +249,7 @@ pub(crate) async fn locks(web: Arc<Web>, call: Call) -> Response {
 }
 
 /// For an address.
-fn encoded(words: &str) -> String {
+pub(super) fn encoded(words: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     words.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
@@ -298,10 +298,17 @@ pub(crate) async fn lock(web: Arc<Web>, call: Call) -> Response {
     };
     let id = lock.lock;
     let facts = take(&mut lock_parts(text, &view, id), "facts");
+    let mut trace = super::operate::trace_parts(&web, text, id).await;
     let content = html! {
         p class="small" { a href="/locks" { "← " (text.locks) } }
         h1 { (text.lock) " " span class="mono" { (id) } }
         section id="facts" class="card" { (facts) }
+        section class="card" { h2 { (text.operate.history) } div id="history" { (take(&mut trace, "history")) } }
+        section class="card" {
+            h2 { (text.operate.commands) }
+            p class="soft small" { (text.operate.commands_why) }
+            div id="commands" { (take(&mut trace, "commands")) }
+        }
         div class="note idle" { p { (text.blind) } }
         div class="buttons" { a class="button second" href={ "/locks/" (id) "/remove" } { (text.remove) } }
     };

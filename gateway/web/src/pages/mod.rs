@@ -4,7 +4,14 @@ pub(crate) mod account;
 pub(crate) mod certificate;
 pub(crate) mod claim;
 pub(crate) mod fleet;
+pub(crate) mod logs;
+pub(crate) mod map;
+pub(crate) mod operate;
 pub(crate) mod pair;
+pub(crate) mod plot;
+pub(crate) mod radios;
+pub(crate) mod system;
+pub(crate) mod upstreams;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -69,6 +76,11 @@ pub(crate) enum Tab {
     Overview,
     Locks,
     Pair,
+    Radios,
+    Broker,
+    Map,
+    Log,
+    System,
     Security,
     About,
     /// None of them: nobody is signed in.
@@ -127,6 +139,11 @@ impl Page<'_> {
             (Tab::Overview, "/", text.overview),
             (Tab::Locks, "/locks", text.locks),
             (Tab::Pair, "/pair", text.pair),
+            (Tab::Radios, "/radios", text.radios),
+            (Tab::Broker, "/broker", text.operate.upstream),
+            (Tab::Map, "/map", text.operate.map),
+            (Tab::Log, "/log", text.operate.logs),
+            (Tab::System, "/system", text.operate.system),
             (Tab::Security, "/security", text.security),
             (Tab::About, "/about", text.about),
         ];

@@ -259,6 +259,8 @@ pub(super) static TEXTS: Texts = Texts {
     licence: "Licence",
     gateway: "Gateway",
 
+    operate: super::operate::en::OPERATE,
+
     signpost: "This gateway is reached over an encrypted connection",
     signpost_why: "Your browser will warn you first. It has to: the gateway made its certificate itself, as there is nobody on a local network who could vouch for it.",
     signpost_check: "Before you go on, compare the SHA-256 fingerprint in the warning's details with the one that `cardea fingerprint` prints on the gateway.",

@@ -1,6 +1,7 @@
 //! Everything the page says, in each language. A language is a value of [`Texts`]: one that lacks a text does not compile.
 
 mod en;
+mod operate;
 mod zh;
 
 use axum::http::{HeaderMap, header};
@@ -231,6 +232,9 @@ pub(crate) struct Texts {
     pub(crate) version: &'static str,
     pub(crate) licence: &'static str,
     pub(crate) gateway: &'static str,
+
+    /// Of the pages for operators.
+    pub(crate) operate: operate::Operate,
 
     pub(crate) signpost: &'static str,
     pub(crate) signpost_why: &'static str,

@@ -248,6 +248,8 @@ pub(super) static TEXTS: Texts = Texts {
     licence: "许可证",
     gateway: "网关",
 
+    operate: super::operate::zh::OPERATE,
+
     signpost: "请通过加密连接访问此网关",
     signpost_why: "浏览器会先发出警告。这是必然的：证书由网关自己生成，因为在本地网络中没有人能为它担保。",
     signpost_check: "继续之前，请将警告详情中的 SHA-256 指纹与网关上 `cardea fingerprint` 的输出进行比对。",

@@ -8,15 +8,17 @@
     reason = "helpers of tests fail the test; each test binary uses its part"
 )]
 
+pub(crate) mod operate;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cardea_api::{Broker, Lock, Radio, Reply, Request, Status};
+use cardea_api::{Broker, Lock, Radio, Reply, Request, Secret, Status};
 use cardea_radio::{MemoryStore, label};
-use cardea_web::{Daemon, Settings, Web};
+use cardea_web::{Daemon, Sealing, Settings, Web};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -24,6 +26,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
 
 pub(crate) const PASSWORD: &str = "vier alte Nussbaeume";
 pub(crate) const LABEL: &str = "cardea:1/loopback/00112233445566ff";
@@ -32,6 +35,7 @@ pub(crate) const LABEL: &str = "cardea:1/loopback/00112233445566ff";
 pub(crate) struct Gateway {
     pub(crate) status: Mutex<Status>,
     pub(crate) locks: Mutex<Vec<Lock>>,
+    pub(crate) operate: operate::State,
 }
 
 impl Gateway {
@@ -51,7 +55,7 @@ impl Gateway {
             store_failures: 0,
             unsealed: None,
         };
-        Self { status: Mutex::new(status), locks: Mutex::default() }
+        Self { status: Mutex::new(status), locks: Mutex::default(), operate: operate::State::default() }
     }
 }
 
@@ -76,9 +80,17 @@ impl Daemon for Gateway {
                 locks.retain(|other| other.lock != lock);
                 Ok(Reply::Done)
             }
-            _ => Err("not here".into()),
+            other => self.operate.answer(other),
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn seal(&self, plain: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        Box::pin(std::future::ready(operate::seal(&plain, &passphrase)))
+    }
+
+    fn open(&self, file: Secret, passphrase: Zeroizing<String>) -> Sealing<'_> {
+        Box::pin(std::future::ready(operate::open(&file, &passphrase)))
     }
 }
 

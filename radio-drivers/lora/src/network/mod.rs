@@ -27,6 +27,7 @@ use crate::session::{Identity, RecordKey, Session};
 use device::Device;
 use shared::{Purpose, Shared};
 
+pub use crate::airtime::BandUse;
 pub use shared::Counters;
 
 /// How many DevNonces of a device are remembered under [`DevNoncePolicy::Unused`](crate::DevNoncePolicy::Unused).
@@ -302,6 +303,12 @@ impl Network {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.counters
+    }
+
+    /// The same, with the air that was used in the hour before `now`.
+    #[must_use]
+    pub fn counters_at(&self, now: Millis) -> Counters {
+        Counters { airtime: self.shared.duty.used(now), ..self.shared.counters }
     }
 
     /// Counts what is ignored. The log tells it once a minute: senders decide how often it happens.

@@ -9,7 +9,7 @@ use cardea_radio::{Change, Event, Millis, Outcome};
 use super::device::Device;
 use super::downlink::Flight;
 use super::join::Joining;
-use crate::airtime::DutyCycle;
+use crate::airtime::{BandUse, DutyCycle};
 use crate::config::{ConfigError, LoraConfig};
 use crate::plan::Plan;
 
@@ -42,6 +42,8 @@ pub struct Counters {
     pub unanswered: u64,
     /// Transactions that the store could not commit.
     pub store_failures: u64,
+    /// Beside the counters: what was emitted in the last hour; `None` where the region has no duty cycle.
+    pub airtime: Option<[BandUse; 6]>,
 }
 
 /// What a commit was for.

@@ -123,6 +123,11 @@ impl Joins {
         Some(eui)
     }
 
+    /// Until when somebody may join.
+    pub(super) fn open_until(&self) -> Option<Millis> {
+        self.open.iter().map(|open| open.until).max()
+    }
+
     pub(super) fn due(&self, now: Millis) -> Option<Millis> {
         let waits = (!self.queue.is_empty() && self.open.len() < self.at_once).then_some(self.not_before);
         waits.filter(|at| *at > now).into_iter().chain(self.open.iter().map(|open| open.until)).min()

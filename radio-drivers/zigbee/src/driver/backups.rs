@@ -125,6 +125,7 @@ impl Driver {
         if let Some(kept) = &self.kept {
             backup.raise_to(kept);
         }
+        self.kept_at = Some(self.now);
         if self.kept.as_ref().is_none_or(|kept| says_more(&backup, kept)) {
             self.kept = Some(backup.clone());
             self.writer.mark(RecordKey::Kept);

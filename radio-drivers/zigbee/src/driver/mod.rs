@@ -145,6 +145,21 @@ pub struct Counters {
     pub foreign: u64,
     /// Uplinks shed because the gateway was behind.
     pub shed: u64,
+    /// How the network is at this moment.
+    pub network: NetworkFacts,
+}
+
+/// A network as its operator sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NetworkFacts {
+    /// Which one, and on which channel; `None`: there is none.
+    pub network: Option<Network>,
+    /// Until when locks that were let in may join; `None`: it is closed.
+    pub open_until: Option<Millis>,
+    /// Whether a backup is kept.
+    pub has_backup: bool,
+    /// When that was last found to be what the dongle holds; `None`: not since the start.
+    pub backup_at: Option<Millis>,
 }
 
 /// A stored record cannot be read. Running on without it would lose a lock silently, or the network.
@@ -174,6 +189,8 @@ pub struct Driver {
     next_key: Option<Key>,
     /// The last backup of the network.
     kept: Option<Box<Backup>>,
+    /// When that was last found to be what the dongle holds.
+    kept_at: Option<Millis>,
     backups: Backups,
     strangers: Strangers,
     devices: BTreeMap<LockId, Device>,
@@ -219,6 +236,7 @@ impl Driver {
             restore: None,
             next_key: None,
             kept: None,
+            kept_at: None,
             backups: Backups::default(),
             strangers: Strangers::default(),
             devices: BTreeMap::new(),
@@ -460,7 +478,13 @@ impl Driver {
     /// What was not carried so far, and why.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
+        let network = NetworkFacts {
+            network: self.network.as_ref().map(|stored| stored.network),
+            open_until: self.joins.open_until(),
+            has_backup: self.kept.is_some(),
+            backup_at: self.kept_at.filter(|_| self.kept.is_some()),
+        };
+        Counters { network, ..self.counters }
     }
 
     fn progress(&mut self, now: Millis) {

@@ -1,0 +1,253 @@
+//! English.
+
+use super::Operate;
+use crate::texts::Advice;
+
+pub(in crate::texts) const OPERATE: Operate = Operate {
+    upstream: "Broker",
+    map: "Map",
+    logs: "Log",
+    system: "System",
+
+    radios_why: "Each radio runs by itself: when one fails, the others go on, and the gateway starts it again.",
+    network_id: "Network",
+    channel: "Channel",
+    no_network: "none yet: `cardea radio form zigbee` on the gateway forms one",
+    joining: "Joining",
+    joining_closed: "closed: nobody can join",
+    joining_open: |seconds| format!("open for {seconds} more seconds, for locks that were let in"),
+    duty: "Air used in the last hour",
+    duty_of: |used, budget| format!("{used} of {budget} seconds"),
+    duty_why: "The law limits how long a transmitter may be on the air in each band. When a band is used up, frames wait or expire.",
+    backup_kept: "Backup kept by the gateway",
+    backup_none: "none yet",
+    backup_unconfirmed: "there, not confirmed since the gateway started",
+    backup_confirmed: |ago| format!("there, confirmed {ago}"),
+    backup_note: "It helps when the dongle dies. It does not when this gateway does: keep an encrypted one elsewhere.",
+    backup_and_restore: "Back up or restore this network",
+    move_title: "Back up or restore the Zigbee network",
+    backup: "Back up",
+    backup_what: "The file holds what another dongle needs to take the place of this one: the network, its key and its devices. It opens no door. It is encrypted with your passphrase before it leaves the gateway, as `age` does.",
+    passphrase: "Passphrase",
+    passphrase_again: "The passphrase once more",
+    passphrase_hint: "At least 12 characters. Nobody can open the file without it, so keep it apart from the file.",
+    passphrase_short: "The passphrase has fewer than 12 characters.",
+    passphrase_long: "The passphrase is too long: 256 bytes at the most.",
+    passphrase_differ: "The two passphrases are not the same.",
+    passphrase_wrong: "The file does not open with this passphrase.",
+    backup_button: "Download the backup",
+    restore: "Restore",
+    restore_what: "The dongle is erased, written and started anew, which takes up to two minutes. Locks of the backup come back by themselves; others must be paired again.",
+    restore_file: "Backup file",
+    restore_file_hint: "As this page or `cardea radio backup` writes it. One with recipients instead of a passphrase is restored on the gateway: `cardea radio restore`.",
+    restore_kept: "The backup that the gateway keeps",
+    restore_replace: "Also when the dongle remembers a network, which is then erased, or when the backup is of another network",
+    restore_unplugged: "The dongle that had this network before is unplugged, and will never be plugged in again with what it remembers",
+    restore_need_unplugged: "Two dongles with one network destroy it. Confirm that the other one is unplugged.",
+    restore_no_file: "Choose the file of the backup.",
+    restore_button: "Restore the network",
+    restore_kept_button: "Restore the kept backup",
+    restoring: "The network is being restored. Leave the dongle in; it takes up to two minutes.",
+    restored: "The network is restored",
+    restored_more: |id, channel, anew, strangers| {
+        format!(
+            "Network {id} runs on channel {channel}. Locks that must be paired anew: {anew}. Devices that are not let in here and are told to leave: {strangers}."
+        )
+    },
+    restore_failed: "The network was not restored",
+    busy: "Another backup is under way. Try again when it is done.",
+
+    upstream_title: "Link to the broker",
+    outbox: "Frames that wait",
+    outbox_more: |frames, bytes| format!("{frames} frames, {} KiB on disk", bytes.div_ceil(1024)),
+    outbox_oldest: "Oldest on disk",
+    outbox_empty: "none",
+    outbox_since: |ago| format!("came in {ago}"),
+    upstream_well: "The link works. Frames go up as they come in, and commands come down.",
+    unsealed: "Ordinary locks, not end-to-end",
+    try_broker: "Try a broker, or change it",
+    try_why: "The gateway tries to reach the broker with what you give, step by step, and says what does not work and how to mend it. Nothing is changed: what works is shown as lines for the configuration, because only whoever may use the gateway's console changes what it is connected to.",
+    broker_url: "Address",
+    broker_url_hint: "mqtts://host:8883 with TLS, or mqtt://host:1883 without.",
+    username: "User name",
+    username_hint: "Left empty for the configured address, the configured user and password are used. They are not shown.",
+    broker_password: "Password",
+    ca_file: "File with the authorities that certify the broker",
+    cert_file: "File with the client certificate",
+    key_file: "File with its key",
+    file_hint: "A path on the gateway, for example /etc/cardea/broker-ca.pem. Empty: the system's own authorities.",
+    certificates: "Certificates",
+    try_button: "Try it",
+    test_works: "It works",
+    test_client: |id| {
+        format!(
+            "Tried under the client id {id}, so that the gateway kept its own link. Whether this user may also publish shows only in use: MQTT 3.1.1 does not say."
+        )
+    },
+    test_failed: "It does not work",
+    step_settings: "Settings and files make sense",
+    step_name: "The name has an address",
+    step_tcp: "Something listens there",
+    step_tls: "Its certificate convinces",
+    step_login: "It takes the user",
+    step_subscribe: "It lets the gateway hear its commands",
+    paste: "For the configuration",
+    paste_why: "Put this in the place of the section [mqtt] of /etc/cardea/cardea.toml, keeping keys of it that you have set beside these. Write the password into its file, readable for the gateway only. Then restart the gateway: `systemctl restart cardea`.",
+    cause_settings: Advice {
+        what: "A setting or a file cannot be used",
+        todo: "Mend what the gateway says. Files must be readable for the user cardea.",
+    },
+    cause_name_unknown: Advice {
+        what: "Nobody knows the broker's name",
+        todo: "Check the spelling, and that the gateway has a name server that knows it; or use the broker's address.",
+    },
+    cause_port_closed: Advice {
+        what: "Nothing listens on that port",
+        todo: "Check the port (1883 without TLS, 8883 with it), and that the broker runs.",
+    },
+    cause_unreachable: Advice {
+        what: "There is no way to the broker",
+        todo: "Check the gateway's network cable or Wi-Fi, its router, and firewalls on the way.",
+    },
+    cause_silent: Advice {
+        what: "Nobody answers",
+        todo: "Most often a firewall swallows the connection. Ask who runs the network to let the gateway reach this port.",
+    },
+    cause_issuer: Advice {
+        what: "The certificate is of an authority that is not trusted here",
+        todo: "Give the file of the authority that issued the broker's certificate. If you have given it, somebody else may be answering: compare its fingerprint with the broker's operator.",
+    },
+    cause_expired: Advice {
+        what: "The broker's certificate has expired",
+        todo: "Its operator must renew it. If the gateway's clock is ahead, set the clock.",
+    },
+    cause_not_yet: Advice {
+        what: "The broker's certificate is not valid yet",
+        todo: "The gateway's clock is probably behind: let it reach a time server.",
+    },
+    cause_other_name: Advice {
+        what: "The certificate is for another name",
+        todo: "Use the name that is in the certificate; the gateway says which that is.",
+    },
+    cause_certificate: Advice {
+        what: "The broker's certificate is faulty",
+        todo: "Its operator must mend it. Checking cannot be switched off.",
+    },
+    cause_tls: Advice {
+        what: "TLS fails",
+        todo: "Check that the port speaks TLS, and whether the broker wants a client certificate: then give certificate and key.",
+    },
+    cause_version: Advice {
+        what: "The broker does not speak MQTT 3.1.1",
+        todo: "Switch that version on at the broker.",
+    },
+    cause_client_id: Advice {
+        what: "The broker refuses the client id",
+        todo: "It may allow the gateway's own id and not the one of this trial; its log says.",
+    },
+    cause_not_ready: Advice {
+        what: "The broker is not ready",
+        todo: "Try again in a minute; its log says why.",
+    },
+    cause_password: Advice {
+        what: "Wrong user name or password",
+        todo: "Type them once more, or have the broker's operator set a new password.",
+    },
+    cause_not_authorised: Advice {
+        what: "This user may not connect",
+        todo: "The broker's operator must allow it. Some brokers say this to a wrong password as well.",
+    },
+    cause_may_not_subscribe: Advice {
+        what: "This user may not hear the gateway's commands",
+        todo: "The broker's access rules must let it subscribe to the topics that the gateway names; docs/mqtt has rules to copy.",
+    },
+    cause_not_mqtt: Advice {
+        what: "What answers there is no MQTT broker",
+        todo: "Check the port: with TLS it is usually 8883, and not that of a web page.",
+    },
+
+    log_why: "The newest lines, from memory; a restart begins anew. No content of frames, no password and no key is ever logged. Ids of locks are named at debug and below.",
+    log_level: "At least",
+    log_words: "Text",
+    log_none: "Nothing fits.",
+    log_error: "error",
+    log_warn: "warning",
+    log_info: "information",
+    log_debug: "debug",
+    log_trace: "trace",
+    diagnosis: "Diagnostic bundle",
+    diagnosis_why: "For somebody who helps you: versions, configuration, state, metrics and log in one file. No password, key or code is in it; user names and names of devices are left out. Look through it before you hand it on.",
+    diagnosis_button: "Download the bundle",
+
+    map_title: "Who hears whom",
+    map_why: "Drawn from what was received anyway; nobody is asked, and no battery spent. A Zigbee lock may be heard by way of another device: the gateway cannot see which.",
+    strong: "strong",
+    fair: "fair",
+    weak: "weak",
+    not_heard: "not heard",
+    map_of: |radio, strong, fair, weak, silent| {
+        format!("{radio}: {strong} strong, {fair} fair, {weak} weak, {silent} not heard")
+    },
+    map_more: |n| format!("{n} more locks of this radio are not drawn: those that are heard best"),
+    map_table: "The same as a table",
+
+    history: "How it was heard",
+    history_why: |from, to| {
+        format!(
+            "The weakest frame of each span, from {from} to {to}. Kept in memory since the gateway started."
+        )
+    },
+    history_none: "Nothing was heard since the gateway started.",
+    history_table: "The same in numbers",
+    when: "When",
+    frames: "Frames",
+    commands: "Commands",
+    commands_why: "What they say is sealed; the gateway knows how far they came. A door acts on none that comes late.",
+    commands_none: "None in the last hour.",
+    state_queued: "waits for the lock",
+    state_sent: "sent",
+    state_delivered: "delivered",
+    state_expired: "expired before it could be sent",
+    state_refused: "refused",
+    state_failed: "failed",
+    reason_retained: "the broker had kept it",
+    reason_clock: "the clock is not synchronised",
+    reason_busy: "too many were on their way",
+    reason_not_after: "its end is too far ahead or past",
+    reason_too_big: "too big for the radio",
+    reason_no_receipt: "the lock gave no receipt",
+    reason_removed: "the lock was removed",
+    reason_restart: "the gateway restarted",
+    reason_store: "the disk failed",
+
+    time: "Time",
+    now: "Now",
+    clock_from: "Believed",
+    clock_auto: "once the system has synchronised it with a time server",
+    clock_trust: "always, as configured",
+    clock_why: "Without a clock that can be believed the gateway refuses commands that must come in time. The time server is the system's: see `timedatectl` on the gateway.",
+    network: "Network",
+    host_name: "Name",
+    addresses: "Addresses",
+    no_addresses: "none that others could reach",
+    names: "Names of this page",
+    network_why: "The network is the system's: this page shows it and changes nothing of it.",
+    trust: "Trust",
+    trust_what: "The gateway is not trusted with what matters: doors decide by keys that it does not have. What it holds is its own certificate, the keys of its radio networks, and its credential for the broker.",
+    trust_not: "A site authority, which would issue memberships to locks and phones here and revoke them, is not in this version: there are no credentials to list, and nothing to revoke on the gateway. Owners and grants are on your platform.",
+    updates: "Updates",
+    updates_not: "This version does not update itself or locks: the gateway is updated as its system is, for example by its package manager or image. The page will not tell you of new versions, because it asks nobody on the Internet.",
+    safekeeping: "Backup and reset",
+    safekeeping_what: "Networks of radios are backed up one by one, each encrypted, from the page of the radio.",
+    safekeeping_not: "In no backup: who claimed this page, its password and sessions, its certificate, and frames that wait. A new gateway is claimed anew, and locks repeat what was not receipted.",
+    reset_how: "A factory reset is made on the gateway's console, not from this page: stop the service, delete everything in its data directory (/var/lib/cardea unless configured otherwise), start it. That erases the claim, the sessions, the certificate, the networks' keys, the registry of locks and all frames that wait. It does not erase /etc/cardea with the broker's password, the system's own log, backups elsewhere, or what the dongle remembers. Flash memory may keep traces of deleted files.",
+    licences: "Licences of what is inside",
+    licences_why: |n| {
+        format!(
+            "This gateway is made of these {n} packages besides our own, with the licence that each is used under. The list is made when the gateway is built."
+        )
+    },
+    licence_texts: "All licence texts",
+    sbom: "Download as CycloneDX (SBOM)",
+    shipped: "Package",
+};

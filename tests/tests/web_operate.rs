@@ -1,0 +1,48 @@
+//! The pages for operators in a real browser, on the real daemon.
+
+use std::time::Duration;
+
+use cardea_framing::Class;
+use cardea_tests::{
+    broker::Broker,
+    daemon::Daemon,
+    free_port,
+    loopback::{LoopRadio, datagram},
+    node::node,
+};
+
+fn told(daemon: &Daemon, arguments: &[&str]) -> String {
+    let out = daemon.cli(arguments);
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn an_operator_reads_every_page_tries_a_broker_and_downloads_the_bundle() {
+    let Some(mut script) = node("browser_operate.js") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open();
+    let port = free_port();
+    let web = format!("[web]\nenabled = true\nhttps = \"127.0.0.1:{port}\"\nnames = [\"gateway.local\"]\n");
+    let daemon = Daemon::start(dir.path(), broker.port, &web);
+    let mut radio = LoopRadio::new(daemon.loopback, 5, 500);
+    let locks: Vec<_> = radio.locks.keys().copied().collect();
+    for label in radio.labels() {
+        told(&daemon, &["locks", "admit", &label]);
+    }
+    for lock in &locks {
+        radio.inject(*lock, &[]);
+        radio.push(*lock, datagram(Class::Log, b"sealed"));
+    }
+    radio.run_until("receipts", Duration::from_secs(30), |radio| radio.unreceipted() == 0);
+    let facts = serde_json::json!({
+        "url": format!("https://gateway.local:{port}/"),
+        "code": told(&daemon, &["claim-code"]),
+        "password": "vier alte Nussbaeume",
+        "lock": locks[0].to_string(),
+        "shots": std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots"),
+    });
+    told(&daemon, &["claim", "--confirm"]);
+    let status = script.arg(facts.to_string()).status().unwrap();
+    assert!(status.success(), "what went wrong is above");
+}
