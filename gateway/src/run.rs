@@ -13,15 +13,15 @@ use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
 use cardea_web::Web;
-use cardea_zigbee::driver::ordinary::{OrdinaryEnd, ordinary_desk};
-use cardea_zigbee::driver::{self as zigbee, Desk, Dongle};
+use cardea_zigbee::driver::ordinary::ordinary_desk;
+use cardea_zigbee::driver::{self as zigbee, Dongle};
 use cardea_zigbee::external::Program;
 use cardea_zigbee::tunnel::Tunnel;
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::clock::WallClock;
+use crate::clock::{self, WallClock};
 use crate::identity::{self, DataDir};
 use crate::relay_loop::{Ask, Facts, Inputs, RelayLoop};
 use crate::server::{InProcess, Server};
@@ -93,11 +93,21 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     let clock = Clock::start();
     let wall = WallClock::start(config.gateway.clock);
     let lora_counters = watch::Sender::new(cardea_lora::network::Counters::default());
-    let zigbee_counters = watch::Sender::new(zigbee::Counters::default());
     let (zigbee_orders, desk) = zigbee::network_orders();
     let (ordinary, ordinary_end) = ordinary_desk();
     let ordinary_end = config.unsealed.enabled.then_some(ordinary_end);
-    let drivers = drivers(config, &wall, &lora_counters, (&desk, &zigbee_counters, ordinary_end.as_ref()));
+    let time = wall.clone();
+    let zigbee_ends = zigbee::Ends {
+        desk,
+        counters: watch::Sender::default(),
+        kept: watch::Sender::default(),
+        ordinary: ordinary_end.clone(),
+        wall: Arc::new(move || {
+            let now = time.now();
+            zigbee::Wall { unix_ms: now.unix_ms, synced: now.synced, zone: clock::zone(now.unix_ms) }
+        }),
+    };
+    let drivers = drivers(config, &wall, &lora_counters, &zigbee_ends);
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     let relay =
         Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
@@ -126,6 +136,7 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
         radios: names,
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
         zigbee: config.zigbee.enabled.then_some(zigbee_orders),
+        zigbee_kept: zigbee_ends.kept.subscribe(),
         unsealed: bridge,
     };
     let page = page(config, gateway.as_str(), &store, &asks_tx).await?;
@@ -137,7 +148,7 @@ async fn gateway(config: &Config) -> anyhow::Result<()> {
     }
     if config.metrics.enabled {
         let lora = config.lora.enabled.then(|| lora_counters.subscribe());
-        let zigbee = config.zigbee.enabled.then(|| zigbee_counters.subscribe());
+        let zigbee = config.zigbee.enabled.then(|| zigbee_ends.counters.subscribe());
         tokio::spawn(metrics::serve(config.metrics.bind, metrics::Sources { asks: asks_tx, lora, zigbee }));
     }
 
@@ -257,7 +268,7 @@ fn drivers(
     config: &Config,
     wall: &WallClock,
     lora_counters: &watch::Sender<cardea_lora::network::Counters>,
-    (desk, zigbee_counters, ordinary): (&Desk, &watch::Sender<zigbee::Counters>, Option<&OrdinaryEnd>),
+    zigbee_ends: &zigbee::Ends,
 ) -> Vec<(&'static str, Driver)> {
     let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
     if config.lora.enabled {
@@ -280,13 +291,11 @@ fn drivers(
         ));
     }
     if let Some(dongle) = dongle(config) {
-        let (settings, desk, counters) = (zigbee_settings(config), desk.clone(), zigbee_counters.clone());
-        let ordinary = ordinary.cloned();
+        let (settings, ends) = (zigbee_settings(config), zigbee_ends.clone());
         drivers.push((
             "zigbee",
             Arc::new(move |end| {
-                let (dongle, settings, ordinary) = (dongle.clone(), settings.clone(), ordinary.clone());
-                let run = zigbee::run(dongle, settings, end, desk.clone(), counters.clone(), ordinary);
+                let run = zigbee::run(dongle.clone(), settings.clone(), end, ends.clone());
                 Box::pin(async move { run.await.map_err(|error| error.to_string()) })
             }),
         ));

@@ -369,6 +369,21 @@ pub struct Radio {
     pub detail: String,
     /// Times its driver was started again.
     pub restarts: u64,
+    /// The backup of its network that the gateway keeps by itself; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<KeptBackup>,
+}
+
+/// A backup of a radio network that the gateway keeps by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptBackup {
+    /// From where it is: `dongle`, which told it, or `restored`: it was given to a dongle that has not told its own yet.
+    pub source: String,
+    /// When it was last seen to be what the dongle remembers, Unix milliseconds; `None`: nobody knew the time. After a start of
+    /// the daemon this may be a day too early, until the dongle is asked again.
+    pub at: Option<u64>,
+    /// Devices in it.
+    pub devices: u64,
 }
 
 /// One admitted lock.

@@ -1,6 +1,7 @@
 //! What the loop knows, for people and their tools.
 
 use cardea_radio::Health;
+use cardea_zigbee::driver::{Kept, KeptFrom};
 
 use super::RelayLoop;
 use crate::metrics::Vitals;
@@ -41,7 +42,8 @@ impl RelayLoop {
                 .map(|((name, health), radio)| {
                     let Health { up, detail } = health.clone();
                     let restarts = radio.starts.saturating_sub(1);
-                    ((*name).to_owned(), cardea_api::Radio { up, detail, restarts })
+                    let backup = (*name == "zigbee").then(|| self.kept_backup()).flatten();
+                    ((*name).to_owned(), cardea_api::Radio { up, detail, restarts, backup })
                 })
                 .collect(),
             locks: metrics.locks,
@@ -51,6 +53,17 @@ impl RelayLoop {
             store_failures: metrics.store_failures,
             unsealed: self.facts.unsealed.as_ref().map(|bridge| bridge.status()),
         }
+    }
+
+    /// The backup that the Zigbee radio keeps by itself.
+    fn kept_backup(&self) -> Option<cardea_api::KeptBackup> {
+        let Kept { from, at, devices } = (*self.facts.zigbee_kept.borrow())?;
+        let source = match from {
+            KeptFrom::Dongle => "dongle",
+            KeptFrom::Restored => "restored",
+        };
+        let devices = u64::try_from(devices).unwrap_or(u64::MAX);
+        Some(cardea_api::KeptBackup { source: source.into(), at, devices })
     }
 
     pub(super) fn vitals(&self) -> Vitals {

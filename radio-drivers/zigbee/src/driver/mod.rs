@@ -21,6 +21,7 @@ mod shell;
 mod store;
 mod strangers;
 mod traffic;
+mod wall;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,7 @@ use crate::tunnel::Tunnel;
 use crate::types::{Eui64, Key};
 use crate::wire::DecodeError;
 use admission::Joins;
-use backups::Backups;
+use backups::{Backups, Taken};
 use device::{Device, Identity};
 use network::Formation;
 use ordinary::{Fleet, OrdinaryConfig};
@@ -47,7 +48,11 @@ use store::{RecordKey, StoredNetwork, StoredPlan, Writer};
 use strangers::Strangers;
 use traffic::Flight;
 
-pub use shell::{Desk, Dongle, DriverError, Family, FlowControl, NetworkOrders, Serial, network_orders, run};
+pub use backups::{Kept, KeptFrom};
+pub use shell::{
+    Desk, Dongle, DriverError, Ends, Family, FlowControl, NetworkOrders, Serial, network_orders, run,
+};
+pub use wall::{Wall, WallSource};
 
 /// Our endpoint.
 pub(crate) const ENDPOINT: u8 = 1;
@@ -154,6 +159,8 @@ pub struct Driver {
     next_key: Option<Key>,
     /// The last backup of the network.
     kept: Option<Box<Backup>>,
+    /// From where and when, as far as that is known.
+    taken: Option<Taken>,
     backups: Backups,
     strangers: Strangers,
     devices: BTreeMap<LockId, Device>,
@@ -177,6 +184,7 @@ pub struct Driver {
     health: Option<Health>,
     counters: Counters,
     now: Millis,
+    wall: Wall,
     orders: VecDeque<Order>,
     events: VecDeque<Event>,
     replies: VecDeque<(u64, Result<NetworkDone, String>)>,
@@ -198,6 +206,7 @@ impl Driver {
             restore: None,
             next_key: None,
             kept: None,
+            taken: None,
             backups: Backups::default(),
             strangers: Strangers::default(),
             devices: BTreeMap::new(),
@@ -216,6 +225,7 @@ impl Driver {
             health: None,
             counters: Counters::default(),
             now: 0,
+            wall: Wall::default(),
             orders: VecDeque::new(),
             events: VecDeque::new(),
             replies: VecDeque::new(),
@@ -237,9 +247,12 @@ impl Driver {
                     driver.devices.insert(lock, device);
                 }
                 Some(RecordKey::Leaving(eui)) => drop(driver.leaving.insert(eui, false)),
-                Some(RecordKey::Kept) => driver.kept = Some(kept::from_record(&value).map_err(unreadable)?),
+                Some(RecordKey::Kept) => {
+                    let (backup, taken) = kept::from_record(&value).map_err(unreadable)?;
+                    (driver.kept, driver.taken) = (Some(backup), taken);
+                }
                 Some(RecordKey::Restore) => {
-                    let backup = kept::from_record(&value).map_err(unreadable)?;
+                    let (backup, _) = kept::from_record(&value).map_err(unreadable)?;
                     driver.restore = Some(Restore::interrupted(backup));
                 }
                 Some(RecordKey::NextKey) => {
@@ -278,6 +291,11 @@ impl Driver {
             Command::Stop => {}
         }
         self.progress(now);
+    }
+
+    /// What time of day it is. To be told before each event; without it no lock is told and nothing is dated.
+    pub fn handle_wall(&mut self, wall: Wall) {
+        self.wall = wall;
     }
 
     /// An event of the coordinator.
@@ -379,12 +397,12 @@ impl Driver {
                 RecordKey::Leaving(eui) => self.leaving.contains_key(eui).then(Vec::new),
                 // The store erases what it is given.
                 RecordKey::Kept => {
-                    self.kept.as_ref().map(|backup| std::mem::take(&mut *kept::to_record(backup)))
+                    self.kept.as_ref().map(|backup| std::mem::take(&mut *kept::to_record(backup, self.taken)))
                 }
                 RecordKey::Restore => self
                     .restore
                     .as_ref()
-                    .map(|restore| std::mem::take(&mut *kept::to_record(&restore.backup))),
+                    .map(|restore| std::mem::take(&mut *kept::to_record(&restore.backup, None))),
                 RecordKey::NextKey => self.next_key.as_ref().map(store::next_key_to_record),
                 RecordKey::Ordinary(eui) => self.fleet.record(*eui),
                 RecordKey::Device(lock) => match self.admitting.remove(lock) {
