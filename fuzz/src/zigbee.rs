@@ -170,7 +170,8 @@ fn order(bytes: &[u8], now: u64, asked: &mut u32) -> Order {
     }
 }
 
-/// A ZCL frame from a device: its global command is written to what is read as the same one; a lock's message is read.
+/// A ZCL frame from a device: its global command is written to what is read as the same one; a lock's message and its
+/// question for firmware are read.
 pub fn zigbee_zcl(data: &[u8]) {
     let Ok(frame) = zcl::Frame::parse(data) else { return };
     let again = frame.encode();
@@ -180,6 +181,9 @@ pub fn zigbee_zcl(data: &[u8]) {
     }
     let _ = zcl::door_lock::LockMessage::parse(frame.header.command, frame.payload);
     let _ = zcl::poll_control::CheckInResponse::parse(frame.payload);
+    if let Ok(query) = zcl::ota::QueryNextImage::parse(frame.payload) {
+        assert_eq!(zcl::ota::QueryNextImage::parse(&query.encode()), Ok(query));
+    }
 }
 
 /// An ASDU of the tunnel's cluster: the frame in it, carried again, is the same.

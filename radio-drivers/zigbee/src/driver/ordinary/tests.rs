@@ -475,7 +475,7 @@ fn who_asks_for_the_time_or_for_firmware_is_answered_whenever_and_from_wherever_
     bench.hear_from(3, 0x0019, "01 09 01 00 3412 0100 02000000");
     let (said, _, frame) = bench.frame().unwrap();
     assert_eq!((said.as_str(), frame.dst_endpoint), ("0019 19SS0298", 3));
-    bench.hear_from(3, 0x0019, "18 09 0b 02 00");
+    bench.hear_from(3, 0x0019, "10 09 0b 02 00");
     assert!(bench.frame().is_none(), "no answer to an answer");
     assert_eq!(bench.driver.counters().foreign, foreign);
     // However fast it asks, few answers are under way: three are, since the dongle says nothing of them.

@@ -208,6 +208,7 @@ fn a_fresh_dongle_takes_the_place_of_one_that_died_from_the_store_alone() {
     assert_eq!(bench.frames().len(), 1, "its endpoint is known still");
     // Whatever is restored next begins where this one may have come to.
     assert_eq!(bench.kept(), Some(backup(&[1, 2]).jump().unwrap()));
+    assert_eq!(bench.driver.kept(), Some(Kept { from: KeptFrom::Restored, at: None, devices: 2 }));
     assert_eq!((bench.stored(RecordKey::Restore), bench.stored(RecordKey::Plan)), (None, None));
     bench.restart();
     assert_eq!(bench.driver.expected(), Some(OURS));
