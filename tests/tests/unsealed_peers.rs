@@ -208,11 +208,11 @@ fn zigpy_reads_our_frames_as_what_they_are() {
     let record =
         |id: &str, value: &str| format!("attrid={id}, status=<Status.SUCCESS: 0>, value=TypeValue({value})");
     for (number, wanted) in [
-        record("0x0000", "type=UTCTime, value=820540800"),
-        record("0x0001", "type=bitmap8, value=<bitmap8.1: 1>"),
-        record("0x0002", "type=int32s, value=-5400"),
-        record("0x0007", "type=uint32_t, value=820535400"),
-        "attrid=0x0003, status=<Status.UNSUPPORTED_ATTRIBUTE: 134>".into(),
+        record("0", "type=UTCTime, value=820540800"),
+        record("1", "type=bitmap8, value=<bitmap8: 1>"),
+        record("2", "type=int32s, value=-5400"),
+        record("7", "type=uint32_t, value=820535400"),
+        "attrid=3, status=<Status.UNSUPPORTED_ATTRIBUTE: 134>".into(),
     ]
     .iter()
     .enumerate()
@@ -220,7 +220,7 @@ fn zigpy_reads_our_frames_as_what_they_are() {
         let record = all[10]["status_records"][number].as_str().unwrap();
         assert!(record.contains(wanted.as_str()), "{record}: no {wanted}");
     }
-    assert!(all[11]["status"].as_str().unwrap().contains("152"), "no image available: {}", all[11]);
+    assert_eq!(all[11], json!({ "status": "Status.NO_IMAGE_AVAILABLE" }));
     // And what the virtual lock asks for is what other locks do.
     let asked = read(0x0019, &[&[0x01, 0x7A, 0x01][..], &QUERY.encode()].concat());
     assert_eq!(
