@@ -8,13 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cardea_unsealed::{Config, Device, Hub, MAX_COMMAND, MAX_LIFE_MS, Wall};
+use cardea_unsealed::{self as bridge, Config, Device, Hub, MAX_COMMAND, MAX_LIFE_MS};
 use cardea_zigbee::coordinator::{Answer, Event, Order, Outcome, Question, Received, State};
 use cardea_zigbee::descriptors::{Clusters, NodeDescriptor, SimpleDescriptor};
 use cardea_zigbee::driver::ordinary::{
     Bolt, Errand, Notice, OrdinaryConfig, Request, Rights, Snapshot, Verb,
 };
-use cardea_zigbee::driver::{Driver, DriverConfig};
+use cardea_zigbee::driver::{Driver, DriverConfig, Wall};
 use cardea_zigbee::{Eui64, tunnel::Tunnel};
 
 const LOCK: Eui64 = Eui64([3; 8]);
@@ -44,7 +44,7 @@ fn answer(question: &Question) -> Answer {
 
 /// Frames of a device that is admitted as an ordinary lock: what, how many bytes, those bytes. Bits of `what`: 0 to 2 the cluster, 3 a
 /// second passes, 4 somebody commands, 5 the dongle loses what it is given, 6 the lock answers what it is asked with success. No command goes
-/// out that nobody gave, none twice, and each has at most one end.
+/// out that nobody gave, none twice, and each has at most one end. Bit 7: the gateway knows the time.
 pub fn zigbee_ordinary(mut data: &[u8]) {
     let network = [&[1][..], &[1; 8], &[2; 8], &[0x62, 0x1A, 15, 0]].concat();
     let code = hex_code();
@@ -84,6 +84,8 @@ pub fn zigbee_ordinary(mut data: &[u8]) {
                 payload,
             })
         };
+        let wall = Wall { unix_ms: 1_790_000_000_000, synced: what & 0x80 != 0, zone: Some(3_600) };
+        driver.handle_wall(wall);
         driver.handle_event(now, heard(CLUSTERS[usize::from(what & 7)], bytes));
         for _ in 0..64 {
             let Some(order) = driver.poll_order() else { break };
@@ -141,8 +143,8 @@ pub fn unsealed_message(data: &[u8]) {
     let config = Config { prefix, gateway, devices, home_assistant: Some("h".into()) };
     let topic = config.filters().concat();
     // The seeds are good at this moment.
-    let (now, wall) = (60_000, Wall { unix_ms: 1_790_000_060_000, synced: true });
-    let mut hub = Hub::new(config, Wall { unix_ms: 1_790_000_000_000, synced: true });
+    let (now, wall) = (60_000, bridge::Wall { unix_ms: 1_790_000_060_000, synced: true });
+    let mut hub = Hub::new(config, bridge::Wall { unix_ms: 1_790_000_000_000, synced: true });
     hub.handle_connected(now, wall);
     let snapshot = Snapshot {
         eui: LOCK,

@@ -195,7 +195,8 @@ pub fn zigbee_host(mut data: &[u8]) {
     ends.finish();
 }
 
-/// A ZCL frame from a device: its global command is written to what is read as the same one; a lock's message is read.
+/// A ZCL frame from a device: its global command is written to what is read as the same one; a lock's message and its
+/// question for firmware are read.
 pub fn zigbee_zcl(data: &[u8]) {
     let Ok(frame) = zcl::Frame::parse(data) else { return };
     let again = frame.encode();
@@ -205,6 +206,9 @@ pub fn zigbee_zcl(data: &[u8]) {
     }
     let _ = zcl::door_lock::LockMessage::parse(frame.header.command, frame.payload);
     let _ = zcl::poll_control::CheckInResponse::parse(frame.payload);
+    if let Ok(query) = zcl::ota::QueryNextImage::parse(frame.payload) {
+        assert_eq!(zcl::ota::QueryNextImage::parse(&query.encode()), Ok(query));
+    }
 }
 
 /// An ASDU of the tunnel's cluster: the frame in it, carried again, is the same.
@@ -228,6 +232,7 @@ pub fn zigbee_records(mut data: &[u8]) {
         let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*len)));
         data = rest;
         let key = match kind & 7 {
+            _ if kind & 0x80 != 0 => [&b"zigbee/t"[..], &[*who; 8]].concat(),
             0 => b"zigbee/n".to_vec(),
             1 => b"zigbee/p".to_vec(),
             2 => [&b"zigbee/d"[..], &[*who; 8]].concat(),

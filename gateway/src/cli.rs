@@ -261,6 +261,7 @@ fn status_text(status: &Status) -> String {
         let again =
             if radio.restarts > 0 { format!(" ({} restarts)", radio.restarts) } else { String::new() };
         lines.push(format!("radio    {name} {}{again}", state(radio.up, &radio.detail)));
+        lines.extend(radio::backup_line(name, radio.backup.as_ref(), unix_seconds()));
     }
     if status.radios.is_empty() {
         lines.push("radio    none is enabled".into());
@@ -339,7 +340,7 @@ fn locks_text(locks: &[Lock]) -> String {
     if locks.is_empty() {
         return "no lock is admitted; `cardea locks admit <label>` lets one in\n".into();
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = unix_seconds();
     let mut text = format!(
         "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {}\n",
         "lock", "radio", "state", "end-to-end", "heard", "signal"
@@ -371,6 +372,10 @@ fn locks_text(locks: &[Lock]) -> String {
         text.push('\n');
     }
     text
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn duration(seconds: u64) -> String {

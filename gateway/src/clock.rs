@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cardea_config::ClockSource;
 use cardea_core::Wall;
+use jiff::{Timestamp, tz::TimeZone};
 use tokio::sync::watch;
 
 /// 2026-01-01 in Unix milliseconds. A clock before this project's first release has lost its time, whatever it
@@ -40,6 +41,13 @@ impl WallClock {
         let unix_ms = u64::try_from(unix_ms.as_millis()).unwrap_or(u64::MAX);
         Wall { unix_ms, synced: *self.synced.borrow() && unix_ms >= EARLIEST_MS }
     }
+}
+
+/// Local time minus UTC at this moment, seconds, by the system's time zone (`TZ`, /etc/localtime); `None`: it has none.
+pub(crate) fn zone(unix_ms: u64) -> Option<i32> {
+    let at = Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
+    // Looked up at most once in five minutes, and kept by the crate.
+    TimeZone::try_system().ok().map(|zone| zone.to_offset(at).seconds())
 }
 
 /// Looks until the clock is synchronised; from then on its drift is slow and the system's own affair.

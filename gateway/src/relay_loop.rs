@@ -21,7 +21,7 @@ use cardea_radio::{
 };
 use cardea_store::Store;
 use cardea_upstream::Handle;
-use cardea_zigbee::driver::NetworkOrders;
+use cardea_zigbee::driver::{Kept, NetworkOrders};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -63,6 +63,8 @@ pub(crate) struct Facts {
     pub(crate) max_locks: usize,
     /// Where the Zigbee radio takes an operator's orders; `None` while that radio is off.
     pub(crate) zigbee: Option<NetworkOrders>,
+    /// The backup that the Zigbee radio keeps by itself.
+    pub(crate) zigbee_kept: watch::Receiver<Option<Kept>>,
     /// The bridge of ordinary locks, apart from everything here; `None` while it is off.
     pub(crate) unsealed: Option<Bridge>,
     /// True once somebody has claimed the local page, and where there is none: locks are let in.

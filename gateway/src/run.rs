@@ -13,15 +13,15 @@ use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
 use cardea_web::Web;
-use cardea_zigbee::driver::ordinary::{OrdinaryEnd, ordinary_desk};
-use cardea_zigbee::driver::{self as zigbee, Desk, Dongle};
+use cardea_zigbee::driver::ordinary::ordinary_desk;
+use cardea_zigbee::driver::{self as zigbee, Dongle};
 use cardea_zigbee::external::Program;
 use cardea_zigbee::tunnel::Tunnel;
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::clock::WallClock;
+use crate::clock::{self, WallClock};
 use crate::identity::{self, DataDir};
 use crate::journal::Journal;
 use crate::relay_loop::{Ask, Facts, Inputs, RelayLoop};
@@ -94,11 +94,21 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     let clock = Clock::start();
     let wall = WallClock::start(config.gateway.clock);
     let lora_counters = watch::Sender::new(cardea_lora::network::Counters::default());
-    let zigbee_counters = watch::Sender::new(zigbee::Counters::default());
     let (zigbee_orders, desk) = zigbee::network_orders();
     let (ordinary, ordinary_end) = ordinary_desk();
     let ordinary_end = config.unsealed.enabled.then_some(ordinary_end);
-    let drivers = drivers(config, &wall, &lora_counters, (&desk, &zigbee_counters, ordinary_end.as_ref()));
+    let time = wall.clone();
+    let zigbee_ends = zigbee::Ends {
+        desk,
+        counters: watch::Sender::default(),
+        kept: watch::Sender::default(),
+        ordinary: ordinary_end.clone(),
+        wall: Arc::new(move || {
+            let now = time.now();
+            zigbee::Wall { unix_ms: now.unix_ms, synced: now.synced, zone: clock::zone(now.unix_ms) }
+        }),
+    };
+    let drivers = drivers(config, &wall, &lora_counters, &zigbee_ends);
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     // A gateway with locks in it is in somebody's hands, whoever switches a page on later.
     let has_locks = !snapshot.locks.is_empty();
@@ -129,7 +139,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     let sources = metrics::Sources {
         asks: asks_tx.clone(),
         lora: config.lora.enabled.then(|| lora_counters.subscribe()),
-        zigbee: config.zigbee.enabled.then(|| zigbee_counters.subscribe()),
+        zigbee: config.zigbee.enabled.then(|| zigbee_ends.counters.subscribe()),
     };
     let facts = Facts {
         lora_counters: sources.lora.clone(),
@@ -140,6 +150,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
         radios: names,
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
         zigbee: config.zigbee.enabled.then_some(zigbee_orders),
+        zigbee_kept: zigbee_ends.kept.subscribe(),
         unsealed: bridge,
         claimed,
         owned,
@@ -270,7 +281,7 @@ fn drivers(
     config: &Config,
     wall: &WallClock,
     lora_counters: &watch::Sender<cardea_lora::network::Counters>,
-    (desk, zigbee_counters, ordinary): (&Desk, &watch::Sender<zigbee::Counters>, Option<&OrdinaryEnd>),
+    zigbee_ends: &zigbee::Ends,
 ) -> Vec<(&'static str, Driver)> {
     let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
     if config.lora.enabled {
@@ -293,13 +304,11 @@ fn drivers(
         ));
     }
     if let Some(dongle) = dongle(config) {
-        let (settings, desk, counters) = (zigbee_settings(config), desk.clone(), zigbee_counters.clone());
-        let ordinary = ordinary.cloned();
+        let (settings, ends) = (zigbee_settings(config), zigbee_ends.clone());
         drivers.push((
             "zigbee",
             Arc::new(move |end| {
-                let (dongle, settings, ordinary) = (dongle.clone(), settings.clone(), ordinary.clone());
-                let run = zigbee::run(dongle, settings, end, desk.clone(), counters.clone(), ordinary);
+                let run = zigbee::run(dongle.clone(), settings.clone(), end, ends.clone());
                 Box::pin(async move { run.await.map_err(|error| error.to_string()) })
             }),
         ));

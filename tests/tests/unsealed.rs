@@ -24,6 +24,13 @@ const POLL: u64 = 300;
 /// A PIN that stands nowhere else.
 const PIN: &str = "86420917";
 
+/// Of dongles.
+#[derive(Debug, Clone, Copy)]
+enum Family {
+    Zboss,
+    Ezsp,
+}
+
 struct Site {
     lock: DoorLock,
     dongle: Dongle,
@@ -57,15 +64,21 @@ fn device(commands: bool) -> String {
 
 impl Site {
     /// A gateway whose network runs, and a lock that is not admitted.
-    fn new(unsealed: &str) -> Self {
+    fn new(family: Family, unsealed: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start(dir.path(), "");
         let spy = Spy::start(broker.port);
-        println!("seed {SEED}");
+        println!("seed {SEED}, {family:?}");
         let config = DongleConfig { port: dir.path().join("dongle"), seed: SEED, usb: false, capture: None };
-        let ncp = Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default());
+        let ncp = NcpConfig { eui: DONGLE, seed: SEED };
+        let (ncp, family) = match family {
+            Family::Zboss => (Ncp::new(ncp, Nvram::default()), "zboss"),
+            Family::Ezsp => (Ncp::ezsp(ncp, Nvram::default(), 13), "ezsp"),
+        };
         let dongle = Dongle::plug_in(ncp, config).unwrap();
-        let more = format!("[zigbee]\nenabled = true\ndevice = \"{}\"\n{unsealed}", dongle.port().display());
+        let device = dongle.port().display();
+        let more =
+            format!("[zigbee]\nenabled = true\nfamily = \"{family}\"\ndevice = \"{device}\"\n{unsealed}");
         let daemon = Daemon::start(dir.path(), broker.port, &more);
         let code = InstallCode::new(&hex::decode(CODE).unwrap()).unwrap();
         let config =
@@ -80,8 +93,8 @@ impl Site {
     }
 
     /// With the lock in it, ready.
-    fn with_lock(commands: bool) -> Self {
-        let site = Self::new(&device(commands));
+    fn with_lock(family: Family, commands: bool) -> Self {
+        let site = Self::new(family, &device(commands));
         let admitted = site.admit();
         assert!(
             admitted.status.success() && text(&admitted).contains("NOT end-to-end"),
@@ -145,6 +158,21 @@ impl Site {
         })
     }
 
+    /// The lock asks what time it is, and for firmware: the gateway knows the one and has none of the other.
+    fn serves(&self) {
+        self.lock.inquire();
+        let served = eventually("an answer to the lock", PATIENCE, || {
+            let served = self.lock.served().borrow().clone();
+            (!served.time.is_empty() && served.firmware.is_some()).then_some(served)
+        });
+        let [utc, status, zone, local] = [0, 1, 2, 7].map(|name| served.time[&name]);
+        let since_2000 = unix_ms() / 1_000 - 946_684_800;
+        assert!(since_2000.abs_diff(utc.unwrap()) < 30, "{served:?}");
+        assert_eq!((status, served.firmware), (Ok(1), Some(0x98)), "its master's, and no image available");
+        // Of this machine, if it has one.
+        assert_eq!(local.ok(), zone.ok().map(|zone| utc.unwrap().wrapping_add(zone)), "{served:?}");
+    }
+
     fn obeyed(&self) -> u32 {
         *self.lock.obeyed().borrow()
     }
@@ -152,12 +180,12 @@ impl Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordinary_lock_is_refused_while_it_is_off_and_while_nobody_named_it() {
-    let site = Site::new("");
+    let site = Site::new(Family::Zboss, "");
     let refused = site.admit();
     assert!(!refused.status.success() && text(&refused).contains("[unsealed]"), "{}", text(&refused));
     // What a lock label for sealed ones lets in has no tunnel, and is never spoken to in ZCL.
     drop(site);
-    let site = Site::new(&section(""));
+    let site = Site::new(Family::Zboss, &section(""));
     let refused = site.admit();
     assert!(!refused.status.success() && text(&refused).contains("not named"), "{}", text(&refused));
     std::thread::sleep(Duration::from_secs(3));
@@ -167,7 +195,7 @@ async fn an_ordinary_lock_is_refused_while_it_is_off_and_while_nobody_named_it()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_is_watched_is_told_of_with_source_and_age_and_is_never_moved() {
-    let site = Site::with_lock(false);
+    let site = Site::with_lock(Family::Zboss, false);
     let state = site.until("read", |state| state["source"] == "read");
     assert_eq!(
         (&state["end_to_end"], &state["commands"], &state["battery"]),
@@ -179,6 +207,7 @@ async fn a_lock_that_is_watched_is_told_of_with_source_and_age_and_is_never_move
     );
     assert!(unix_ms() - state["at"].as_u64().unwrap() < 60_000);
 
+    site.serves();
     site.lock.turn(false);
     site.until("unlocked by hand", |state| state["bolt"] == "unlocked" && state["source"] == "report");
     let event = eventually("event", PATIENCE, || site.said("event").pop());
@@ -221,7 +250,7 @@ async fn a_lock_that_is_watched_is_told_of_with_source_and_age_and_is_never_move
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlock_moves_the_bolt_once_and_no_late_retained_or_repeated_one_moves_it_at_all() {
-    let mut site = Site::with_lock(true);
+    let mut site = Site::with_lock(Family::Zboss, true);
     let good = site.not_restarted(29_000);
     site.result(&good.0, "done");
     site.until("unlocked", |state| state["bolt"] == "unlocked");
@@ -280,7 +309,34 @@ async fn an_unlock_moves_the_bolt_once_and_no_late_retained_or_repeated_one_move
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_that_a_lock_tells_the_air_is_in_no_topic_log_or_file_of_the_gateway() {
-    let mut site = Site::with_lock(false);
+    keeps_no_pin(Site::with_lock(Family::Zboss, false));
+}
+
+/// On the other family of dongles, all of it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_on_a_silicon_labs_dongle_is_told_of_and_served_and_obeys_and_its_pin_is_nowhere() {
+    let site = Site::with_lock(Family::Ezsp, true);
+    let state = site.until("read", |state| state["source"] == "read" && state["battery"] == 90);
+    assert_eq!((&state["end_to_end"], &state["model"]), (&false.into(), &"Ordinary virtual lock".into()));
+    site.lock.turn(false);
+    site.until("unlocked by hand", |state| state["bolt"] == "unlocked" && state["source"] == "report");
+    site.lock.turn(true);
+    site.until("locked by hand", |state| state["bolt"] == "locked");
+    site.serves();
+    let (id, sent) = site.not_restarted(29_000);
+    site.result(&id, "done");
+    site.until("unlocked", |state| state["bolt"] == "unlocked");
+    site.send(&sent, false);
+    site.refused(&id, "duplicate");
+    let short = site.not_restarted(9_000);
+    site.result(&short.0, "expired");
+    assert_eq!(site.obeyed(), 1);
+    site.lock.turn(true);
+    site.until("locked by hand again", |state| state["bolt"] == "locked");
+    keeps_no_pin(site);
+}
+
+fn keeps_no_pin(mut site: Site) {
     site.lock.keypad(PIN);
     site.until("unlocked at the keypad", |state| state["bolt"] == "unlocked" && state["source"] == "event");
     let event = eventually("event", PATIENCE, || {

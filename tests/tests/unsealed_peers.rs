@@ -10,7 +10,8 @@ use cardea_zigbee::descriptors::{Clusters, NodeDescriptor, SimpleDescriptor};
 use cardea_zigbee::driver::ordinary::{
     Bolt, Errand, Heard, Notice, OrdinaryConfig, Request, Rights, Snapshot, Source, Verb,
 };
-use cardea_zigbee::driver::{Driver, DriverConfig, NetworkOrder};
+use cardea_zigbee::driver::{self, Driver, DriverConfig, NetworkOrder};
+use cardea_zigbee::zcl::ota::QueryNextImage;
 use cardea_zigbee::{Eui64, InstallCode, Key, NwkAddr, tunnel::Tunnel};
 use serde_json::{Value, json};
 
@@ -45,7 +46,12 @@ impl Said {
         }
         said.heard(0x0101, &[0x09, 0x77, 0x20, 2, 1, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0]);
         said.heard(0x0020, &[0x09, 0x78, 0x00]);
-        said.heard(0x000A, &[0x00, 0x79, 0x00, 0, 0]);
+        let (unix_ms, zone) = (1_767_225_600_000, Some(-5_400));
+        said.driver.handle_wall(driver::Wall { unix_ms, synced: true, zone });
+        said.heard(0x000A, &[0x00, 0x79, 0x00, 0, 0, 1, 0, 2, 0, 7, 0, 3, 0]);
+        let query = QUERY.encode();
+        said.heard(0x0019, &[&[0x01, 0x7A, 0x01][..], &query].concat());
+        said.heard(0x0019, &[0x01, 0x7B, 0x03, 0]);
         said.frames
     }
 
@@ -142,8 +148,12 @@ fn answer(question: &Question) -> Answer {
     }
 }
 
+/// What a lock asks for.
+const QUERY: QueryNextImage =
+    QueryNextImage { manufacturer: 0xFFF1, image_type: 2, version: 0x0103_0007, hardware: Some(4) };
+
 /// What is said, in order: the cluster, zigpy's name of the command, Wireshark's.
-const WHAT: [(u16, &str, &str); 11] = [
+const WHAT: [(u16, &str, &str); 13] = [
     (0x0000, "Read_Attributes", "ZCL: Read Attributes"),
     (0x0101, "Write_Attributes", "ZCL: Write Attributes"),
     (0x0101, "Configure_Reporting", "ZCL: Configure Reporting"),
@@ -154,7 +164,9 @@ const WHAT: [(u16, &str, &str); 11] = [
     (0x0101, "unlock_door", "Unlock Door"),
     (0x0101, "Default_Response", "ZCL: Default Response"),
     (0x0020, "checkin_response", "Check-in Response"),
-    (0x000A, "Default_Response", "ZCL: Default Response"),
+    (0x000A, "Read_Attributes_rsp", "ZCL: Read Attributes Response"),
+    (0x0019, "query_next_image_response", "Query Next Image Response"),
+    (0x0019, "Default_Response", "ZCL: Default Response"),
 ];
 
 #[test]
@@ -175,7 +187,7 @@ fn zigpy_reads_our_frames_as_what_they_are() {
         );
         assert_eq!(
             (&frame["sequence"], &frame["server"]),
-            (&json!(bytes[1]), &json!(*cluster == 0x000A)),
+            (&json!(bytes[1]), &json!(matches!(*cluster, 0x000A | 0x0019))),
             "{answer}"
         );
         all.push(frame["fields"].clone());
@@ -192,6 +204,32 @@ fn zigpy_reads_our_frames_as_what_they_are() {
     battery["reportable_change"] = json!(2);
     assert_eq!(all[3]["config_records"], json!([battery]));
     assert_eq!((&all[6], &all[7]), (&json!({}), &json!({})), "no PIN is sent");
+    println!("{}", all[10]);
+    let record =
+        |id: &str, value: &str| format!("attrid={id}, status=<Status.SUCCESS: 0>, value=TypeValue({value})");
+    for (number, wanted) in [
+        record("0", "type=UTCTime, value=820540800"),
+        record("1", "type=bitmap8, value=<bitmap8: 1>"),
+        record("2", "type=int32s, value=-5400"),
+        record("7", "type=uint32_t, value=820535400"),
+        "attrid=3, status=<Status.UNSUPPORTED_ATTRIBUTE: 134>".into(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let record = all[10]["status_records"][number].as_str().unwrap();
+        assert!(record.contains(wanted.as_str()), "{record}: no {wanted}");
+    }
+    assert_eq!(all[11], json!({ "status": "Status.NO_IMAGE_AVAILABLE" }));
+    // And what the virtual lock asks for is what other locks do.
+    let asked = read(0x0019, &[&[0x01, 0x7A, 0x01][..], &QUERY.encode()].concat());
+    assert_eq!(
+        (&asked["ok"]["command"], &asked["ok"]["rest"]),
+        (&json!("query_next_image"), &json!("")),
+        "{asked}"
+    );
+    assert_eq!(asked["ok"]["fields"]["current_file_version"], "16973831", "{asked}");
+    assert_eq!(asked["ok"]["fields"]["hardware_version"], "4", "{asked}");
     // It notices a report's configuration that lacks a byte.
     let (cluster, bytes) = &said[3];
     let broken = read(*cluster, &bytes[..bytes.len() - 1]);

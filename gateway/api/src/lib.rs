@@ -26,7 +26,7 @@ pub use client::{Client, ClientError, PeerClient};
 pub use openapi::{LINES_ONLY, is_verb, openapi};
 pub use operate::{
     BrokerCause, BrokerFault, BrokerSettings, BrokerStep, BrokerTest, BrokerTrial, CommandState, DutyBand,
-    HeardSample, Host, HostAddress, KeptBackup, LogLevel, LogLine, Logs, RadioDetail, Trace,
+    HeardSample, Host, HostAddress, LogLevel, LogLine, Logs, RadioDetail, Trace,
 };
 pub use peer::{PeerEvent, PeerLine};
 pub use secret::Secret;
@@ -158,6 +158,7 @@ pub enum Request {
     Trace {
         /// Lock id, 16 hexadecimal digits.
         #[serde(with = "lock_id")]
+        #[schemars(schema_with = "lock_id::schema")]
         lock: LockId,
     },
     /// The configuration that is in force, without what may be secret. Answered by [`Reply::Configuration`].
@@ -482,6 +483,29 @@ pub struct Radio {
     pub detail: String,
     /// Times its driver was started again.
     pub restarts: u64,
+    /// The backup of its network that the gateway keeps by itself; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<KeptBackup>,
+}
+
+/// A backup of a radio network that the gateway keeps by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptBackup {
+    /// From where it is: `dongle`, which told it, or `restored`: it was given to a dongle that has not told its own yet.
+    pub source: String,
+    /// When it was last seen to be what the dongle remembers, Unix milliseconds; `None`: nobody knew the time. After a start of
+    /// the daemon this may be a day too early, until the dongle is asked again.
+    pub at: Option<u64>,
+    /// Devices in it.
+    pub devices: u64,
+}
+
+impl KeptBackup {
+    /// How old it is at this time (Unix milliseconds), seconds; `None`: nobody knows.
+    #[must_use]
+    pub fn age_s(&self, now: u64) -> Option<u64> {
+        self.at.map(|at| now.saturating_sub(at) / 1_000)
+    }
 }
 
 /// One admitted lock.

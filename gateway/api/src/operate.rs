@@ -1,9 +1,12 @@
 //! What an operator looks at beside the locks: radios, the log, the broker, the machine.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::KeptBackup;
+
 /// One radio, closer than [`Radio`](crate::Radio).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RadioDetail {
     /// Its name.
     pub radio: String,
@@ -26,16 +29,8 @@ pub struct RadioDetail {
     pub duty: Vec<DutyBand>,
 }
 
-/// The backup of a network that the gateway keeps by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptBackup {
-    /// Seconds since it was confirmed to be what the dongle holds; `None`: not since the daemon started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub age_s: Option<u64>,
-}
-
 /// What was emitted in one sub-band in the last hour.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DutyBand {
     /// Lowest frequency, Hz.
     pub low: u32,
@@ -48,7 +43,7 @@ pub struct DutyBand {
 }
 
 /// How important a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// Somebody has to act.
@@ -89,7 +84,7 @@ impl std::str::FromStr for LogLevel {
 }
 
 /// One line of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// Counts from 1 at the daemon's start; what is skipped was not kept, or was not asked for.
     pub number: u64,
@@ -104,7 +99,7 @@ pub struct LogLine {
 }
 
 /// To `Logs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Logs {
     /// What fits, oldest first.
     pub lines: Vec<LogLine>,
@@ -117,7 +112,7 @@ pub struct Logs {
 /// How to reach a broker, to be tried. A key of the configuration's section `[mqtt]` each; empty: not set.
 ///
 /// No `Debug`: it holds a password.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BrokerTrial {
     /// `mqtt://host:port` or `mqtts://host:port`.
@@ -140,7 +135,7 @@ pub struct BrokerTrial {
 }
 
 /// The broker of the configuration, without its secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrokerSettings {
     /// `mqtt://host:port` or `mqtts://host:port`.
     pub url: String,
@@ -157,7 +152,7 @@ pub struct BrokerSettings {
 }
 
 /// What came of a trial.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrokerTest {
     /// What worked, in order.
     pub passed: Vec<BrokerStep>,
@@ -169,7 +164,7 @@ pub struct BrokerTest {
 }
 
 /// What a connection to a broker takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BrokerStep {
     /// The address and the files make sense.
@@ -187,7 +182,7 @@ pub enum BrokerStep {
 }
 
 /// Why a step failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrokerFault {
     /// Which.
     pub step: BrokerStep,
@@ -198,7 +193,7 @@ pub struct BrokerFault {
 }
 
 /// Why a broker cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BrokerCause {
     /// A setting or a file of ours.
@@ -240,7 +235,7 @@ pub enum BrokerCause {
 }
 
 /// What the gateway remembers of a lock's link and commands; gone with a restart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// How it was heard, oldest first, at most 48.
     pub heard: Vec<HeardSample>,
@@ -249,7 +244,7 @@ pub struct Trace {
 }
 
 /// How a lock was heard during a span of time: the weakest of its frames.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeardSample {
     /// Last frame of the span, Unix milliseconds.
     pub at: u64,
@@ -264,7 +259,7 @@ pub struct HeardSample {
 }
 
 /// One downlink, which the gateway cannot read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandState {
     /// 32 hexadecimal digits.
     pub id: String,
@@ -282,7 +277,7 @@ pub struct CommandState {
 }
 
 /// The machine that the gateway runs on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Host {
     /// Its name.
     pub name: String,
@@ -297,7 +292,7 @@ pub struct Host {
 }
 
 /// An address of the machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct HostAddress {
     /// Of the interface.
     pub interface: String,

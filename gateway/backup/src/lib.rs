@@ -52,6 +52,9 @@ pub enum Error {
     /// The two that were typed differ.
     #[error("that was not the same passphrase twice")]
     Differ,
+    /// Whoever was asked pressed the interrupt key.
+    #[error("interrupted")]
+    Interrupted,
     /// Not an age file.
     #[error("this is no age file, or it is damaged")]
     Form,

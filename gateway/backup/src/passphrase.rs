@@ -1,10 +1,10 @@
 //! A passphrase: typed at the terminal without being seen, or the first line of a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -30,7 +30,7 @@ impl Passphrase {
     /// [`Error::Io`].
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { path: path.to_owned(), source };
-        line(File::open(path).map_err(io)?).map_err(io)
+        line(File::open(path).map_err(io)?, b'\n').map_err(io)
     }
 
     /// The first line of standard input.
@@ -39,23 +39,29 @@ impl Passphrase {
     /// [`Error::Io`].
     pub fn from_input() -> Result<Self, Error> {
         let io = |source| Error::Io { path: PathBuf::from("standard input"), source };
-        line(io::stdin()).map_err(io)
+        line(io::stdin(), b'\n').map_err(io)
     }
 
     /// Asks at the terminal, which shows nothing of it.
     ///
     /// # Errors
-    /// [`Error::Io`], most often because there is no terminal.
+    /// [`Error::Io`], most often because there is no terminal; [`Error::Interrupted`].
     pub fn ask(prompt: &str) -> Result<Self, Error> {
         let path = Path::new("/dev/tty");
         let io = |source| Error::Io { path: path.to_owned(), source };
-        let mut terminal = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
-        write!(terminal, "{prompt}: ").map_err(io)?;
+        let terminal = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+        // First silent, then asked: whoever types at once is not seen either.
         let silent = Silent::new(&terminal).map_err(io)?;
-        let typed = line(&terminal);
+        write!(&terminal, "{prompt}: ").map_err(io)?;
+        let typed = line(&terminal, silent.interrupt);
         drop(silent);
-        let _ = writeln!(terminal);
-        typed.map_err(io)
+        let _ = writeln!(&terminal);
+        let typed = typed.map_err(io)?;
+        if typed.0.chars().any(char::is_control) {
+            // The interrupt key; or another key of the terminal, which is no part of a passphrase either.
+            return Err(Error::Interrupted);
+        }
+        Ok(typed)
     }
 
     /// Asks for a new one, twice.
@@ -78,11 +84,25 @@ impl Passphrase {
     }
 }
 
-/// One byte after the other: what follows the line stays where it is, and no buffer keeps it.
-fn line(source: impl io::Read) -> io::Result<Passphrase> {
+/// One byte after the other: what follows the line stays where it is, and no buffer keeps it. The line ends at `interrupt`, too,
+/// and has it.
+fn line(mut source: impl io::Read, interrupt: u8) -> io::Result<Passphrase> {
     let mut text = Zeroizing::new(Vec::with_capacity(LONGEST));
-    let mut source = BufReader::with_capacity(1, source).take(LONGEST as u64);
-    source.read_until(b'\n', &mut text)?;
+    let mut byte = Zeroizing::new([0]);
+    while text.len() < LONGEST {
+        match source.read(&mut *byte) {
+            Ok(0) => break,
+            Ok(_) => {
+                let [byte] = *byte;
+                text.push(byte);
+                if byte == b'\n' || byte == interrupt {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     while text.pop_if(|byte| matches!(byte, b'\n' | b'\r')).is_some() {}
     let text = String::from_utf8(std::mem::take(&mut text));
     // The bytes that are no text may be most of a passphrase.
@@ -90,19 +110,23 @@ fn line(source: impl io::Read) -> io::Result<Passphrase> {
     text.map(|text| Passphrase(Zeroizing::new(text))).map_err(|()| io::ErrorKind::InvalidData.into())
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
+/// A terminal that does not show what is typed, until this is dropped. Its keys raise no signals meanwhile, which would end the
+/// process and leave it silent: the interrupt key ends a line instead.
 struct Silent<'a> {
     terminal: &'a File,
     before: Termios,
+    interrupt: u8,
 }
 
 impl<'a> Silent<'a> {
     fn new(terminal: &'a File) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
+        let interrupt = silent.special_codes[SpecialCodeIndex::VINTR];
+        silent.special_codes[SpecialCodeIndex::VEOL] = interrupt;
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         tcsetattr(terminal, OptionalActions::Flush, &silent)?;
-        Ok(Self { terminal, before })
+        Ok(Self { terminal, before, interrupt })
     }
 }
 

@@ -116,6 +116,12 @@ pub(super) fn radios(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
 fn line(radio: &RadioDetail) -> String {
     let mut parts = vec![radio.radio.clone()];
     parts.extend(radio.network.as_ref().map(|id| format!("network {id}")));
@@ -124,7 +130,7 @@ fn line(radio: &RadioDetail) -> String {
     if radio.moves {
         parts.push(match &radio.kept {
             None => "no backup kept".into(),
-            Some(kept) => match kept.age_s {
+            Some(kept) => match kept.age_s(now_ms()) {
                 Some(age) => format!("backup kept, confirmed {} ago", duration(age)),
                 None => "backup kept".into(),
             },

@@ -7,12 +7,12 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use cardea_api::{MAX_SECRET, Reply, Request, Router, Secret};
+use cardea_api::{KeptBackup, MAX_SECRET, Reply, Request, Router, Secret};
 use cardea_backup::{Identities, Passphrase, Recipient, To, With};
 use cardea_config::Config;
 use clap::{Args, Subcommand};
 
-use super::{ask, labels_from_input};
+use super::{ask, duration, labels_from_input};
 
 /// The longest file that is read: a backup, encrypted and in letters.
 const MAX_FILE: usize = 2 * MAX_SECRET;
@@ -147,6 +147,27 @@ pub(super) fn radio(config: &Config, command: Radio) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// What `cardea status` says of the backup that a radio's network has at the gateway; `now` in Unix seconds.
+pub(super) fn backup_line(radio: &str, kept: Option<&KeptBackup>, now: u64) -> Option<String> {
+    let Some(KeptBackup { source, at, devices }) = kept else {
+        // No other radio keeps one by itself.
+        let none =
+            "backup   zigbee: none is kept yet; the first is taken ten seconds after the network is up";
+        return (radio == "zigbee").then(|| none.into());
+    };
+    let age = match at {
+        Some(at) => format!("{} ago", duration(now.saturating_sub(at / 1_000))),
+        None => "at a time that nobody knew".into(),
+    };
+    let of = if *devices == 1 { "1 device".into() } else { format!("{devices} devices") };
+    Some(match source.as_str() {
+        "restored" => {
+            format!("backup   {radio}: of {of}, restored {age}; the dongle has not told its own yet")
+        }
+        _ => format!("backup   {radio}: of {of}, told by the dongle {age}"),
+    })
 }
 
 fn network(config: &Config, request: &Request, done: &str) -> anyhow::Result<()> {
@@ -284,5 +305,28 @@ impl FromPassphrase {
             None if std::io::stdin().is_terminal() => at_terminal()?,
             None => Passphrase::from_input()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_says_where_the_kept_backup_is_from_and_how_old_it_is() {
+        let kept = |source: &str, at, devices| KeptBackup { source: source.into(), at, devices };
+        let line = |kept: Option<&KeptBackup>| backup_line("zigbee", kept, 1_000_000).unwrap();
+        let told = line(Some(&kept("dongle", Some(999_700_999), 12)));
+        assert_eq!(told, "backup   zigbee: of 12 devices, told by the dongle 5 min ago");
+        assert!(
+            line(Some(&kept("dongle", None, 1)))
+                .ends_with("of 1 device, told by the dongle at a time that nobody knew")
+        );
+        assert!(
+            line(Some(&kept("restored", Some(999_999_000), 1)))
+                .contains("restored 1 s ago; the dongle has not")
+        );
+        assert!(line(None).contains("none is kept yet"));
+        assert_eq!(backup_line("lora", None, 0), None);
     }
 }

@@ -1,10 +1,10 @@
 //! What the loop knows, for people and their tools.
 
-use cardea_api::{CommandState, DutyBand, HeardSample, KeptBackup, RadioDetail, Reply, Trace};
+use cardea_api::{CommandState, DutyBand, HeardSample, RadioDetail, Reply, Trace};
 use cardea_envelope::ResultState;
 use cardea_framing::LockId;
 use cardea_radio::Health;
-use cardea_zigbee::driver::NetworkFacts;
+use cardea_zigbee::driver::{Kept, KeptFrom, NetworkFacts};
 
 use super::RelayLoop;
 use crate::metrics::Vitals;
@@ -84,7 +84,8 @@ impl RelayLoop {
                 .map(|((name, health), radio)| {
                     let Health { up, detail } = health.clone();
                     let restarts = radio.starts.saturating_sub(1);
-                    ((*name).to_owned(), cardea_api::Radio { up, detail, restarts })
+                    let backup = (*name == "zigbee").then(|| self.kept_backup()).flatten();
+                    ((*name).to_owned(), cardea_api::Radio { up, detail, restarts, backup })
                 })
                 .collect(),
             locks: metrics.locks,
@@ -107,7 +108,7 @@ impl RelayLoop {
 
     fn zigbee_detail(&self) -> RadioDetail {
         let facts = self.facts.zigbee_counters.as_ref().map(|counters| counters.borrow().network);
-        let NetworkFacts { network, open_until, has_backup, backup_at } = facts.unwrap_or_default();
+        let NetworkFacts { network, open_until } = facts.unwrap_or_default();
         let seconds = |ms: u64| ms / 1_000;
         let now = self.clock.now();
         RadioDetail {
@@ -115,8 +116,7 @@ impl RelayLoop {
             channel: network.map(|network| network.channel),
             open_s: open_until.filter(|until| *until > now).map(|until| seconds(until - now)),
             moves: true,
-            kept: has_backup
-                .then(|| KeptBackup { age_s: backup_at.map(|at| seconds(now.saturating_sub(at))) }),
+            kept: self.kept_backup(),
             ..plain("zigbee")
         }
     }
@@ -154,6 +154,17 @@ impl RelayLoop {
             over: known.over,
         });
         Ok(Reply::Trace(Trace { heard: heard.collect(), commands: commands.collect() }))
+    }
+
+    /// The backup that the Zigbee radio keeps by itself.
+    fn kept_backup(&self) -> Option<cardea_api::KeptBackup> {
+        let Kept { from, at, devices } = (*self.facts.zigbee_kept.borrow())?;
+        let source = match from {
+            KeptFrom::Dongle => "dongle",
+            KeptFrom::Restored => "restored",
+        };
+        let devices = u64::try_from(devices).unwrap_or(u64::MAX);
+        Some(cardea_api::KeptBackup { source: source.into(), at, devices })
     }
 
     pub(super) fn vitals(&self) -> Vitals {

@@ -35,7 +35,7 @@ const PAGES: [&str; 11] = [
 /// A gateway with a Zigbee radio and this many locks on it.
 async fn site(locks: u16) -> (Site, Browser) {
     let (site, owner) = Site::claimed().await;
-    let radio = Radio { up: true, detail: String::new(), restarts: 0 };
+    let radio = Radio { up: true, detail: String::new(), restarts: 0, backup: None };
     site.gateway.status.lock().unwrap().radios.insert("zigbee".into(), radio.clone());
     site.gateway.status.lock().unwrap().radios.insert("lora".into(), radio);
     let mut all = site.gateway.locks.lock().unwrap();

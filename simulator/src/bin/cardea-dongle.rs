@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cardea_simulator::zigbee::{
-    Dongle, DongleConfig, DoorLock, DoorLockConfig, Faults, Ncp, NcpConfig, Nvram, SealedLock,
+    Dongle, DongleConfig, DoorLock, DoorLockConfig, Faults, Label, Ncp, NcpConfig, Nvram, SealedLock,
 };
 use cardea_zigbee::Eui64;
 use clap::Parser;
@@ -35,9 +35,13 @@ struct Arguments {
     /// Locks with the real lock agent.
     #[arg(long, default_value_t = 1)]
     sealed: u64,
-    /// Ordinary ZCL locks; they join without an install code.
+    /// Ordinary ZCL locks; they join with the install code that is printed.
     #[arg(long, default_value_t = 1)]
     ordinary: u64,
+    /// Ordinary locks have no install code and join with the key that everybody knows: for hosts that refuse install codes, as
+    /// zigbee-herdsman does.
+    #[arg(long)]
+    well_known_key: bool,
     /// Milliseconds between two polls of a lock.
     #[arg(long, default_value_t = 1_000)]
     poll: u64,
@@ -58,7 +62,8 @@ enum Family {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let Arguments { port, family, protocol, seed, sealed, ordinary, poll, usb, capture } = Arguments::parse();
+    let Arguments { port, family, protocol, seed, sealed, ordinary, well_known_key, poll, usb, capture } =
+        Arguments::parse();
     if family == Family::Ezsp && (usb || capture.is_some()) {
         bail!("--usb and --capture are for ZBOSS dongles");
     }
@@ -89,11 +94,22 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut ordinary_locks = Vec::new();
     for number in 0..ordinary {
-        let mut eui = *b"\x02\xca\xde\xa4\0\0\0\0";
-        eui.iter_mut().rev().zip(number.to_le_bytes()).take(4).for_each(|(to, from)| *to = from);
-        let config =
-            DoorLockConfig { eui: Eui64(eui), code: None, unique_key: true, poll: Some(poll), pin: None };
-        println!("{}", json!({ "ordinary": Eui64(eui).to_string() }));
+        let Label { eui, code } = Label::ordinary(seed, number)?;
+        let digits = hex::encode(code.as_bytes());
+        let code = (!well_known_key).then_some(code);
+        println!(
+            "{}",
+            match &code {
+                // The label is what `cardea unsealed admit -` reads.
+                Some(_) => json!({
+                    "ordinary": eui.to_string(),
+                    "install_code": digits,
+                    "label": format!("{eui}/{digits}"),
+                }),
+                None => json!({ "ordinary": eui.to_string() }),
+            }
+        );
+        let config = DoorLockConfig { eui, code, unique_key: true, poll: Some(poll), pin: None };
         ordinary_locks.push(DoorLock::start(config.clone(), dongle.add(config.device())));
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

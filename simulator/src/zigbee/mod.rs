@@ -28,7 +28,7 @@ mod sealed;
 pub use air::{Asdu, DeviceConfig, Downlink, Traffic, Uplink};
 pub use capture::Capture;
 pub use dongle::{Dongle, DongleConfig, Mailbox};
-pub use door_lock::{DoorLock, DoorLockConfig};
+pub use door_lock::{DoorLock, DoorLockConfig, Served};
 pub use line::{Damage, Direction, Faults, Line};
 pub use ncp::{Ncp, NcpConfig};
 pub use nvram::Nvram;

@@ -24,7 +24,7 @@ impl Router {
     pub fn start(seed: u64, number: u64, dongle: &Dongle) -> Result<Self, DecodeError> {
         // Other numbers than those of locks.
         let random = Arc::new(Random::new(seed, (1 << 32) + number));
-        let label = Label::new(*b"\x02\xca\xde\xa5", &random, number)?;
+        let label = Label::new(0xA5, &random, number)?;
         let radio = dongle.add(DeviceConfig {
             eui: label.eui,
             code: Some(label.code.clone()),

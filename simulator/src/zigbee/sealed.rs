@@ -20,10 +20,15 @@ use crate::{FIRMWARE, Happening, Random, VirtualLock};
 const ENDPOINT: u8 = 1;
 const HOME_AUTOMATION: u16 = 0x0104;
 const DEVICE_DOOR_LOCK: u16 = 0x000A;
+/// Kinds of locks, in their addresses.
+const SEALED: u8 = 0xA2;
+const ORDINARY: u8 = 0xA4;
+/// Far from the streams of sealed locks, which are numbered from 1.
+const ORDINARY_STREAM: u64 = 1 << 32;
 /// Until the agent says hello again when nobody answers, milliseconds.
 const LINK_RETRY_MS: u32 = 2_000;
 
-/// What the radio label of a lock or a router says.
+/// What the label of a lock or a router says.
 #[derive(Debug, Clone)]
 pub struct Label {
     /// Who.
@@ -46,7 +51,7 @@ impl SealedLock {
     pub fn start(seed: u64, number: u64, poll: u64, dongle: &Dongle) -> io::Result<Self> {
         let random = Arc::new(Random::new(seed, number + 1));
         let made = Made::new(&random, number).map_err(io::Error::other)?;
-        let label = Label::new(*b"\x02\xca\xde\xa2", &random, number).map_err(io::Error::other)?;
+        let label = Label::new(SEALED, &random, number).map_err(io::Error::other)?;
         let clusters = Clusters { servers: vec![id::BASIC, Tunnel::TEST.cluster], clients: Vec::new() };
         let endpoint = SimpleDescriptor {
             endpoint: ENDPOINT,
@@ -91,14 +96,17 @@ impl SealedLock {
 }
 
 impl Label {
-    /// `kind`: how its address begins; all are administered locally.
-    pub(super) fn new(
-        kind: [u8; 4],
-        random: &Random,
-        number: u64,
-    ) -> Result<Self, cardea_zigbee::DecodeError> {
-        let mut eui = [0; 8];
-        eui.iter_mut().zip(kind).for_each(|(to, from)| *to = from);
+    /// Of the n-th ordinary lock: another address and code than any sealed one has.
+    ///
+    /// # Errors
+    /// None: the code is made to be one.
+    pub fn ordinary(seed: u64, number: u64) -> Result<Self, cardea_zigbee::DecodeError> {
+        Self::new(ORDINARY, &Random::new(seed, ORDINARY_STREAM.wrapping_add(number)), number)
+    }
+
+    /// `kind`: the fourth byte of its address, all of which are administered locally.
+    pub(super) fn new(kind: u8, random: &Random, number: u64) -> Result<Self, cardea_zigbee::DecodeError> {
+        let mut eui = [0x02, 0xCA, 0xDE, kind, 0, 0, 0, 0];
         eui.iter_mut().rev().zip(number.to_le_bytes()).take(4).for_each(|(to, from)| *to = from);
         let mut code = [0; 18];
         let (bytes, crc) = code.split_at_mut(16);

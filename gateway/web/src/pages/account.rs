@@ -444,7 +444,8 @@ mod tests {
     fn where_the_password_leads_to_is_one_of_our_pages() {
         let lock = LockId([0x11; 8]);
         let operator = OPERATOR.map(|(word, page)| Target::Operator(word, page));
-        let own = [Target::Overview, Target::Pair, Target::Password, Target::Certificate, Target::Remove(lock)];
+        let own =
+            [Target::Overview, Target::Pair, Target::Password, Target::Certificate, Target::Remove(lock)];
         for target in own.into_iter().chain(operator) {
             assert_eq!(Target::parse(&target.to_string()), target);
         }

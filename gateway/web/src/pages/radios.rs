@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use cardea_api::{DutyBand, Radio, RadioDetail, Reply, Request, Secret};
 use maud::{Markup, html};
 
@@ -127,7 +129,7 @@ fn network(text: &Texts, detail: &RadioDetail) -> Markup {
             dd {
                 @match &detail.kept {
                     None => (words.backup_none),
-                    Some(kept) => @match kept.age_s {
+                    Some(kept) => @match kept.age_s(now_ms()) {
                         None => (words.backup_unconfirmed),
                         Some(age) => ((words.backup_confirmed)(&(text.ago)(coarse(age)))),
                     },
@@ -135,6 +137,12 @@ fn network(text: &Texts, detail: &RadioDetail) -> Markup {
             }
         }
     }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn duty(text: &Texts, band: &DutyBand) -> Markup {

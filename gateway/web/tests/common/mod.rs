@@ -40,7 +40,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     fn new() -> Self {
-        let radio = Radio { up: true, detail: String::new(), restarts: 0 };
+        let radio = Radio { up: true, detail: String::new(), restarts: 0, backup: None };
         let status = Status {
             gateway: "gw-test".into(),
             version: "0".into(),

@@ -1,5 +1,7 @@
 //! A gateway's answers to operators, and what it was asked.
 
+#![allow(clippy::unwrap_in_result)] // a lock of a test is never poisoned
+
 use std::sync::Mutex;
 
 use cardea_api::{
@@ -57,7 +59,11 @@ impl State {
                     channel: Some(20),
                     open_s: Some(77),
                     moves: true,
-                    kept: Some(KeptBackup { age_s: Some(7_200) }),
+                    kept: Some(KeptBackup {
+                        source: "dongle".into(),
+                        at: Some(now_ms() - 7_200_000),
+                        devices: 3,
+                    }),
                     duty: Vec::new(),
                 },
                 RadioDetail {
@@ -168,4 +174,9 @@ pub(crate) async fn until(stream: &mut (impl tokio::io::AsyncRead + Unpin), word
         assert!(read > 0, "no {words:?} in {}", String::from_utf8_lossy(&text));
         text.extend_from_slice(&buffer[..read]);
     }
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
 }

@@ -23,6 +23,37 @@ const PATIENCE_MS: Millis = 120_000;
 /// How far a counter may be ahead of the one that is stored.
 const COUNTER_STEP: u32 = FRAME_COUNTER_JUMP / 16;
 
+/// A backup that is kept is written again to say when it was last seen to be what the dongle remembers, milliseconds.
+const DATED_MS: u64 = 20 * 3_600_000;
+
+/// The backup of the network that the gateway keeps for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// From where it is.
+    pub from: KeptFrom,
+    /// When, Unix milliseconds: the last time that the dongle was seen to remember what is in it, which after a start may be up to a
+    /// day later than this. `None`: the clock was not to be relied on.
+    pub at: Option<u64>,
+    /// Devices in it.
+    pub devices: usize,
+}
+
+/// Where a backup that is kept is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptFrom {
+    /// The dongle that runs, or ran last, told it.
+    Dongle,
+    /// It was restored, and the dongle has not told its own yet.
+    Restored,
+}
+
+/// From where a backup is, and when; see [`Kept`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) from: KeptFrom,
+    pub(super) unix_ms: Option<u64>,
+}
+
 #[derive(Default)]
 pub(super) struct Backups {
     /// When the next is taken.
@@ -125,13 +156,34 @@ impl Driver {
         if let Some(kept) = &self.kept {
             backup.raise_to(kept);
         }
-        self.kept_at = Some(self.now);
-        if self.kept.as_ref().is_none_or(|kept| says_more(&backup, kept)) {
+        let taken = Taken { from: KeptFrom::Dongle, unix_ms: self.wall.known_ms() };
+        let before = self.taken.replace(taken);
+        let says_more = self.kept.as_ref().is_none_or(|kept| says_more(&backup, kept));
+        if says_more {
             self.kept = Some(backup.clone());
+        }
+        if says_more || is_old(before, taken) {
             self.writer.mark(RecordKey::Kept);
         }
         backup
     }
+
+    /// The backup that is kept, if there is one.
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        let devices = self.kept.as_ref()?.devices.len();
+        // A record of a version that did not say was written of what the dongle told.
+        let Taken { from, unix_ms } = self.taken.unwrap_or(Taken { from: KeptFrom::Dongle, unix_ms: None });
+        Some(Kept { from, at: unix_ms, devices })
+    }
+}
+
+/// Whether a backup that says no more is written for its date alone.
+fn is_old(before: Option<Taken>, now: Taken) -> bool {
+    let Some(at) = now.unix_ms else { return false };
+    before.is_none_or(|before| {
+        before.from != now.from || before.unix_ms.is_none_or(|before| before.abs_diff(at) >= DATED_MS)
+    })
 }
 
 /// Whether a backup has to be written over the one before it.

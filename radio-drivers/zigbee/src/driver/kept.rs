@@ -2,26 +2,31 @@
 
 use zeroize::Zeroizing;
 
-use super::store::versioned;
+use super::backups::{KeptFrom, Taken};
 use crate::backup::{Backup, Device, LinkKey, MAX_DEVICES, NetworkKey};
 use crate::coordinator::Network;
 use crate::types::{Eui64, Key, NwkAddr};
 use crate::wire::{DecodeError, Reader, secret_buffer};
 
-const VERSION: u8 = 1;
-/// What a record takes without its devices, and at most with each, bytes.
-const RECORD_BYTES: usize = 64;
+/// Versions of the record: without and with a source and a date at its end.
+const PLAIN: u8 = 1;
+const DATED: u8 = 2;
+/// What a record takes at most without its devices, and with each, bytes.
+const RECORD_BYTES: usize = 74;
 const DEVICE_BYTES: usize = 35;
+/// Where it is from.
+const FROM_DONGLE: u8 = 0;
+const FROM_RESTORE: u8 = 1;
 /// What is known of a device.
 const HAS_ADDRESS: u8 = 1;
 const IS_CHILD: u8 = 2;
 const HAS_KEY: u8 = 4;
 
-pub(super) fn to_record(backup: &Backup) -> Zeroizing<Vec<u8>> {
+pub(super) fn to_record(backup: &Backup, taken: Option<Taken>) -> Zeroizing<Vec<u8>> {
     let Network { coordinator, extended_pan, pan, channel } = backup.network;
     let devices = backup.devices.get(..MAX_DEVICES).unwrap_or(&backup.devices);
     let mut out = secret_buffer(RECORD_BYTES + DEVICE_BYTES.saturating_mul(devices.len()));
-    out.push(VERSION);
+    out.push(if taken.is_some() { DATED } else { PLAIN });
     out.extend_from_slice(&coordinator.0);
     out.extend_from_slice(&extended_pan.0);
     out.extend_from_slice(&pan.to_le_bytes());
@@ -47,11 +52,23 @@ pub(super) fn to_record(backup: &Backup) -> Zeroizing<Vec<u8>> {
             out.extend_from_slice(&tx_counter.to_le_bytes());
         }
     }
+    if let Some(Taken { from, unix_ms }) = taken {
+        out.push(match from {
+            KeptFrom::Dongle => FROM_DONGLE,
+            KeptFrom::Restored => FROM_RESTORE,
+        });
+        // 0: nobody knew the time.
+        out.extend_from_slice(&unix_ms.unwrap_or(0).to_le_bytes());
+    }
     out
 }
 
-pub(super) fn from_record(record: &[u8]) -> Result<Box<Backup>, DecodeError> {
-    let mut read = versioned(record)?;
+pub(super) fn from_record(record: &[u8]) -> Result<(Box<Backup>, Option<Taken>), DecodeError> {
+    let mut read = Reader::new(record);
+    let version = read.u8()?;
+    if !matches!(version, PLAIN | DATED) {
+        return Err(DecodeError::Field("the record's version"));
+    }
     let (coordinator, extended_pan) = (Eui64(read.array()?), Eui64(read.array()?));
     let network = Network { coordinator, extended_pan, pan: read.u16()?, channel: read.u8()? };
     let (channels, update_id) = (read.u32()?, read.u8()?);
@@ -66,11 +83,22 @@ pub(super) fn from_record(record: &[u8]) -> Result<Box<Backup>, DecodeError> {
         return Err(DecodeError::Field("the number of devices"));
     }
     let devices = (0..count).map(|_| device(&mut read)).collect::<Result<_, _>>()?;
+    let taken = if version == DATED { Some(taken(&mut read)?) } else { None };
     read.finish()?;
     let source = concat!("cardea@", env!("CARGO_PKG_VERSION")).to_owned();
     let backup = Backup { source, network, channels, update_id, key, hashed_link_keys, devices };
     backup.check().map_err(|_| DecodeError::Field("the backup"))?;
-    Ok(Box::new(backup))
+    Ok((Box::new(backup), taken))
+}
+
+fn taken(read: &mut Reader<'_>) -> Result<Taken, DecodeError> {
+    let from = match read.u8()? {
+        FROM_DONGLE => KeptFrom::Dongle,
+        FROM_RESTORE => KeptFrom::Restored,
+        _ => return Err(DecodeError::Field("where a backup is from")),
+    };
+    let unix_ms = u64::from_le_bytes(read.array()?);
+    Ok(Taken { from, unix_ms: Some(unix_ms).filter(|at| *at != 0) })
 }
 
 fn device(read: &mut Reader<'_>) -> Result<Device, DecodeError> {
@@ -116,29 +144,41 @@ mod tests {
         }
     }
 
+    const TAKEN: Taken = Taken { from: KeptFrom::Restored, unix_ms: Some(0x0102_0304_0506) };
+
     #[test]
     fn a_record_is_these_bytes_and_is_read_again() {
-        let record = to_record(&backup());
-        let head = "01010101010101010102020202020202\
+        let head = "010101010101010102020202020202\
              02621a0f008000000304040404040404040404040404040404050600000000";
         let devices = "0200\
              06060606060606060734120707070707070707070707070707070708000000090000000505050505050505\
              00";
-        assert_eq!(hex::encode(&*record), format!("{head}{devices}"));
-        assert_eq!(*from_record(&record).unwrap(), backup());
+        let dongle = Taken { from: KeptFrom::Dongle, unix_ms: None };
+        for (taken, version, date) in [
+            (None, "01", ""),
+            (Some(TAKEN), "02", "010605040302010000"),
+            (Some(dongle), "02", "000000000000000000"),
+        ] {
+            let record = to_record(&backup(), taken);
+            assert_eq!(hex::encode(&*record), format!("{version}{head}{devices}{date}"));
+            assert_eq!(from_record(&record).unwrap(), (Box::new(backup()), taken));
+        }
         let hashed = Backup { hashed_link_keys: Some(Key([9; 16])), ..backup() };
-        assert_eq!(*from_record(&to_record(&hashed)).unwrap(), hashed);
+        assert_eq!(*from_record(&to_record(&hashed, None)).unwrap().0, hashed);
     }
 
     #[test]
     fn a_record_that_is_damaged_or_of_an_impossible_network_is_not_read() {
-        let record = to_record(&backup());
-        for cut in 0..record.len() {
-            assert!(from_record(&record[..cut]).is_err(), "{cut}");
+        for taken in [None, Some(TAKEN)] {
+            let record = to_record(&backup(), taken);
+            for cut in 0..record.len() {
+                assert!(from_record(&record[..cut]).is_err(), "{cut}");
+            }
+            assert!(from_record(&[&record[..], &[0]].concat()).is_err());
+            assert!(from_record(&[&[3][..], &record[1..]].concat()).is_err(), "a version to come");
         }
-        assert!(from_record(&[&record[..], &[0]].concat()).is_err());
         let impossible = Backup { key: NetworkKey { key: Key([0; 16]), ..backup().key }, ..backup() };
-        assert!(from_record(&to_record(&impossible)).is_err());
+        assert!(from_record(&to_record(&impossible, None)).is_err());
     }
 
     /// The most that a dongle holds, and the most that there may be: neither moves while it is written.
@@ -151,11 +191,12 @@ mod tests {
                 let link_key = Some(LinkKey { key: Key([7; 16]), rx_counter: n, tx_counter: n });
                 Device { eui: Eui64(eui), nwk: Some(NwkAddr(1 + n as u16)), child: false, link_key }
             };
-            let many = Backup { devices: (0..count).map(device).collect(), ..backup() };
-            let record = to_record(&many);
-            assert!(record.len() < most, "{}", record.len());
+            let hashed_link_keys = Some(Key([9; 16]));
+            let many = Backup { devices: (0..count).map(device).collect(), hashed_link_keys, ..backup() };
+            let record = to_record(&many, Some(TAKEN));
+            assert!(record.len() < most + 100, "{}", record.len());
             assert!(record.len() <= RECORD_BYTES + DEVICE_BYTES * many.devices.len(), "it grew");
-            assert_eq!(*from_record(&record).unwrap(), many);
+            assert_eq!(*from_record(&record).unwrap().0, many);
         }
     }
 }

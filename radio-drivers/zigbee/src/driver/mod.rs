@@ -22,6 +22,7 @@ mod shell;
 mod store;
 mod strangers;
 mod traffic;
+mod wall;
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ use crate::tunnel::Tunnel;
 use crate::types::{Eui64, InstallCode, Key};
 use crate::wire::DecodeError;
 use admission::Joins;
-use backups::Backups;
+use backups::{Backups, Taken};
 use device::{Device, Identity};
 use network::Formation;
 use ordinary::{Fleet, OrdinaryConfig};
@@ -49,7 +50,11 @@ use store::{RecordKey, StoredNetwork, StoredPlan, Writer};
 use strangers::Strangers;
 use traffic::Flight;
 
-pub use shell::{Desk, Dongle, DriverError, Family, FlowControl, NetworkOrders, Serial, network_orders, run};
+pub use backups::{Kept, KeptFrom};
+pub use shell::{
+    Desk, Dongle, DriverError, Ends, Family, FlowControl, NetworkOrders, Serial, network_orders, run,
+};
+pub use wall::{Wall, WallSource};
 
 /// Our endpoint.
 pub(crate) const ENDPOINT: u8 = 1;
@@ -156,10 +161,6 @@ pub struct NetworkFacts {
     pub network: Option<Network>,
     /// Until when locks that were let in may join; `None`: it is closed.
     pub open_until: Option<Millis>,
-    /// Whether a backup is kept.
-    pub has_backup: bool,
-    /// When that was last found to be what the dongle holds; `None`: not since the start.
-    pub backup_at: Option<Millis>,
 }
 
 /// A stored record cannot be read. Running on without it would lose a lock silently, or the network.
@@ -189,8 +190,8 @@ pub struct Driver {
     next_key: Option<Key>,
     /// The last backup of the network.
     kept: Option<Box<Backup>>,
-    /// When that was last found to be what the dongle holds.
-    kept_at: Option<Millis>,
+    /// From where and when, as far as that is known.
+    taken: Option<Taken>,
     backups: Backups,
     strangers: Strangers,
     devices: BTreeMap<LockId, Device>,
@@ -215,6 +216,7 @@ pub struct Driver {
     health: Option<Health>,
     counters: Counters,
     now: Millis,
+    wall: Wall,
     orders: VecDeque<Order>,
     events: VecDeque<Event>,
     replies: VecDeque<(u64, Result<NetworkDone, String>)>,
@@ -236,7 +238,7 @@ impl Driver {
             restore: None,
             next_key: None,
             kept: None,
-            kept_at: None,
+            taken: None,
             backups: Backups::default(),
             strangers: Strangers::default(),
             devices: BTreeMap::new(),
@@ -256,10 +258,17 @@ impl Driver {
             health: None,
             counters: Counters::default(),
             now: 0,
+            wall: Wall::default(),
             orders: VecDeque::new(),
             events: VecDeque::new(),
             replies: VecDeque::new(),
         };
+        // Locks before other devices: what is both is a lock.
+        let mut records = records;
+        let others = |key: &[u8]| {
+            matches!(RecordKey::decode(key), Some(RecordKey::Ordinary(_) | RecordKey::Router(_)))
+        };
+        records.sort_by_key(|(key, _)| others(key)); // stable
         for (key, value) in records {
             let value = Zeroizing::new(value);
             let unreadable =
@@ -277,9 +286,12 @@ impl Driver {
                     driver.devices.insert(lock, device);
                 }
                 Some(RecordKey::Leaving(eui)) => drop(driver.leaving.insert(eui, false)),
-                Some(RecordKey::Kept) => driver.kept = Some(kept::from_record(&value).map_err(unreadable)?),
+                Some(RecordKey::Kept) => {
+                    let (backup, taken) = kept::from_record(&value).map_err(unreadable)?;
+                    (driver.kept, driver.taken) = (Some(backup), taken);
+                }
                 Some(RecordKey::Restore) => {
-                    let backup = kept::from_record(&value).map_err(unreadable)?;
+                    let (backup, _) = kept::from_record(&value).map_err(unreadable)?;
                     driver.restore = Some(Restore::interrupted(backup));
                 }
                 Some(RecordKey::NextKey) => {
@@ -319,6 +331,11 @@ impl Driver {
             Command::Stop => {}
         }
         self.progress(now);
+    }
+
+    /// What time of day it is. To be told before each event; without it no lock is told and nothing is dated.
+    pub fn handle_wall(&mut self, wall: Wall) {
+        self.wall = wall;
     }
 
     /// An event of the coordinator.
@@ -423,12 +440,12 @@ impl Driver {
                 RecordKey::Leaving(eui) => self.leaving.contains_key(eui).then(Vec::new),
                 // The store erases what it is given.
                 RecordKey::Kept => {
-                    self.kept.as_ref().map(|backup| std::mem::take(&mut *kept::to_record(backup)))
+                    self.kept.as_ref().map(|backup| std::mem::take(&mut *kept::to_record(backup, self.taken)))
                 }
                 RecordKey::Restore => self
                     .restore
                     .as_ref()
-                    .map(|restore| std::mem::take(&mut *kept::to_record(&restore.backup))),
+                    .map(|restore| std::mem::take(&mut *kept::to_record(&restore.backup, None))),
                 RecordKey::NextKey => self.next_key.as_ref().map(store::next_key_to_record),
                 RecordKey::Ordinary(eui) => self.fleet.record(*eui),
                 RecordKey::Router(eui) => self.routers.record(*eui),
@@ -481,8 +498,6 @@ impl Driver {
         let network = NetworkFacts {
             network: self.network.as_ref().map(|stored| stored.network),
             open_until: self.joins.open_until(),
-            has_backup: self.kept.is_some(),
-            backup_at: self.kept_at.filter(|_| self.kept.is_some()),
         };
         Counters { network, ..self.counters }
     }

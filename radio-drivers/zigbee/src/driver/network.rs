@@ -300,6 +300,7 @@ impl Driver {
 
     /// The network that was given up: its keys are nobody's any more.
     fn forget_keys(&mut self) {
+        self.taken = None;
         if self.kept.take().is_some() {
             self.writer.mark(RecordKey::Kept);
         }

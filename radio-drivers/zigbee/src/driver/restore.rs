@@ -7,6 +7,7 @@
 
 use cardea_radio::{Event, Millis};
 
+use super::backups::{KeptFrom, Taken};
 use super::network::Goal;
 use super::store::{RecordKey, StoredNetwork};
 use super::{Driver, NetworkDone};
@@ -190,6 +191,7 @@ impl Driver {
         }
         // The counters that the dongle has from now on: whatever is restored next begins above them.
         self.kept = backup.jump().ok().map(Box::new);
+        self.taken = Some(Taken { from: KeptFrom::Restored, unix_ms: self.wall.known_ms() });
         self.writer.mark(RecordKey::Kept);
         self.network = Some(StoredNetwork { network, key: Some(backup.key.key.clone()) });
         let done = NetworkDone::Restored { network, anew, strangers };

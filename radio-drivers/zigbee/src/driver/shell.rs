@@ -12,7 +12,9 @@ use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::ordinary::{Errand, Notice, OrdinaryEnd};
-use super::{Counters, Driver, DriverConfig, ENDPOINT, NetworkDone, NetworkOrder, RecordError};
+use super::{
+    Counters, Driver, DriverConfig, ENDPOINT, Kept, NetworkDone, NetworkOrder, RecordError, WallSource,
+};
 use crate::coordinator::{Coordinator, CoordinatorEnd, HostConfig, Order};
 use crate::descriptors::{Clusters, SimpleDescriptor};
 use crate::external::{External, Program};
@@ -94,14 +96,16 @@ pub struct Dongle {
 }
 
 impl Dongle {
-    /// A dongle whose endpoint is the client of this tunnel, and of what ordinary locks have if there may be any.
+    /// A dongle whose endpoint is the client of this tunnel; and of what ordinary locks have, and the server of what they ask, if
+    /// there may be any.
     #[must_use]
     pub fn new(serial: Serial, family: Family, tunnel: Tunnel, ordinary: bool) -> Self {
         let mut clients = vec![tunnel.cluster];
         if ordinary {
             clients.extend([id::BASIC, id::POWER, id::ALARMS, id::DOOR_LOCK]);
         }
-        let clusters = Clusters { servers: Vec::new(), clients };
+        let servers = if ordinary { vec![id::TIME, id::OTA] } else { Vec::new() };
+        let clusters = Clusters { servers, clients };
         // 0x0005: a configuration tool, the nearest that home automation has to a gateway without appliances.
         let endpoint =
             SimpleDescriptor { endpoint: ENDPOINT, profile: 0x0104, device: 0x0005, version: 0, clusters };
@@ -153,8 +157,22 @@ impl NetworkOrders {
     }
 }
 
-/// Runs a Zigbee network on a coordinator until [`Command::Stop`], or until the gateway drops its end. What was not carried
-/// is told in `counters` as it is counted, from zero at each start. Errands for ordinary locks come over `ordinary`, if there are any.
+/// What the gateway has the other ends of, beside the radio contract. Copies are of the same.
+#[derive(Clone)]
+pub struct Ends {
+    /// Where an operator's orders arrive.
+    pub desk: Desk,
+    /// What was not carried, as it is counted; from zero at each start.
+    pub counters: watch::Sender<Counters>,
+    /// The backup that is kept, as it changes.
+    pub kept: watch::Sender<Option<Kept>>,
+    /// Errands for ordinary locks, and words about them, if there may be any.
+    pub ordinary: Option<OrdinaryEnd>,
+    /// What time of day it is.
+    pub wall: WallSource,
+}
+
+/// Runs a Zigbee network on a coordinator until [`Command::Stop`], or until the gateway drops its end.
 ///
 /// # Errors
 /// When it cannot start, or the coordinator's task ends. An absent dongle is neither: the coordinator waits for it.
@@ -162,11 +180,10 @@ pub async fn run<C: Coordinator>(
     coordinator: C,
     config: DriverConfig,
     end: DriverEnd,
-    desk: Desk,
-    counters: watch::Sender<Counters>,
-    ordinary: Option<OrdinaryEnd>,
+    ends: Ends,
 ) -> Result<(), DriverError> {
     let DriverEnd { mut commands, events, clock, store } = end;
+    let Ends { desk, counters, kept, ordinary, wall } = ends;
     let records = {
         let store = store.clone();
         tokio::task::spawn_blocking(move || store.load())
@@ -208,6 +225,7 @@ pub async fn run<C: Coordinator>(
             }
         }
         counters.send_if_modified(|told| std::mem::replace(told, driver.counters()) != *told);
+        kept.send_if_modified(|told| std::mem::replace(told, driver.kept()) != *told);
         waiting = waiting.or_else(|| driver.poll_event());
         notice = notice.or_else(|| driver.poll_notice());
         let behind = driver.backlog() >= MAX_BACKLOG;
@@ -243,7 +261,10 @@ pub async fn run<C: Coordinator>(
             }
             Some(errand) = next_errand(&mut errands), if !behind => driver.handle_errand(clock.now(), errand),
             event = coordinator_events.recv(), if !behind => match event {
-                Some(event) => driver.handle_event(clock.now(), event),
+                Some(event) => {
+                    driver.handle_wall(wall());
+                    driver.handle_event(clock.now(), event);
+                }
                 None => return Err(ended(&mut task).await),
             },
             () = sleep_until(timeout) => driver.handle_timeout(clock.now()),

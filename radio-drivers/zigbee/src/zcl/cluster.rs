@@ -142,8 +142,15 @@ pub mod poll_control {
 pub mod time {
     /// Attribute: seconds since 2000-01-01 UTC.
     pub const TIME: u16 = 0x0000;
-    /// Attribute, bitmap: 1 master, 2 synchronised.
+    /// Attribute, bitmap: [`MASTER`], and others that a clock which is set over Zigbee has.
     pub const STATUS: u16 = 0x0001;
+    /// Attribute, signed: local time minus UTC, seconds.
+    pub const ZONE: u16 = 0x0002;
+    /// Attribute: seconds since 2000-01-01, local time.
+    pub const LOCAL: u16 = 0x0007;
+    /// Flag of [`STATUS`]: the clock is set by something better than Zigbee. Where it is set, bit 1 (synchronised by another
+    /// device) is not.
+    pub const MASTER: u64 = 0x01;
     /// Unix time of the epoch that ZCL counts from.
     pub const EPOCH: u64 = 946_684_800;
 
@@ -154,15 +161,17 @@ pub mod time {
     }
 }
 
-/// The OTA Upgrade cluster (ZCL chapter 11): numbers only, nothing is served yet.
+/// The OTA Upgrade cluster (ZCL chapter 11), as far as a server without images speaks it. The numbers of the rest are here, too.
 pub mod ota {
+    use crate::wire::{DecodeError, Field, Reader};
+
     /// Attribute: milliseconds between two blocks, at least.
     pub const MINIMUM_BLOCK_PERIOD: u16 = 0x0009;
     /// Command to the client: there is something.
     pub const IMAGE_NOTIFY: u8 = 0x00;
-    /// Command to the server: is there something?
+    /// Command to the server: is there something? See [`QueryNextImage`].
     pub const QUERY_NEXT_IMAGE: u8 = 0x01;
-    /// Command to the client: yes or no.
+    /// Command to the client: yes, and what; or a status that says no, and nothing else.
     pub const QUERY_NEXT_IMAGE_RESPONSE: u8 = 0x02;
     /// Command to the server: a piece, please.
     pub const IMAGE_BLOCK: u8 = 0x03;
@@ -174,11 +183,56 @@ pub mod ota {
     pub const UPGRADE_END: u8 = 0x06;
     /// Command to the client: when to start it.
     pub const UPGRADE_END_RESPONSE: u8 = 0x07;
+    /// Status: there is no image for you.
+    pub const NO_IMAGE_AVAILABLE: u8 = 0x98;
+
+    /// Of the field control: the version of the hardware follows.
+    const HAS_HARDWARE: u8 = 0x01;
+
+    /// What a device has, and whether there is something newer (ZCL §11.13.4).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct QueryNextImage {
+        /// Whose device.
+        pub manufacturer: u16,
+        /// Which of the maker's images.
+        pub image_type: u16,
+        /// What it runs.
+        pub version: u32,
+        /// On what.
+        pub hardware: Option<u16>,
+    }
+
+    impl QueryNextImage {
+        /// The command's payload.
+        #[must_use]
+        pub fn encode(self) -> Vec<u8> {
+            let mut out = vec![if self.hardware.is_some() { HAS_HARDWARE } else { 0 }];
+            self.manufacturer.write(&mut out);
+            self.image_type.write(&mut out);
+            self.version.write(&mut out);
+            out.extend(self.hardware.into_iter().flat_map(u16::to_le_bytes));
+            out
+        }
+
+        /// Reads the command's payload.
+        ///
+        /// # Errors
+        /// See [`DecodeError`].
+        pub fn parse(payload: &[u8]) -> Result<Self, DecodeError> {
+            let mut reader = Reader::new(payload);
+            let control = reader.u8()?;
+            let (manufacturer, image_type, version) = (reader.u16()?, reader.u16()?, reader.u32()?);
+            let hardware = if control & HAS_HARDWARE == 0 { None } else { Some(reader.u16()?) };
+            reader.finish()?;
+            Ok(Self { manufacturer, image_type, version, hardware })
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::DecodeError;
 
     #[test]
     fn a_check_in_is_answered_with_these_bytes() {
@@ -200,5 +254,19 @@ mod tests {
         assert_eq!(time::from_unix(time::EPOCH), 0);
         assert_eq!(time::from_unix(1_767_225_600), 820_540_800); // 2026-01-01
         assert_eq!((time::from_unix(0), time::from_unix(u64::MAX)), (u32::MAX, u32::MAX));
+    }
+
+    #[test]
+    fn a_question_for_firmware_is_these_bytes() {
+        let plain = ota::QueryNextImage { manufacturer: 0x1234, image_type: 1, version: 2, hardware: None };
+        let with = ota::QueryNextImage { hardware: Some(3), ..plain };
+        for (query, hex) in [(plain, "003412010002000000"), (with, "0134120100020000000300")] {
+            let bytes = hex::decode(hex).unwrap();
+            assert_eq!(query.encode(), bytes);
+            assert_eq!(ota::QueryNextImage::parse(&bytes), Ok(query));
+            assert_eq!(ota::QueryNextImage::parse(&bytes[..bytes.len() - 1]), Err(DecodeError::Short));
+            let longer = [&bytes[..], &[0]].concat();
+            assert_eq!(ota::QueryNextImage::parse(&longer), Err(DecodeError::Trailing(1)));
+        }
     }
 }

@@ -26,6 +26,8 @@ impl DataType {
     pub const UINT16: Self = Self(0x21);
     /// Unsigned, 32 bits.
     pub const UINT32: Self = Self(0x23);
+    /// Signed, 32 bits.
+    pub const INT32: Self = Self(0x2B);
     /// One of a list, 8 bits.
     pub const ENUM8: Self = Self(0x30);
     /// Bytes.
@@ -74,7 +76,7 @@ impl std::fmt::Debug for Value {
 }
 
 impl Value {
-    /// A number of an unsigned, boolean, enumerated, bitmap or time type; the type's size decides how much of it counts.
+    /// A number of an unsigned, signed (in two's complement), boolean, enumerated, bitmap or time type; the type's size decides how much of it counts.
     ///
     /// # Errors
     /// [`DecodeError::Field`] for a type of another kind.

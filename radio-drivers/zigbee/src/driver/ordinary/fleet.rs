@@ -47,12 +47,12 @@ impl Fleet {
         Self { config, ..Self::default() }
     }
 
-    /// Whether this device is an ordinary lock that was admitted.
     /// How many are in the network.
     pub(in crate::driver) fn joined(&self) -> usize {
         self.members.values().filter(|member| member.lock.joined).count()
     }
 
+    /// Whether this device is an ordinary lock that was admitted.
     pub(in crate::driver) fn is_member(&self, eui: Eui64) -> bool {
         self.members.contains_key(&eui)
     }
@@ -313,7 +313,7 @@ impl Driver {
             self.ordinary_is_there(now, eui, false);
             if let Some(member) = self.fleet.members.get_mut(&eui) {
                 let heard = Heard { at: now, lqi, rssi };
-                if !member.lock.heard(now, heard, cluster, src_endpoint, &payload) {
+                if !member.lock.heard(now, heard, self.wall, (cluster, src_endpoint), &payload) {
                     self.counters.foreign = self.counters.foreign.saturating_add(1);
                 }
             }

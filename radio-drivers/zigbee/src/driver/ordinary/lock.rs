@@ -13,10 +13,12 @@ use std::collections::VecDeque;
 use cardea_radio::Millis;
 
 use super::movement::Movement;
+use super::services;
 use super::state::{self, Bolt, Evidence, Happening, Heard, Snapshot, Source};
 use super::{Outcome, Progress, Rights};
 use crate::coordinator::{Outcome as Sent, Question};
 use crate::driver::traffic::hand_over;
+use crate::driver::wall::Wall;
 use crate::types::Eui64;
 use crate::zcl::door_lock::{self, LockMessage, LockState};
 use crate::zcl::{Frame, Global, Header, Scope, Value, alarms, basic, id, poll_control, power};
@@ -213,9 +215,22 @@ impl Lock {
         cluster: u16,
         payload: Vec<u8>,
     ) -> bool {
+        self.endpoint
+            .is_some_and(|endpoint| self.send_to(now, deadline, purpose, (cluster, endpoint), payload))
+    }
+
+    /// The same, to an endpoint that the lock spoke from.
+    fn send_to(
+        &mut self,
+        now: Millis,
+        deadline: Millis,
+        purpose: Purpose,
+        (cluster, endpoint): (u16, u8),
+        payload: Vec<u8>,
+    ) -> bool {
         // Who has not said that it listens may sleep.
         let by = hand_over(now, deadline, self.sleepy.unwrap_or(true));
-        let (Some((deadline, acknowledge)), Some(endpoint)) = (by, self.endpoint) else { return false };
+        let Some((deadline, acknowledge)) = by else { return false };
         self.act(Action::Send { purpose, cluster, endpoint, payload, deadline, acknowledge });
         true
     }
@@ -236,13 +251,13 @@ impl Lock {
         }
     }
 
-    /// A frame of the lock; false: it is none that is understood.
+    /// A frame of the lock, from this cluster and endpoint of it; false: it is none that is understood.
     pub(super) fn heard(
         &mut self,
         now: Millis,
         heard: Heard,
-        cluster: u16,
-        endpoint: u8,
+        wall: Wall,
+        from: (u16, u8),
         asdu: &[u8],
     ) -> bool {
         self.heard = Some(heard);
@@ -250,12 +265,17 @@ impl Lock {
         self.act(Action::Changed);
         let Ok(frame) = Frame::parse(asdu) else { return false };
         let Frame { header, payload } = frame;
+        let (cluster, endpoint) = from;
+        if !header.from_server {
+            // Of whichever endpoint: what fetches firmware need not be what locks.
+            return self.serve(now, wall, from, header, payload);
+        }
         if self.endpoint.is_some_and(|known| known != endpoint) {
             return false;
         }
-        // We are nobody's server yet, and know no maker's own commands.
-        if !header.from_server || header.manufacturer.is_some() {
-            self.courtesy(now, cluster, header, UNSUPPORTED_COMMAND);
+        // We know no maker's own commands.
+        if header.manufacturer.is_some() {
+            self.courtesy(now, from, header, UNSUPPORTED_COMMAND);
             return false;
         }
         let understood = match header.scope {
@@ -266,13 +286,30 @@ impl Lock {
                 let answer = poll_control::CheckInResponse { fast: false, timeout: 0 }.encode();
                 let command = poll_control::CHECK_IN_RESPONSE;
                 let header = Header { scope: Scope::Cluster, command, ..header.answer() };
-                self.polite(now, cluster, &Frame { header, payload: &answer });
+                self.polite(now, from, Frame { header, payload: &answer }.encode());
                 return true;
             }
             Scope::Cluster => false,
         };
-        self.courtesy(now, cluster, header, if understood { SUCCESS } else { UNSUPPORTED_COMMAND });
+        self.courtesy(now, from, header, if understood { SUCCESS } else { UNSUPPORTED_COMMAND });
         understood
+    }
+
+    /// Something that the lock asks of us, or its answer to something that we served.
+    fn serve(&mut self, now: Millis, wall: Wall, from: (u16, u8), header: Header, payload: &[u8]) -> bool {
+        if header.scope == Scope::Global && Global::is_answer(header.command) {
+            return true;
+        }
+        match services::answer(wall, from.0, header, payload) {
+            Ok(answer) => {
+                self.polite(now, from, answer);
+                true
+            }
+            Err(status) => {
+                self.courtesy(now, from, header, status);
+                false
+            }
+        }
     }
 
     fn global_heard(&mut self, now: Millis, cluster: u16, header: Header, payload: &[u8]) -> bool {
@@ -379,23 +416,22 @@ impl Lock {
     }
 
     /// The default response, to whom it is owed (ZCL §2.5.12.2).
-    fn courtesy(&mut self, now: Millis, cluster: u16, header: Header, status: u8) {
+    fn courtesy(&mut self, now: Millis, to: (u16, u8), header: Header, status: u8) {
         let answer = header.answer();
         let is_answer = header.scope == Scope::Global && Global::is_answer(header.command);
         // The answers to commands of the cluster are answers, too.
-        let is_lock_answer = header.scope == Scope::Cluster
-            && cluster == id::DOOR_LOCK
-            && header.command < door_lock::OPERATION;
+        let is_lock_answer =
+            header.scope == Scope::Cluster && to.0 == id::DOOR_LOCK && header.command < door_lock::OPERATION;
         if is_answer || is_lock_answer || (header.no_default_response && status == SUCCESS) {
             return;
         }
         let payload = [header.command, status];
-        self.polite(now, cluster, &Frame { header: answer, payload: &payload });
+        self.polite(now, to, Frame { header: answer, payload: &payload }.encode());
     }
 
-    fn polite(&mut self, now: Millis, cluster: u16, frame: &Frame<'_>) {
+    fn polite(&mut self, now: Millis, to: (u16, u8), frame: Vec<u8>) {
         if self.courtesies < MAX_COURTESIES
-            && self.send(now, now.saturating_add(QUESTION_MS), Purpose::Courtesy, cluster, frame.encode())
+            && self.send_to(now, now.saturating_add(QUESTION_MS), Purpose::Courtesy, to, frame)
         {
             self.courtesies = self.courtesies.saturating_add(1);
         }

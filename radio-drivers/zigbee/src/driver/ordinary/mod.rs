@@ -17,6 +17,7 @@ mod desk;
 mod fleet;
 mod lock;
 mod movement;
+mod services;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -74,7 +74,7 @@ impl Bench {
     }
 
     pub(super) fn kept(&self) -> Option<Backup> {
-        self.stored(RecordKey::Kept).map(|record| *kept::from_record(&record).unwrap())
+        self.stored(RecordKey::Kept).map(|record| *kept::from_record(&record).unwrap().0)
     }
 }
 
@@ -101,6 +101,33 @@ fn a_backup_is_kept_soon_after_a_join_then_once_a_day_and_written_only_if_it_say
     later.key.frame_counter += FRAME_COUNTER_JUMP / 16;
     bench.backed_up(later.clone());
     assert_eq!((bench.store.commits(), bench.kept()), (written + 1, Some(later)));
+}
+
+#[test]
+fn what_is_kept_says_from_where_and_when_and_its_date_is_written_once_a_day() {
+    let day = 86_400_000;
+    let wall = |unix_ms, synced| Wall { unix_ms, synced, zone: None };
+    let kept = |from, at| Some(Kept { from, at, devices: 1 });
+    let mut bench = Bench::with_lock(true);
+    assert_eq!(bench.driver.kept(), None);
+    bench.driver.handle_wall(wall(5 * day, false));
+    bench.pass(10_000);
+    bench.backed_up(backup(&[1]));
+    assert_eq!(bench.driver.kept(), kept(KeptFrom::Dongle, None), "a clock that nobody set dates nothing");
+
+    let mut take = |at, written| {
+        let before = bench.store.commits();
+        bench.driver.handle_wall(wall(at, true));
+        bench.pass(day + 600_000);
+        bench.backed_up(backup(&[1]));
+        assert_eq!(bench.driver.kept(), kept(KeptFrom::Dongle, Some(at)));
+        assert_eq!(bench.store.commits() - before, written, "at {at}");
+    };
+    take(6 * day, 1);
+    take(6 * day + 1_000, 0);
+    take(7 * day, 1);
+    let again = Driver::new(config(), bench.store.snapshot()).unwrap();
+    assert_eq!(again.kept(), kept(KeptFrom::Dongle, Some(7 * day)));
 }
 
 /// A device that joins and leaves for ever makes no more than one in ten minutes; nothing is asked while the network is down.
@@ -181,6 +208,7 @@ fn a_fresh_dongle_takes_the_place_of_one_that_died_from_the_store_alone() {
     assert_eq!(bench.frames().len(), 1, "its endpoint is known still");
     // Whatever is restored next begins where this one may have come to.
     assert_eq!(bench.kept(), Some(backup(&[1, 2]).jump().unwrap()));
+    assert_eq!(bench.driver.kept(), Some(Kept { from: KeptFrom::Restored, at: None, devices: 2 }));
     assert_eq!((bench.stored(RecordKey::Restore), bench.stored(RecordKey::Plan)), (None, None));
     bench.restart();
     assert_eq!(bench.driver.expected(), Some(OURS));

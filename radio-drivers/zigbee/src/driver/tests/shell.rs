@@ -39,7 +39,14 @@ async fn start(store: &MemoryStore) -> Running {
     let (gateway, end) = channel(8, Clock::start(), Arc::new(store.clone()));
     let (strings, mut hands) = mpsc::channel(1);
     let (operator, desk) = network_orders();
-    let task = tokio::spawn(run(Puppet(strings), config(), end, desk, watch::Sender::default(), None));
+    let ends = Ends {
+        desk,
+        counters: watch::Sender::default(),
+        kept: watch::Sender::default(),
+        ordinary: None,
+        wall: Arc::new(Wall::default),
+    };
+    let task = tokio::spawn(run(Puppet(strings), config(), end, ends));
     let CoordinatorEnd { orders, events, expected, .. } = soon(hands.recv()).await.unwrap();
     Running { gateway, orders, events, expected, operator, task, _strings: hands }
 }
