@@ -1,8 +1,9 @@
 // Looks at the pages for operators in a real browser: both languages, light and dark, narrow and wide, with and without
-// JavaScript. Somebody has confirmed the claim a moment ago.
+// JavaScript. Somebody has confirmed the claim a moment ago, and lets locks in once it says that it has claimed.
 "use strict";
 const fs = require("node:fs");
 const path = require("node:path");
+const readline = require("node:readline");
 const { chromium } = require("playwright-core");
 
 const { url, code, password, lock, shots } = JSON.parse(process.argv[2]);
@@ -52,6 +53,10 @@ async function main() {
   await owner.page.click("main form button");
   await owner.page.waitForSelector("nav.tabs");
   const state = await owner.context.storageState();
+  // Locks are let in now, beside the gateway.
+  const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  process.stdout.write("claimed\n");
+  await answers.next();
 
   for (const given of [
     {}, { width: 1280 }, { lang: "zh-CN", scheme: "dark" }, { lang: "zh-CN", width: 1280, scheme: "dark" }, { js: false },
