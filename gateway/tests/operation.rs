@@ -193,12 +193,17 @@ fn hostile_words_on_the_control_socket_are_answered_and_change_nothing() {
         b"POST /v1/status HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n[",
         b"POST /v1/status HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n{\"verb\":\"\"}",
         b"POST /v1/status HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"XXXX\r\n\r\n",
     ] {
         let answer = daemon.raw(request);
-        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        let request = String::from_utf8_lossy(request);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{request:?}: {answer}");
     }
+    assert_eq!(
+        daemon.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        "",
+        "who speaks another protocol is hung up on"
+    );
     let good =
         daemon.raw(b"POST /v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     assert!(good.starts_with("HTTP/1.1 200"), "{good}");

@@ -165,6 +165,8 @@ pub mod time {
 pub mod ota {
     use crate::wire::{DecodeError, Field, Reader};
 
+    /// Attribute of the client: the version of its firmware.
+    pub const FILE_VERSION: u16 = 0x0002;
     /// Attribute: milliseconds between two blocks, at least.
     pub const MINIMUM_BLOCK_PERIOD: u16 = 0x0009;
     /// Command to the client: there is something.

@@ -17,6 +17,8 @@ const UNSUPPORTED_COMMAND: u8 = 0x81;
 const UNSUPPORTED_ATTRIBUTE: u8 = 0x86;
 const READ_ONLY: u8 = 0x88;
 const UNREPORTABLE: u8 = 0x8C;
+/// The global command (ZCL §2.5.1).
+const READ: u8 = 0x00;
 /// Commands of the Door Lock cluster beside lock and unlock.
 const TOGGLE: u8 = 0x02;
 const UNLOCK_WITH_TIMEOUT: u8 = 0x03;
@@ -114,7 +116,7 @@ impl Firmware {
         let Ok(frame) = Frame::parse(&asdu.payload) else { return };
         let Header { scope, from_server, manufacturer, .. } = frame.header;
         if from_server && manufacturer.is_none() && matches!(asdu.cluster, id::TIME | id::OTA) {
-            return self.answered(asdu.cluster, &frame);
+            return self.served_by(asdu, &frame);
         }
         if from_server || manufacturer.is_some() {
             return self.refuse(asdu, &frame, UNSUPPORTED_COMMAND);
@@ -134,17 +136,31 @@ impl Firmware {
         }
     }
 
-    fn inquire(&mut self) {
-        self.served = Served::default();
-        let read = Global::Read(vec![time::TIME, time::STATUS, time::ZONE, time::LOCAL]);
-        self.ask(id::TIME, Scope::Global, read.command(), &read.encode());
-        let query = ota::QueryNextImage { manufacturer: 0xFFF1, image_type: 1, version: 1, hardware: None };
-        self.ask(id::OTA, Scope::Cluster, ota::QUERY_NEXT_IMAGE, &query.encode());
+    /// From a server whose client it is.
+    fn served_by(&mut self, asdu: &Asdu, frame: &Frame<'_>) {
+        match (asdu.cluster, frame.header.scope, frame.header.command) {
+            // The attributes of this cluster are the client's.
+            (id::OTA, Scope::Global, READ) => self.global(asdu, frame),
+            (id::OTA, Scope::Cluster, ota::IMAGE_NOTIFY) => self.ask_for_firmware(asdu.src_endpoint),
+            _ => self.answered(asdu.cluster, frame),
+        }
     }
 
     /// Asks the endpoint that its reports go to.
-    fn ask(&mut self, cluster: u16, scope: Scope, command: u8, payload: &[u8]) {
+    fn inquire(&mut self) {
+        self.served = Served::default();
         let Some(to) = self.bound.get(&id::DOOR_LOCK).copied().filter(|_| !self.silent) else { return };
+        let read = Global::Read(vec![time::TIME, time::STATUS, time::ZONE, time::LOCAL]);
+        self.ask(to, id::TIME, Scope::Global, read.command(), &read.encode());
+        self.ask_for_firmware(to);
+    }
+
+    fn ask_for_firmware(&mut self, to: u8) {
+        let query = ota::QueryNextImage { manufacturer: 0xFFF1, image_type: 1, version: 1, hardware: None };
+        self.ask(to, id::OTA, Scope::Cluster, ota::QUERY_NEXT_IMAGE, &query.encode());
+    }
+
+    fn ask(&mut self, to: u8, cluster: u16, scope: Scope, command: u8, payload: &[u8]) {
         self.sequence = self.sequence.wrapping_add(1);
         let header = Header {
             scope,
@@ -224,6 +240,7 @@ impl Firmware {
         match (cluster, attribute) {
             // ZCL revision 8.
             (id::BASIC, 0x0000) => number(DataType::UINT8, 8),
+            (id::OTA, ota::FILE_VERSION) => number(DataType::UINT32, 1),
             (id::BASIC, 0x0001 | 0x0003) => number(DataType::UINT8, 1),
             (id::BASIC, 0x0002) => number(DataType::UINT8, 22),
             (id::BASIC, basic::MANUFACTURER_NAME) => Value::string("Cardea").ok(),

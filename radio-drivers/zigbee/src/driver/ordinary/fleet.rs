@@ -38,6 +38,8 @@ pub(in crate::driver) struct Fleet {
     /// Frames that the coordinator has.
     pub(super) flights: BTreeMap<u64, (Eui64, Purpose)>,
     next_handle: u64,
+    /// Whose removal is being stored, and who waits for that.
+    removals: BTreeMap<Eui64, u64>,
     notices: VecDeque<Notice>,
     changed: BTreeSet<Eui64>,
 }
@@ -157,16 +159,15 @@ impl Driver {
                     self.writer.mark_urgent(RecordKey::Ordinary(eui));
                 }
             },
-            Request::Remove { eui } => {
-                let outcome = match self.fleet.members.remove(&eui) {
-                    None => Outcome::Refused(format!("no ordinary lock {eui} is admitted")),
-                    Some(mut member) => {
-                        self.forget_ordinary(eui, &mut member);
-                        Outcome::Done
-                    }
-                };
-                self.fleet.done(token, outcome);
-            }
+            Request::Remove { eui } => match self.fleet.members.remove(&eui) {
+                None => {
+                    self.fleet.done(token, Outcome::Refused(format!("no ordinary lock {eui} is admitted")));
+                }
+                Some(mut member) => {
+                    self.forget_ordinary(eui, &mut member);
+                    self.fleet.removals.insert(eui, token);
+                }
+            },
             Request::Move { eui, verb, deadline } => {
                 let up = self.is_up();
                 let listened = self.fleet.rights(eui).is_some();
@@ -239,6 +240,10 @@ impl Driver {
     pub(in crate::driver) fn ordinary_stored(&mut self, keys: &BTreeSet<RecordKey>, failure: Option<&str>) {
         for key in keys {
             let RecordKey::Ordinary(eui) = *key else { continue };
+            if let Some(token) = self.fleet.removals.remove(&eui) {
+                let refused = failure.map(|error| Outcome::Refused(error.to_owned()));
+                self.fleet.done(token, refused.unwrap_or(Outcome::Done));
+            }
             let Some(member) = self.fleet.members.get_mut(&eui) else { continue };
             let Some(token) = member.admission.take() else { continue };
             match failure {

@@ -274,7 +274,14 @@ fn a_device_that_was_admitted_before_it_was_switched_off_is_neither_heard_nor_as
     assert_eq!((off.last().bolt, off.last().heard), (Bolt::Unknown, None));
     let token = off.command(Verb::Unlock, 60_000);
     assert!(off.refused(token).contains("no ordinary lock"));
-    bench.errand(Request::Remove { eui: eui(1) });
+    bench.store.set_failing(true);
+    let removal = bench.errand(Request::Remove { eui: eui(1) });
+    assert!(
+        matches!(bench.done(removal), Some(Outcome::Refused(_))),
+        "it would be there again after a restart"
+    );
+    bench.store.set_failing(false);
+    bench.pass(10_000);
     assert!(!records(&bench.store).iter().any(|(key, _)| key.starts_with(b"zigbee/o")), "nothing is kept");
     assert!(bench.orders.iter().any(|order| matches!(order, Order::Ask { question: Question::Leave, .. })));
 }
