@@ -3,7 +3,7 @@
 //!
 //! usage: cardea-bench [--frames N] [--locks N]
 //!        cardea-bench edhoc     handshakes and OSCORE, beside lakers; no daemon, no broker
-//!        cardea-bench zigbee    200 locks on one virtual dongle
+//!        cardea-bench zigbee    200 devices, 6 of them routers, on one virtual dongle
 
 mod edhoc;
 mod figures;
@@ -33,7 +33,7 @@ fn main() {
         return edhoc::report();
     }
     if arguments.next_if(|first| first == "zigbee").is_some() {
-        return zigbee::report(arguments.next().and_then(|n| n.parse().ok()).unwrap_or(200));
+        return zigbee::report(arguments.next().and_then(|n| n.parse().ok()).unwrap_or(194));
     }
     while let Some(name) = arguments.next() {
         let value = arguments.next().and_then(|v| v.parse::<u32>().ok());

@@ -24,7 +24,7 @@ use tokio::{
 use crate::figures::{Percentiles, fsync, resident};
 
 const SEED: u64 = 42;
-/// With 32 children of its own, the dongle could not take 200.
+/// With 32 children of its own, the dongle could not take 200 devices. It remembers no more than 200, these among them.
 const ROUTERS: u64 = 6;
 /// Locks that are at the door at once: who sets up a house goes from lock to lock.
 const AT_THE_DOOR: u64 = 32;
