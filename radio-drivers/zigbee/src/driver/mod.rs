@@ -263,12 +263,13 @@ impl Driver {
             events: VecDeque::new(),
             replies: VecDeque::new(),
         };
-        // Locks before other devices: what is both is a lock.
+        // Locks, ordinary ones, routers: what is stored as two of them is the first, in whatever order the store gives them.
         let mut records = records;
-        let others = |key: &[u8]| {
-            matches!(RecordKey::decode(key), Some(RecordKey::Ordinary(_) | RecordKey::Router(_)))
-        };
-        records.sort_by_key(|(key, _)| others(key)); // stable
+        records.sort_by_key(|(key, _)| match RecordKey::decode(key) {
+            Some(RecordKey::Router(_)) => 2,
+            Some(RecordKey::Ordinary(_)) => 1,
+            _ => 0,
+        });
         for (key, value) in records {
             let value = Zeroizing::new(value);
             let unreadable =
