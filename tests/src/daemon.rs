@@ -103,9 +103,9 @@ socket = "{socket}"
         self.process.as_mut().unwrap()
     }
 
-    /// Everything it has logged over all its lives.
+    /// Every whole line that it has logged over all its lives.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        crate::whole_lines(&self.log)
     }
 
     /// Runs the CLI against it.

@@ -52,6 +52,13 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// What a process has written to its log so far, in whole lines: it writes while we read, and half a line is not what it said.
+pub fn whole_lines(log: &Path) -> String {
+    let mut said = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+    said.truncate(said.rfind('\n').map_or(0, |end| end + 1));
+    said
+}
+
 /// Waits until `ready` holds; a generous bound, so that a slow machine fails no test.
 pub fn eventually<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;

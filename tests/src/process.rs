@@ -31,9 +31,9 @@ impl Process {
         self.child.id()
     }
 
-    /// Everything it has printed.
+    /// Every whole line that it has printed.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        crate::whole_lines(&self.log)
     }
 
     /// SIGKILL: no destructor, no flush, as a power cut leaves the process (not the disk).

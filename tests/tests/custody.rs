@@ -14,7 +14,9 @@ use cardea_envelope::{Encoding, Seen, Uplink};
 use cardea_framing::LockId;
 use cardea_sdk::Bolt;
 use cardea_simulator::VirtualLock;
-use cardea_tests::{broker::Broker, daemon::Daemon, eventually, process::Process, program, spy::Spy};
+use cardea_tests::{
+    broker::Broker, daemon::Daemon, eventually, process::Process, program, spy::Spy, whole_lines,
+};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -53,7 +55,7 @@ impl Owner {
     }
 
     fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.home.with_extension("log")).unwrap_or_default()).into_owned()
+        whole_lines(&self.home.with_extension("log"))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

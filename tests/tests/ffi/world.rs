@@ -15,7 +15,7 @@ use cardea_sdk::{
     Ask, FileKeys, LockName, Outcome, PlatformEvent, SqliteState,
     session::{Core, Now},
 };
-use cardea_tests::{counterpart::Counterpart, eventually};
+use cardea_tests::{counterpart::Counterpart, eventually, whole_lines};
 
 /// Generous, because valgrind takes a hundred times as long for a point multiplication.
 const PATIENCE: Duration = Duration::from_secs(200);
@@ -82,7 +82,7 @@ impl Lock {
     }
 
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
+        whole_lines(&self.log)
     }
 
     pub fn count(&self, line: &str) -> usize {
