@@ -113,7 +113,7 @@ fn packages(out: &Path) -> Fallible<()> {
 fn dependencies(root: &str) -> Fallible<Vec<Value>> {
     let target = std::env::var("TARGET")?;
     let asked = Command::new(std::env::var("CARGO")?)
-        .args(["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", &target])
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &target])
         .args(["--manifest-path", "../Cargo.toml"])
         .output()?;
     if !asked.status.success() {

@@ -36,6 +36,8 @@ impl Spy {
         options.set_keep_alive(Duration::from_secs(5)).set_max_packet_size(1 << 20, 1 << 20);
         options.set_clean_session(false);
         let (client, mut connection) = Client::new(options, 1_000);
+        // A small message behind another one would wait for the acknowledgement of the first, 40 ms.
+        connection.eventloop.network_options.set_tcp_nodelay(true);
         let (seen, connected) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(false)));
         let (seen2, connected2, client2) = (seen.clone(), connected.clone(), client.clone());
         thread::spawn(move || {
