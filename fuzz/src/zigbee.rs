@@ -73,6 +73,7 @@ impl Ends {
                     payload: bytes.to_vec().into(),
                     deadline: now + u64::from(who) * 100,
                     acknowledge: who & 1 == 0,
+                    urgent: who & 2 == 0,
                 })
             }
             _ => {

@@ -248,6 +248,7 @@ impl Running {
             payload: Bytes::copy_from_slice(payload),
             deadline: self.clock.now() + 10_000,
             acknowledge: true,
+            urgent: false,
         }))
         .await;
         match self.until(|event| matches!(event, Event::Outcome { .. })).await.pop() {
@@ -480,6 +481,7 @@ async fn a_library_that_hangs_does_not_outlive_its_gateway() {
             payload: Bytes::from_static(&[0xDE]),
             deadline: running.clock.now() + 10_000,
             acknowledge: true,
+            urgent: false,
         }))
         .await;
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -166,6 +166,8 @@ pub struct Frame {
     /// out once, and is [`Outcome::Acknowledged`] when the next hop has it. Frames beyond [`UNFRAGMENTED_ASDU`] are
     /// always acknowledged.
     pub acknowledge: bool,
+    /// Somebody waits for it at a door: it goes before what nobody waits for.
+    pub urgent: bool,
 }
 
 /// The longest from giving a frame to a dongle to its first copy on air, milliseconds: two repetitions on the serial line a

@@ -11,12 +11,14 @@ use crate::types::{Eui64, NwkAddr};
 /// Frames that may wait for the dongle.
 const MAX_QUEUED: usize = 64;
 /// Frames that the dongle may have: it has few buffers, and a device that sleeps keeps one for seconds.
-pub const MAX_IN_FLIGHT: usize = 8;
+const MAX_IN_FLIGHT: usize = 8;
+/// Places among them for urgent frames alone: without these, whatever is told to eight locks that sleep, or are gone, would keep
+/// a command for another from the air until a parent gives one of theirs up.
+const FOR_URGENT: usize = 2;
 /// Frames of senders that nobody knows yet.
 const MAX_UNKNOWN: usize = 32;
 
-/// Frames that the dongle does not have yet, in the order in which they came. Each leaves it once: given to the dongle, or with
-/// the event that tells its end.
+/// Frames that the dongle does not have yet: urgent ones, then the rest, each in the order in which they came. Each leaves it once: given to the dongle, or with the event that tells its end.
 #[derive(Debug, Default)]
 pub struct FrameQueue(VecDeque<Frame>);
 
@@ -32,7 +34,8 @@ impl FrameQueue {
             down
         };
         if failure.is_none() {
-            self.0.push_back(frame);
+            let place = self.0.partition_point(|other| other.urgent >= frame.urgent);
+            self.0.insert(place, frame);
             return None;
         }
         failure.map(|failure| failed(&frame, failure))
@@ -76,10 +79,11 @@ impl FrameQueue {
         self.0.get(at)
     }
 
-    /// The place of the first frame for a device that is not `busy`: one frame is under way for each, which keeps their order.
+    /// The place of the first frame that a dongle has room for which has `given` frames, and whose device is not `busy`: one frame is
+    /// under way for each, which keeps their order.
     #[must_use]
-    pub fn first_free(&self, busy: impl Fn(Eui64) -> bool) -> Option<usize> {
-        self.0.iter().position(|frame| !busy(frame.eui))
+    pub fn first_free(&self, given: usize, busy: impl Fn(Eui64) -> bool) -> Option<usize> {
+        self.0.iter().position(|frame| has_room(frame, given) && !busy(frame.eui))
     }
 
     /// Takes the frame at a place, to be given to the dongle, or to end.
@@ -97,6 +101,12 @@ impl FrameQueue {
     pub fn poll_timeout(&self) -> Option<Millis> {
         self.0.iter().map(|frame| frame.deadline).min()
     }
+}
+
+/// True if a dongle may be given this frame that has `given` frames.
+#[must_use]
+pub fn has_room(frame: &Frame, given: usize) -> bool {
+    given < if frame.urgent { MAX_IN_FLIGHT } else { MAX_IN_FLIGHT.saturating_sub(FOR_URGENT) }
 }
 
 fn failed(frame: &Frame, failure: Failure) -> Event {
@@ -184,6 +194,7 @@ mod tests {
             payload,
             deadline,
             acknowledge: true,
+            urgent: false,
         }
     }
 
@@ -210,7 +221,7 @@ mod tests {
         for (handle, to) in [(1, 1), (2, 1), (3, 2), (4, 3)] {
             assert_eq!(queue.push(frame(handle, to, 100 * handle), 6, None), None);
         }
-        let at = queue.first_free(|eui| eui == Eui64([1; 8])).unwrap();
+        let at = queue.first_free(0, |eui| eui == Eui64([1; 8])).unwrap();
         let taken = queue.remove(at).unwrap();
         assert_eq!(taken.handle, 3);
         queue.put_back(at, taken);
@@ -221,6 +232,26 @@ mod tests {
         assert_eq!(queue.cancel(3), None, "once");
         assert_eq!(queue.unreachable(Eui64([3; 8])), vec![end(4, Outcome::Failed(Failure::NoAddress))]);
         assert_eq!(queue.poll_timeout(), None);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_goes_first_and_has_places_of_its_own() {
+        let mut queue = FrameQueue::default();
+        let urgent = |handle, to| Frame { urgent: true, ..frame(handle, to, 100) };
+        for frame in
+            [frame(1, 1, 100), frame(2, 2, 100), urgent(3, 3), urgent(4, 1), frame(5, 3, 100), urgent(6, 4)]
+        {
+            assert_eq!(queue.push(frame, 6, None), None);
+        }
+        let order: Vec<_> = (0..6).map(|at| queue.get(at).unwrap().handle).collect();
+        assert_eq!(order, vec![3, 4, 6, 1, 2, 5]);
+        let next = |given, busy: &[u8]| {
+            let at = queue.first_free(given, |eui| busy.contains(&eui.0[0]))?;
+            queue.get(at).map(|frame| frame.handle)
+        };
+        assert_eq!((next(0, &[]), next(7, &[3]), next(8, &[])), (Some(3), Some(4), None));
+        assert_eq!((next(5, &[3, 1]), next(5, &[3, 1, 4])), (Some(6), Some(2)));
+        assert_eq!(next(6, &[3, 1, 4]), None, "the last two places are for those who wait at a door");
     }
 
     #[test]

@@ -139,6 +139,7 @@ fn frame(handle: u64, deadline: Millis) -> Frame {
         payload: Bytes::from_static(b"sealed"),
         deadline,
         acknowledge: true,
+        urgent: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cardea_radio::Millis;
 use cardea_zigbee::Eui64;
 use cardea_zigbee::coordinator::{Event, Failure, Frame, Outcome, Received};
-use cardea_zigbee::queue::{FrameQueue, MAX_IN_FLIGHT};
+use cardea_zigbee::queue::FrameQueue;
 
 use super::{Host, Indication, MAX_PAYLOAD, Stack};
 
@@ -51,10 +51,10 @@ impl<S: Stack> Host<S> {
 
     pub(super) fn traffic_progress(&mut self, now: Millis) {
         self.traffic_timeout(now);
-        while self.traffic.flights.len() < MAX_IN_FLIGHT {
+        loop {
             let flights = &self.traffic.flights;
             let busy = |eui| flights.values().any(|flight| flight.to == eui);
-            let Some(at) = self.traffic.queue.first_free(busy) else { return };
+            let Some(at) = self.traffic.queue.first_free(flights.len(), busy) else { return };
             let Some(frame) = self.traffic.queue.remove(at) else { return };
             match self.stack.send(&frame) {
                 Ok(buffer) => {

@@ -6,6 +6,7 @@
 //! ([`REPEATS_MS`]). All of that is taken off the deadline. For a child that sleeps the dongle would repeat for four times 10 s, longer than any command lives, so it is not asked to:
 //! framing repeats by itself, and each of its copies is judged anew.
 
+use cardea_framing::{Class, Header, Kind};
 use cardea_radio::{Event, Failure, Millis, Outcome, Quality, Refusal, Send, Up};
 
 use super::device::{Endpoint, Interview, PROFILE};
@@ -73,6 +74,7 @@ impl Driver {
             payload: payload.into(),
             deadline,
             acknowledge,
+            urgent: is_urgent(&send.frame),
         })
     }
 
@@ -175,6 +177,12 @@ impl Driver {
             self.interview(now, lock);
         }
     }
+}
+
+/// Whether somebody waits for a frame. Its class is in its first byte, which is not sealed.
+fn is_urgent(frame: &[u8]) -> bool {
+    let header = frame.first().and_then(|first| Header::decode(*first).ok());
+    header.is_some_and(|header| header.class == Class::Interactive && header.kind != Kind::Receipt)
 }
 
 /// Until when the coordinator may give a frame to its dongle, and whether it is to be acknowledged; `None`: it is too late.

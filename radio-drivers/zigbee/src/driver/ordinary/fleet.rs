@@ -462,6 +462,7 @@ impl Driver {
                         payload: payload.into(),
                         deadline,
                         acknowledge,
+                        urgent: matches!(purpose, Purpose::Command(_)),
                     }));
                 }
                 Action::Changed => drop(self.fleet.changed.insert(eui)),

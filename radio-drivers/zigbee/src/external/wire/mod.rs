@@ -24,7 +24,7 @@ use crate::wire::{DecodeError, Field, Reader, secret_buffer};
 use event::{put_event, put_question, take_event, take_question};
 
 /// The version of what is written here.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Longest message without its length, bytes: the longest frame, descriptor or list of neighbours, and some.
 pub const MAX_MESSAGE: usize = 4_096;
 /// Longest text, bytes: some lines for an operator.
@@ -129,7 +129,8 @@ impl ToHost {
                 frame.eui.write(&mut out);
                 frame.profile.write(&mut out);
                 frame.cluster.write(&mut out);
-                out.extend_from_slice(&[frame.dst_endpoint, frame.src_endpoint, u8::from(frame.acknowledge)]);
+                let [acknowledge, urgent] = [frame.acknowledge, frame.urgent].map(u8::from);
+                out.extend_from_slice(&[frame.dst_endpoint, frame.src_endpoint, acknowledge, urgent]);
                 put_u64(&mut out, frame.deadline);
                 out.extend_from_slice(&frame.payload);
             }
@@ -167,7 +168,8 @@ impl ToHost {
                 let (handle, eui) = (take_u64(&mut reader)?, Eui64::read(&mut reader)?);
                 let (profile, cluster) = (reader.u16()?, reader.u16()?);
                 let [dst_endpoint, src_endpoint] = reader.array()?;
-                let (acknowledge, deadline) = (flag(&mut reader)?, take_u64(&mut reader)?);
+                let (acknowledge, urgent) = (flag(&mut reader)?, flag(&mut reader)?);
+                let deadline = take_u64(&mut reader)?;
                 let payload = payload(&mut reader)?;
                 Self::Order(Order::Send(Frame {
                     handle,
@@ -179,6 +181,7 @@ impl ToHost {
                     payload,
                     deadline,
                     acknowledge,
+                    urgent,
                 }))
             }
             kind::CANCEL => Self::Order(Order::Cancel { handle: take_u64(&mut reader)? }),

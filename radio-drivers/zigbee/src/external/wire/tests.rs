@@ -30,20 +30,22 @@ fn a_frame_and_an_admission_are_these_bytes() {
         payload: Bytes::from_static(b"sealed"),
         deadline: 0x1234,
         acknowledge: true,
+        urgent: true,
     };
     let bytes = ToHost::Order(Order::Send(frame)).encode(0x0102).unwrap();
     assert_eq!(
         hex::encode(&bytes[..]),
         concat!(
-            "2e00060201000000000000",
-            "070000000000000001000000a2deca0204017cfc0b0101",
+            "2f00060201000000000000",
+            "070000000000000001000000a2deca0204017cfc0b010101",
             "34120000000000007365616c6564"
         )
     );
     let (stamp, again) = ToHost::parse(&bytes[2..]).unwrap();
     assert_eq!(stamp, 0x0102);
     let ToHost::Order(Order::Send(frame)) = again else { panic!() };
-    assert_eq!((frame.handle, frame.eui, frame.deadline, frame.acknowledge), (7, LOCK, 0x1234, true));
+    assert_eq!((frame.handle, frame.eui, frame.deadline), (7, LOCK, 0x1234));
+    assert!(frame.acknowledge && frame.urgent);
     let admit = ToHost::Order(Order::Admit { eui: LOCK, code: code(), seconds: 254 });
     let bytes = admit.encode(1).unwrap();
     assert_eq!(hex::encode(&bytes[..]), "1a0004010000000000000001000000a2deca02fe83fed3407a932b70");
@@ -207,11 +209,11 @@ fn a_text_moves_no_cursor_and_a_long_one_is_cut_between_characters() {
 
 #[test]
 fn another_version_is_recognised_whatever_follows() {
-    let hello = FromHost::parse(&[0x81, 2, 1, 2, 3]);
-    assert_eq!(hello, Ok(FromHost::Hello { version: 2, name: String::new() }));
+    let hello = FromHost::parse(&[0x81, VERSION + 1, 1, 2, 3]);
+    assert_eq!(hello, Ok(FromHost::Hello { version: VERSION + 1, name: String::new() }));
     let message = ToHost::Hello(Box::new(Hello { expected: None, host: host(), device: vec![], form: None }));
     let mut bytes = message.encode(0).unwrap();
-    bytes[11] = 2;
+    bytes[11] = VERSION + 1;
     let version = DecodeError::Field("the version of the gateway's messages");
     assert!(matches!(ToHost::parse(&bytes[2..]), Err(error) if error == version));
 }

@@ -8,7 +8,7 @@ use super::fragments::{Cut, WHOLE};
 use super::{Host, Purpose};
 use crate::coordinator::{Event, Failure, Frame, MAX_ASDU, Outcome};
 use crate::ezsp::call::{Answer, ApsFrame, Bytes8, Command, Sent, Status, Tag, aps};
-use crate::queue::{FrameQueue, MAX_IN_FLIGHT};
+use crate::queue::{FrameQueue, has_room};
 use crate::types::Eui64;
 
 /// Wait for the end of a transmission: a few tries of 10 s at a device that sleeps, and some. Of each block.
@@ -116,10 +116,11 @@ impl Host {
                 self.give(now, tag);
                 continue;
             }
-            if self.traffic.in_flight.len() >= MAX_IN_FLIGHT {
-                break;
-            }
             let Some(frame) = self.traffic.queue.get(at) else { break };
+            if !has_room(frame, self.traffic.in_flight.len()) {
+                at = at.saturating_add(1);
+                continue;
+            }
             let (to, handle) = (frame.eui, frame.handle);
             let busy = self.traffic.in_flight.values().any(|in_flight| in_flight.frame.eui == to);
             let nwk = if busy || sought.contains(&to) { Ok(None) } else { self.seek(to) };

@@ -7,7 +7,7 @@ use cardea_radio::Millis;
 
 use super::{ANSWER_MS, APS_MS, Host, Purpose};
 use crate::coordinator::{Event, Failure, Frame, MAX_ASDU, Outcome, Received, UNFRAGMENTED_ASDU};
-use crate::queue::{FrameQueue, MAX_IN_FLIGHT, Unnamed};
+use crate::queue::{FrameQueue, Unnamed};
 use crate::types::{Eui64, NwkAddr};
 use crate::zboss::call::{ApsAddress, ApsIndication, ApsRequest, Request, Response, tx};
 use crate::zboss::hl::Status;
@@ -56,9 +56,10 @@ impl Host {
     pub(super) fn traffic_progress(&mut self, now: Millis) {
         self.traffic_timeout(now);
         self.ask_for_sender(now);
-        while self.is_up() && self.link.is_idle() && self.traffic.in_flight.len() < MAX_IN_FLIGHT {
+        while self.is_up() && self.link.is_idle() {
             let in_flight = &self.traffic.in_flight;
-            let Some(at) = self.traffic.queue.first_free(|eui| in_flight.contains(&eui)) else { return };
+            let next = self.traffic.queue.first_free(in_flight.len(), |eui| in_flight.contains(&eui));
+            let Some(at) = next else { return };
             let Some(frame) = self.traffic.queue.remove(at) else { return };
             let (handle, to) = (frame.handle, frame.eui);
             let request = Request::ApsdeDataReq { frame: aps(&frame) };

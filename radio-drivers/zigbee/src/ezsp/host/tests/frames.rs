@@ -16,6 +16,7 @@ pub(super) fn frame(handle: u64, nwk: u16, deadline: Millis) -> Frame {
         payload,
         deadline,
         acknowledge: true,
+        urgent: false,
     }
 }
 

@@ -44,7 +44,8 @@ fn a_late_frame_never_reaches_the_dongle() {
 fn every_frame_has_one_outcome_whatever_happens() {
     let mut bench = up();
     for handle in 0..200 {
-        bench.host.handle_order(bench.now, Order::Send(frame(handle, handle as u16 % 20, bench.now + 8_000)));
+        let frame = frame(handle, handle as u16 % 20, bench.now + 8_000);
+        bench.host.handle_order(bench.now, Order::Send(Frame { urgent: handle % 20 > 11, ..frame }));
     }
     bench.run(100);
     assert_eq!(bench.ncp.air.len(), 8, "no more than its buffers");

@@ -48,6 +48,7 @@ fn frame(handle: u64, nwk: u16, deadline: Millis) -> Frame {
         payload,
         deadline,
         acknowledge: true,
+        urgent: false,
     }
 }
 
