@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the user interface of a binary")]
 
 mod label;
+mod map;
 mod operate;
 mod radio;
 mod unsealed;

@@ -376,6 +376,7 @@ impl RelayLoop {
             }
             Ask::Request(Request::RotateNetworkKey { radio }, to) => self.rotate_network_key(&radio, to),
             Ask::Request(Request::Routers { radio }, to) => self.routers(&radio, to),
+            Ask::Request(Request::RadioMap { radio, survey }, to) => self.radio_map(&radio, survey, to),
             Ask::Request(Request::AdmitRouter { radio, label }, to) => self.admit_router(&radio, &label, to),
             Ask::Request(Request::RemoveRouter { radio, router }, to) => {
                 self.remove_router(&radio, &router, to)

@@ -11,6 +11,7 @@
 //! [`Client`] is the blocking end of the command line. What this crate does not do: serve. That is the daemon's.
 
 mod client;
+mod map;
 mod openapi;
 mod operate;
 mod peer;
@@ -23,6 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError, PeerClient};
+pub use map::{MapBehind, MapDevice, MapKind, RadioMap};
 pub use openapi::{LINES_ONLY, is_verb, openapi};
 pub use operate::{
     BrokerCause, BrokerFault, BrokerSettings, BrokerStep, BrokerTest, BrokerTrial, CommandState, DutyBand,
@@ -117,6 +119,15 @@ pub enum Request {
         radio: String,
         /// EUI-64, 16 hexadecimal digits.
         router: String,
+    },
+    /// Who is behind whom in a radio network, as far as routers have said. Answered by [`Reply::RadioMap`], with what is known by
+    /// now.
+    RadioMap {
+        /// Name of the radio.
+        radio: String,
+        /// Ask the routers anew, one after the other; refused within a minute of the last time.
+        #[serde(default)]
+        survey: bool,
     },
     /// Which ordinary locks there are, that are not end-to-end protected. Answered by [`Reply::Unsealed`].
     Unsealed {},
@@ -337,6 +348,8 @@ pub enum Reply {
     },
     /// To [`Request::Routers`].
     Routers(Vec<Router>),
+    /// To [`Request::RadioMap`].
+    RadioMap(RadioMap),
     /// To [`Request::Unsealed`].
     Unsealed(Vec<UnsealedLock>),
     /// To [`Request::ClaimCode`] and [`Request::Recover`].

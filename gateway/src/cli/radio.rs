@@ -79,6 +79,14 @@ pub(super) enum Radio {
         /// Its EUI-64, 16 hexadecimal digits.
         router: String,
     },
+    /// Who is behind whom: which router each lock is reached by, as far as they have said.
+    Map {
+        /// Which radio: zigbee.
+        name: String,
+        /// Ask the routers anew, and wait for them: each question waits until nothing else wants the air.
+        #[arg(long)]
+        survey: bool,
+    },
     /// Give the network another key. It takes up to two minutes; locks that sleep may follow later.
     RotateKey {
         /// Which radio: zigbee.
@@ -140,6 +148,7 @@ pub(super) fn radio(config: &Config, command: Radio) -> anyhow::Result<()> {
         Radio::Restore { name, what, replace } => restore(config, name, &what, replace),
         Radio::RotateKey { name } => rotate_key(config, name),
         Radio::Routers { name } => routers(config, name),
+        Radio::Map { name, survey } => super::map::show(config, name, survey),
         Radio::AdmitRouter { name, label } => admit_router(config, name, label),
         Radio::RemoveRouter { name, router } => {
             ask(config, &Request::RemoveRouter { radio: name, router: router.clone() })?;

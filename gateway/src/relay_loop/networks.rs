@@ -1,9 +1,9 @@
 //! Networks that only an operator forms, takes over, moves to another dongle, gives another key or more routers. The radio is asked in a task
 //! of its own: its dongle may take a minute.
 
-use cardea_api::{Reply, Router, Secret};
+use cardea_api::{MapBehind, MapDevice, MapKind, RadioMap, Reply, Router, Secret};
 use cardea_zigbee::backup::Backup;
-use cardea_zigbee::driver::{NetworkDone, NetworkOrder};
+use cardea_zigbee::driver::{self, MapRole, NetworkDone, NetworkOrder};
 use cardea_zigbee::{Eui64, Key};
 use tokio::sync::oneshot;
 
@@ -59,6 +59,10 @@ impl RelayLoop {
         self.order(radio, eui.map(|eui| NetworkOrder::RemoveRouter { eui: Eui64(eui.0) }), to);
     }
 
+    pub(super) fn radio_map(&self, radio: &str, survey: bool, to: To) {
+        self.order(radio, Ok(NetworkOrder::Map { survey }), to);
+    }
+
     fn order(&self, radio: &str, order: Result<NetworkOrder, String>, to: To) {
         let orders = match (radio, &self.facts.zigbee) {
             ("zigbee", Some(orders)) => Ok(orders.clone()),
@@ -100,8 +104,30 @@ fn reply(done: NetworkDone) -> Result<Reply, String> {
         NetworkDone::Routers(routers) => Reply::Routers(
             routers.into_iter().map(|(eui, joined)| Router { router: eui.to_string(), joined }).collect(),
         ),
+        NetworkDone::Map(map) => Reply::RadioMap(told(radio, *map)),
         NetworkDone::Done => Reply::Done,
     })
+}
+
+/// A map in the words of the control API.
+fn told(radio: String, map: driver::RadioMap) -> RadioMap {
+    let seconds = |ms: u64| ms / 1_000;
+    let devices = map.devices.into_iter().map(|device| {
+        let driver::MapDevice { eui, role, joined, answers, behind } = device;
+        let (kind, lock) = match role {
+            MapRole::Coordinator => (MapKind::Coordinator, None),
+            MapRole::Router => (MapKind::Router, None),
+            MapRole::Sealed(lock) => (MapKind::Lock, Some(lock.to_string())),
+            MapRole::Ordinary => (MapKind::Unsealed, None),
+        };
+        let behind = behind.map(|driver::Behind { eui, lqi, age_ms }| MapBehind {
+            device: eui.to_string(),
+            lqi,
+            age_s: seconds(age_ms),
+        });
+        MapDevice { device: eui.to_string(), kind, lock, joined, answers, behind }
+    });
+    RadioMap { radio, surveying: map.surveying, age_s: map.age_ms.map(seconds), devices: devices.collect() }
 }
 
 fn random_key() -> Result<Key, String> {

@@ -52,6 +52,16 @@ async fn site(locks: u16) -> (Site, Browser) {
     (site, owner)
 }
 
+#[tokio::test]
+async fn the_map_draws_locks_behind_their_router_and_says_how_old_that_is() {
+    let (_site, mut owner) = site(3).await;
+    let page = owner.get("/map").await.body;
+    assert_eq!(page.matches("class=\"router\"").count(), 1, "{page}");
+    for words in ["asked for their neighbours 10 minutes ago", "02cadea3000000f1, LQI 140, 10 minutes ago"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
 /// A form with a file, as a browser sends it.
 fn multipart(fields: &[(&str, &str)], file: &[u8]) -> (String, Vec<u8>) {
     let mut body = Vec::new();

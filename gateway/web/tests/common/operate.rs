@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use cardea_api::{
     BrokerCause, BrokerFault, BrokerSettings, BrokerStep, BrokerTest, BrokerTrial, CommandState, DutyBand,
-    HeardSample, Host, HostAddress, KeptBackup, LogLevel, LogLine, Logs, RadioDetail, Reply, Request, Secret,
-    Trace,
+    HeardSample, Host, HostAddress, KeptBackup, LogLevel, LogLine, Logs, MapBehind, MapDevice, MapKind,
+    RadioDetail, RadioMap, Reply, Request, Secret, Trace,
 };
 use cardea_web::SealError;
 use zeroize::Zeroizing;
@@ -37,6 +37,27 @@ impl Default for State {
             lines: Mutex::default(),
         }
     }
+}
+
+/// A router beside the radio, and two of three locks behind it.
+fn a_map(radio: String) -> RadioMap {
+    let device = |n: u8, kind, behind: Option<&str>| MapDevice {
+        device: format!("02cadea3000000{n:02x}"),
+        kind,
+        lock: (kind == MapKind::Lock).then(|| format!("01020304050600{n:02x}")),
+        joined: true,
+        answers: None,
+        behind: behind.map(|device| MapBehind { device: device.into(), lqi: 140, age_s: 600 }),
+    };
+    let router = "02cadea3000000f1";
+    let devices = vec![
+        device(0xF0, MapKind::Coordinator, None),
+        device(0, MapKind::Lock, Some("02cadea3000000f0")),
+        device(1, MapKind::Lock, Some(router)),
+        device(2, MapKind::Lock, Some(router)),
+        device(0xF1, MapKind::Router, Some("02cadea3000000f0")),
+    ];
+    RadioMap { radio, surveying: false, age_s: Some(600), devices }
 }
 
 pub(crate) fn line(number: u64, level: LogLevel, text: &str) -> LogLine {
@@ -81,6 +102,7 @@ impl State {
                     }],
                 },
             ]),
+            Request::RadioMap { radio, .. } => Reply::RadioMap(a_map(radio)),
             Request::Logs { level, words, most, .. } => {
                 let lines = self.lines.lock().unwrap();
                 let fits = |line: &&LogLine| line.level <= level.unwrap() && line.text.contains(&words);

@@ -6,6 +6,7 @@ use cardea_framing::LockId;
 use cardea_radio::{Admission, AdmissionSecret, Event, Millis};
 
 use super::device::{Device, Identity, Interview};
+use super::entrant::Is;
 use super::store::RecordKey;
 use super::{Asked, Driver};
 use crate::coordinator::{JoinFailure, MAX_PERMIT_SECONDS, Order, Question};
@@ -128,6 +129,11 @@ impl Joins {
         self.open.iter().map(|open| open.until).max()
     }
 
+    /// Nobody may join, and nobody waits for that.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.open.is_empty()
+    }
+
     pub(super) fn due(&self, now: Millis) -> Option<Millis> {
         let waits = (!self.queue.is_empty() && self.open.len() < self.at_once).then_some(self.not_before);
         waits.filter(|at| *at > now).into_iter().chain(self.open.iter().map(|open| open.until)).min()
@@ -159,11 +165,12 @@ impl Driver {
         let code = InstallCode::new(&install_code).map_err(|error| error.to_string())?;
         let identity = Identity { eui: Eui64(eui), code };
         let coming = self.admitting.iter().chain(self.writer.admissions());
-        if self.fleet.is_member(identity.eui) {
-            return Err(format!("device {} is admitted as an ordinary lock", identity.eui));
-        }
-        if self.routers.is_member(identity.eui) {
-            return Err(format!("device {} is admitted as a router", identity.eui));
+        match self.what_is(identity.eui) {
+            Some(Is::Ordinary) => {
+                return Err(format!("device {} is admitted as an ordinary lock", identity.eui));
+            }
+            Some(Is::Router) => return Err(format!("device {} is admitted as a router", identity.eui)),
+            Some(Is::Sealed) | None => {}
         }
         let owned = self.by_eui.get(&identity.eui).is_some_and(|owner| *owner != lock);
         if owned || coming.clone().any(|(other, new)| *other != lock && new.eui == identity.eui) {
@@ -195,9 +202,7 @@ impl Driver {
                 self.dismiss(old.identity.eui);
             }
         }
-        if self.leaving.remove(&eui).is_some() {
-            self.writer.mark(RecordKey::Leaving(eui));
-        }
+        self.gone(eui);
         if device.joined {
             // What was written is an admission without a past.
             self.writer.mark(RecordKey::Device(lock));

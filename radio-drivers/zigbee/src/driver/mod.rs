@@ -12,8 +12,11 @@
 mod admission;
 mod backups;
 mod device;
+mod entrant;
 mod kept;
+mod load;
 mod network;
+mod orders;
 pub mod ordinary;
 mod restore;
 mod rotation;
@@ -21,6 +24,7 @@ mod routers;
 mod shell;
 mod store;
 mod strangers;
+mod survey;
 mod traffic;
 mod wall;
 
@@ -30,15 +34,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cardea_framing::LockId;
-use cardea_radio::{Change, Command, Event, Health, Millis, NetworkStoreError, Record};
-
-use zeroize::Zeroizing;
+use cardea_radio::{Change, Command, Event, Health, Millis, NetworkStoreError};
 
 use crate::backup::Backup;
 use crate::coordinator::{self, Answer, Failure, Network, Order, State};
 use crate::tunnel::Tunnel;
-use crate::types::{Eui64, InstallCode, Key};
-use crate::wire::DecodeError;
+use crate::types::{Eui64, Key};
 use admission::Joins;
 use backups::{Backups, Taken};
 use device::{Device, Identity};
@@ -48,12 +49,15 @@ use restore::Restore;
 use routers::Routers;
 use store::{RecordKey, StoredNetwork, StoredPlan, Writer};
 use strangers::Strangers;
+use survey::Survey;
 use traffic::Flight;
 
 pub use backups::{Kept, KeptFrom};
+pub use orders::{Counters, NetworkDone, NetworkFacts, NetworkOrder};
 pub use shell::{
     Desk, Dongle, DriverError, Ends, Family, FlowControl, NetworkOrders, Serial, network_orders, run,
 };
+pub use survey::{Behind, MapDevice, MapRole, RadioMap};
 pub use wall::{Wall, WallSource};
 
 /// Our endpoint.
@@ -76,93 +80,6 @@ pub struct DriverConfig {
     pub ordinary: Option<OrdinaryConfig>,
 }
 
-/// What only an operator may order.
-pub enum NetworkOrder {
-    /// Form a network.
-    Form {
-        /// Also where there is one: its devices must join anew.
-        replace: bool,
-        /// Random: what the 64-bit PAN id is made of.
-        pan: [u8; 8],
-        /// Random: the network key.
-        key: Key,
-    },
-    /// Take over the foreign network that the dongle is in; or, where a restore was interrupted, take the dongle as it is.
-    Adopt,
-    /// Take a backup of the network that runs. It goes on meanwhile.
-    Backup,
-    /// Make the dongle the coordinator of a backup, with counters that no device has heard.
-    Restore {
-        /// `None`: the one that the gateway keeps, or the one whose restore was interrupted.
-        backup: Option<Box<Backup>>,
-        /// Also where the dongle remembers a network; also where the backup is of another network than the gateway's, or has
-        /// an older key of it.
-        replace: bool,
-    },
-    /// Give the network another key; this one is random.
-    RotateKey(Key),
-    /// Which routers are admitted.
-    Routers,
-    /// Let a router in.
-    AdmitRouter {
-        /// Who.
-        eui: Eui64,
-        /// As on its label, with its CRC.
-        code: InstallCode,
-    },
-    /// Forget a router, and have it leave.
-    RemoveRouter {
-        /// Who.
-        eui: Eui64,
-    },
-}
-
-/// What came of a [`NetworkOrder`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum NetworkDone {
-    /// Of [`NetworkOrder::Form`] and [`NetworkOrder::Adopt`]: this network runs, and is stored.
-    Network(Network),
-    /// Of [`NetworkOrder::Backup`].
-    BackedUp(Box<Backup>),
-    /// Of [`NetworkOrder::Restore`]: this network runs, and is stored.
-    Restored {
-        /// Which.
-        network: Network,
-        /// Admitted locks that are not in the backup and must join anew.
-        anew: usize,
-        /// Devices of the backup that are not admitted; they are told to leave when they are heard.
-        strangers: usize,
-    },
-    /// Of [`NetworkOrder::RotateKey`]: the new key's number. It is stored.
-    KeyRotated(u8),
-    /// Of [`NetworkOrder::Routers`]: each, and whether it is in the network.
-    Routers(Vec<(Eui64, bool)>),
-    /// Of [`NetworkOrder::AdmitRouter`] and [`NetworkOrder::RemoveRouter`]: that is stored.
-    Done,
-}
-
-/// What was not carried, since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Joins, returns and frames of devices that are not admitted.
-    pub strangers: u64,
-    /// Frames of admitted devices that are not the tunnel's.
-    pub foreign: u64,
-    /// Uplinks shed because the gateway was behind.
-    pub shed: u64,
-    /// How the network is at this moment.
-    pub network: NetworkFacts,
-}
-
-/// A network as its operator sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NetworkFacts {
-    /// Which one, and on which channel; `None`: there is none.
-    pub network: Option<Network>,
-    /// Until when locks that were let in may join; `None`: it is closed.
-    pub open_until: Option<Millis>,
-}
-
 /// A stored record cannot be read. Running on without it would lose a lock silently, or the network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -175,6 +92,8 @@ enum Asked {
     Interview(LockId),
     Leave(Eui64),
     Ordinary(Eui64),
+    /// Of the survey, one at a time.
+    Neighbours,
 }
 
 /// One Zigbee network. Drive it with `handle_*`, then empty `poll_order`, `poll_commit`, `poll_reply` and `poll_event`.
@@ -201,6 +120,7 @@ pub struct Driver {
     joins: Joins,
     fleet: Fleet,
     routers: Routers,
+    survey: Survey,
     /// Removed and not seen to leave; true: it is being told.
     leaving: BTreeMap<Eui64, bool>,
     flights: BTreeMap<u64, Flight>,
@@ -223,98 +143,6 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver with what the store remembers of its network.
-    ///
-    /// # Errors
-    /// When a record cannot be read.
-    pub fn new(config: DriverConfig, records: Vec<Record>) -> Result<Self, RecordError> {
-        let fleet = Fleet::new(config.ordinary.clone());
-        let mut driver = Self {
-            config,
-            state: State::Down("the port is not open".into()),
-            network: None,
-            plan: None,
-            formation: None,
-            restore: None,
-            next_key: None,
-            kept: None,
-            taken: None,
-            backups: Backups::default(),
-            strangers: Strangers::default(),
-            devices: BTreeMap::new(),
-            by_eui: BTreeMap::new(),
-            admitting: BTreeMap::new(),
-            joins: Joins::default(),
-            fleet,
-            routers: Routers::default(),
-            leaving: BTreeMap::new(),
-            flights: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            next_question: 0,
-            due: BTreeSet::new(),
-            sequence: 0,
-            writer: Writer::default(),
-            notice: None,
-            health: None,
-            counters: Counters::default(),
-            now: 0,
-            wall: Wall::default(),
-            orders: VecDeque::new(),
-            events: VecDeque::new(),
-            replies: VecDeque::new(),
-        };
-        // Locks, ordinary ones, routers: what is stored as two of them is the first, in whatever order the store gives them.
-        let mut records = records;
-        records.sort_by_key(|(key, _)| match RecordKey::decode(key) {
-            Some(RecordKey::Router(_)) => 2,
-            Some(RecordKey::Ordinary(_)) => 1,
-            _ => 0,
-        });
-        for (key, value) in records {
-            let value = Zeroizing::new(value);
-            let unreadable =
-                |_: DecodeError| RecordError(String::from_utf8_lossy(&key).escape_debug().to_string());
-            match RecordKey::decode(&key) {
-                Some(RecordKey::Network) => {
-                    driver.network = Some(StoredNetwork::from_record(&value).map_err(unreadable)?);
-                }
-                Some(RecordKey::Plan) => {
-                    driver.plan = Some(StoredPlan::from_record(&value).map_err(unreadable)?);
-                }
-                Some(RecordKey::Device(lock)) => {
-                    let device = Device::from_record(&value).map_err(unreadable)?;
-                    driver.by_eui.insert(device.identity.eui, lock);
-                    driver.devices.insert(lock, device);
-                }
-                Some(RecordKey::Leaving(eui)) => drop(driver.leaving.insert(eui, false)),
-                Some(RecordKey::Kept) => {
-                    let (backup, taken) = kept::from_record(&value).map_err(unreadable)?;
-                    (driver.kept, driver.taken) = (Some(backup), taken);
-                }
-                Some(RecordKey::Restore) => {
-                    let (backup, _) = kept::from_record(&value).map_err(unreadable)?;
-                    driver.restore = Some(Restore::interrupted(backup));
-                }
-                Some(RecordKey::NextKey) => {
-                    driver.next_key = Some(store::next_key_from_record(&value).map_err(unreadable)?);
-                }
-                Some(RecordKey::Ordinary(eui)) => driver.load_ordinary(eui, &value).map_err(unreadable)?,
-                Some(RecordKey::Router(eui)) => driver.load_router(eui, &value).map_err(unreadable)?,
-                None => {}
-            }
-        }
-        driver.events.push_back(Event::Admits(driver.devices.keys().copied().collect()));
-        for (lock, device) in &driver.devices {
-            driver.events.extend(device.link(*lock));
-            if !device.joined {
-                // Somebody was at the door when the daemon stopped.
-                driver.joins.push(*lock);
-            }
-        }
-        driver.check_health();
-        Ok(driver)
-    }
-
     /// The network that the coordinator is to find; any other is foreign, and so is one whose restore was interrupted.
     #[must_use]
     pub fn expected(&self) -> Option<Network> {
@@ -343,6 +171,11 @@ impl Driver {
     pub fn handle_event(&mut self, now: Millis, event: coordinator::Event) {
         use coordinator::Event as E;
         let before = (self.is_up(), self.network.as_ref().map(|stored| stored.network));
+        match &event {
+            E::Joined { eui, .. } | E::Left { eui } => self.survey.forget(*eui),
+            E::Rejoined { eui, .. } => self.survey.moved(*eui),
+            _ => {}
+        }
         let Some(event) = self.ordinary_event(now, event) else { return self.progress(now) };
         let Some(event) = self.router_event(now, event) else { return self.progress(now) };
         match event {
@@ -397,6 +230,7 @@ impl Driver {
         self.formation_timeout(now);
         self.backup_timeout(now);
         self.ordinary_timeout(now);
+        self.survey_timeout(now);
         self.notice.take_if(|(_, until)| *until <= now);
         while self.is_up()
             && let Some((_, lock)) = self.due.first().copied().filter(|(at, _)| *at <= now)
@@ -419,6 +253,7 @@ impl Driver {
             self.joins.due(self.now).filter(|_| self.is_up()),
             self.backup_due(),
             self.fleet.poll_timeout(),
+            self.survey_due(),
         ]
         .into_iter()
         .flatten()
@@ -509,6 +344,8 @@ impl Driver {
         self.next_join(now);
         self.give_order();
         self.next_backup(now);
+        // The last of all, since everything else comes before it.
+        self.survey_progress(now);
         self.check_health();
     }
 
@@ -528,6 +365,7 @@ impl Driver {
             Some(Asked::Interview(lock)) => self.interview_answered(now, lock, answer),
             Some(Asked::Ordinary(eui)) => self.ordinary_answered(now, eui, answer),
             Some(Asked::Leave(eui)) => self.left_when_told(now, eui, answer == Ok(Answer::Done)),
+            Some(Asked::Neighbours) => self.survey_answered(now, answer),
             None => {}
         }
     }

@@ -53,6 +53,7 @@ impl Driver {
             NetworkOrder::Routers => self.list_routers(token),
             NetworkOrder::AdmitRouter { eui, code } => self.admit_router(token, eui, code),
             NetworkOrder::RemoveRouter { eui } => self.remove_router(token, eui),
+            NetworkOrder::Map { survey } => self.map_for(now, token, survey),
             order => {
                 if let Err(why) = self.begin(now, token, order) {
                     self.replies.push_back((token, Err(why)));
@@ -95,7 +96,8 @@ impl Driver {
             NetworkOrder::Backup
             | NetworkOrder::Routers
             | NetworkOrder::AdmitRouter { .. }
-            | NetworkOrder::RemoveRouter { .. } => return Ok(()),
+            | NetworkOrder::RemoveRouter { .. }
+            | NetworkOrder::Map { .. } => return Ok(()),
         };
         let until = now.saturating_add(FORMATION_MS);
         self.formation = Some(Formation { token: Some(token), goal, stage, until });

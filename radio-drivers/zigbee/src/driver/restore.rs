@@ -13,7 +13,6 @@ use super::store::{RecordKey, StoredNetwork};
 use super::{Driver, NetworkDone};
 use crate::backup::Backup;
 use crate::coordinator::{Network, State};
-use crate::types::Eui64;
 
 /// A backup that is being restored.
 pub(super) struct Restore {
@@ -179,10 +178,7 @@ impl Driver {
             }
         }
         anew += self.ordinary_restored(now, backup) + self.routers_restored(backup);
-        let known = |eui: Eui64| {
-            self.by_eui.contains_key(&eui) || self.fleet.is_member(eui) || self.routers.is_member(eui)
-        };
-        let strangers = backup.devices.iter().filter(|device| !known(device.eui)).count();
+        let strangers = backup.devices.iter().filter(|device| self.what_is(device.eui).is_none()).count();
         if self.plan.take().is_some() {
             self.writer.mark(RecordKey::Plan);
         }

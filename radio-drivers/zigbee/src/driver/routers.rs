@@ -6,23 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::admission::Joiner;
 use super::device::Identity;
+use super::entrant::{Entrant, Is};
 use super::store::RecordKey;
 use super::{Driver, NetworkDone};
 use crate::backup::Backup;
 use crate::coordinator::Event;
 use crate::types::{Eui64, InstallCode};
-use crate::wire::{DecodeError, Reader};
+use crate::wire::DecodeError;
 
 /// As many as are admitted at the most.
 const MAX_ROUTERS: usize = 64;
-const VERSION: u8 = 1;
-const JOINED: u8 = 1;
 
 struct Router {
-    code: InstallCode,
+    entrant: Entrant,
     joined: bool,
-    /// Being stored for the first time, and who waits for that.
-    admission: Option<u64>,
 }
 
 /// Those of one network.
@@ -40,35 +37,32 @@ impl Routers {
 
     /// What lets it join.
     pub(super) fn identity(&self, eui: Eui64) -> Option<Identity> {
-        let router = self.members.get(&eui).filter(|router| router.admission.is_none())?;
-        Some(Identity { eui, code: router.code.clone() })
+        self.members.get(&eui)?.entrant.identity(eui)
     }
 
     pub(super) fn record(&self, eui: Eui64) -> Option<Vec<u8>> {
-        let Router { code, joined, .. } = self.members.get(&eui)?;
-        Some([&[VERSION, if *joined { JOINED } else { 0 }], code.as_bytes()].concat())
+        self.members.get(&eui).map(|router| router.entrant.to_record(router.joined))
     }
 
     /// Each, and whether it is in the network.
-    fn list(&self) -> Vec<(Eui64, bool)> {
-        self.members.iter().map(|(eui, router)| (*eui, router.joined)).collect()
+    pub(super) fn list(&self) -> impl Iterator<Item = (Eui64, bool)> + '_ {
+        self.members.iter().map(|(eui, router)| (*eui, router.joined))
+    }
+
+    pub(super) fn in_network(&self) -> impl Iterator<Item = Eui64> + '_ {
+        self.list().filter(|(_, joined)| *joined).map(|(eui, _)| eui)
     }
 }
 
 impl Driver {
     /// A record of the store, at the start.
     pub(super) fn load_router(&mut self, eui: Eui64, record: &[u8]) -> Result<(), DecodeError> {
-        if self.by_eui.contains_key(&eui) || self.fleet.is_member(eui) {
+        if self.what_is(eui).is_some() {
             tracing::error!(%eui, "a lock is stored as a router, too; that is passed over");
             return Ok(());
         }
-        let mut read = Reader::new(record);
-        if read.u8()? != VERSION {
-            return Err(DecodeError::Field("the record's version"));
-        }
-        let joined = read.u8()? & JOINED != 0;
-        let code = InstallCode::new(read.rest())?;
-        self.routers.members.insert(eui, Router { code, joined, admission: None });
+        let (entrant, joined) = Entrant::from_record(record)?;
+        self.routers.members.insert(eui, Router { entrant, joined });
         if !joined {
             // Somebody was beside it when the daemon stopped.
             self.joins.push(Joiner::Router(eui));
@@ -77,7 +71,7 @@ impl Driver {
     }
 
     pub(super) fn list_routers(&mut self, token: u64) {
-        self.replies.push_back((token, Ok(NetworkDone::Routers(self.routers.list()))));
+        self.replies.push_back((token, Ok(NetworkDone::Routers(self.routers.list().collect()))));
     }
 
     /// Answered once it is durable; then the network opens for it.
@@ -90,7 +84,8 @@ impl Driver {
                 self.replies.push_back((token, Ok(NetworkDone::Done)));
             }
             Ok(true) => {
-                self.routers.members.insert(eui, Router { code, joined: false, admission: Some(token) });
+                let router = Router { entrant: Entrant::new(code, token), joined: false };
+                self.routers.members.insert(eui, router);
                 self.writer.mark_urgent(RecordKey::Router(eui));
             }
         }
@@ -98,30 +93,23 @@ impl Driver {
 
     /// True: to be stored; false: it is known already.
     fn admissible_router(&self, eui: Eui64, code: &InstallCode) -> Result<bool, String> {
-        let mut coming = self.admitting.iter().chain(self.writer.admissions());
-        if self.by_eui.contains_key(&eui) || coming.any(|(_, identity)| identity.eui == eui) {
-            return Err(format!("device {eui} is a lock"));
-        }
-        if self.fleet.is_member(eui) {
-            return Err(format!("device {eui} is admitted as an ordinary lock"));
-        }
-        match self.routers.members.get(&eui) {
-            Some(Router { admission: Some(_), .. }) => Err("it is being admitted".into()),
-            Some(router) if router.code == *code => Ok(false),
-            Some(_) => Err(format!("router {eui} is admitted with another install code: remove it first")),
-            None if self.routers.members.len() >= MAX_ROUTERS => {
+        match (self.what_is(eui), self.routers.members.get(&eui)) {
+            (Some(Is::Sealed), _) => Err(format!("device {eui} is a lock")),
+            (Some(Is::Ordinary), _) => Err(format!("device {eui} is admitted as an ordinary lock")),
+            (_, Some(router)) => router.entrant.again("router", eui, code).map(|()| false),
+            (_, None) if self.routers.members.len() >= MAX_ROUTERS => {
                 Err(format!("{MAX_ROUTERS} routers are admitted, as many as there may be"))
             }
-            None => Ok(true),
+            (_, None) => Ok(true),
         }
     }
 
     /// Answered once it is durable.
     pub(super) fn remove_router(&mut self, token: u64, eui: Eui64) {
-        let Some(router) = self.routers.members.remove(&eui) else {
+        let Some(mut router) = self.routers.members.remove(&eui) else {
             return self.replies.push_back((token, Err(format!("no router {eui} is admitted"))));
         };
-        if let Some(waiting) = router.admission {
+        if let Some(waiting) = router.entrant.stored() {
             self.replies.push_back((waiting, Err("the router was removed meanwhile".into())));
         }
         self.joins.forget(Joiner::Router(eui));
@@ -139,13 +127,10 @@ impl Driver {
                 self.replies.push_back((token, result));
             }
             let Some(router) = self.routers.members.get_mut(&eui) else { continue };
-            let Some(token) = router.admission.take() else { continue };
+            let Some(token) = router.entrant.stored() else { continue };
             let result = match failure {
                 None => {
-                    if self.leaving.remove(&eui).is_some() {
-                        self.writer.mark(RecordKey::Leaving(eui));
-                    }
-                    self.joins.push(Joiner::Router(eui));
+                    self.welcome(eui, Joiner::Router(eui));
                     Ok(NetworkDone::Done)
                 }
                 Some(error) => {
@@ -182,7 +167,7 @@ impl Driver {
     }
 
     fn router_is(&mut self, eui: Eui64, joined: bool) {
-        let Some(router) = self.routers.members.get_mut(&eui).filter(|router| router.admission.is_none())
+        let Some(router) = self.routers.members.get_mut(&eui).filter(|router| router.entrant.is_stored())
         else {
             return;
         };

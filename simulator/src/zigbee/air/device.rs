@@ -122,6 +122,8 @@ pub(in crate::zigbee) struct Device {
     pub(super) config: DeviceConfig,
     pub(super) on: bool,
     pub(super) state: State,
+    /// The router that it is behind; `None`: it is a child of the coordinator, or in no network.
+    pub(super) parent: Option<Eui64>,
     pub(super) waiting: VecDeque<Waiting>,
     /// A poll happened at this time, and others do at multiples of the interval from it.
     pub(super) polled: Millis,
@@ -132,7 +134,7 @@ pub(in crate::zigbee) struct Device {
 impl Device {
     pub(super) fn new(config: DeviceConfig) -> Self {
         let state = State::Apart(0);
-        Self { config, on: false, state, waiting: VecDeque::new(), polled: 0, counter: 0 }
+        Self { config, on: false, state, parent: None, waiting: VecDeque::new(), polled: 0, counter: 0 }
     }
 
     /// When a frame that its parent gets now can be with it.

@@ -2,9 +2,10 @@
 //! is told to the family's firmware as [`Notice`]s.
 //!
 //! There is no distance and no cryptography: that both ends have the same key is a comparison, that a frame is no replay
-//! another. Of routers there is only the room that they have for children ([`ROUTER_CHILDREN`] each) while they are open.
+//! another. Who finds no room at the coordinator joins behind a router, and is there as long as that is.
 
 mod device;
+mod parents;
 mod stack;
 mod traffic;
 mod trust;
@@ -27,9 +28,6 @@ use crate::Random;
 /// Of the last hop; nothing is measured.
 pub(super) const LQI: u8 = 200;
 pub(super) const RSSI: i8 = -55;
-/// Devices that a router takes besides those of the coordinator.
-const ROUTER_CHILDREN: usize = 32;
-
 /// What it did since it was made, for tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
@@ -106,8 +104,8 @@ pub(super) enum Notice {
     Rejoined { eui: Eui64, nwk: NwkAddr, how: Rejoin },
     /// A device has left, maybe to come back.
     Left { eui: Eui64, nwk: NwkAddr, rejoin: bool },
-    /// A device says something.
-    Frame { eui: Eui64, nwk: NwkAddr, counter: u8, asdu: Asdu },
+    /// A device says something; the last hop was from this address.
+    Frame { eui: Eui64, nwk: NwkAddr, from: NwkAddr, counter: u8, asdu: Asdu },
     /// What became of a frame or a question.
     Ended { ticket: Ticket, end: End },
 }

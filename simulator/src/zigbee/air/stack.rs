@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cardea_zigbee::descriptors::{Neighbour, NodeDescriptor, SimpleDescriptor};
 use cardea_zigbee::{Eui64, NwkAddr};
 
+use super::Air;
 use super::device::Downlink;
-use super::{Air, LQI};
 
 /// Mains and battery, both full (Zigbee specification §2.3.2.4).
 const MAINS: u16 = 0xC110;
@@ -73,6 +73,7 @@ impl Air {
                 Reply::Done
             }
             Does::Leave(_) => Reply::Done,
+            Does::Neighbours(start) if config.is_router() => page(&self.neighbours(Some(eui)), start),
             Does::Neighbours(_) | Does::Unsupported => return Err(NOT_SUPPORTED),
         })
     }
@@ -101,22 +102,16 @@ impl Air {
                 Reply::Endpoint(own.endpoints.get(&endpoint).ok_or(INVALID_ENDPOINT)?.clone())
             }
             Does::Bind(..) => Reply::Done,
-            Does::Neighbours(start) => self.neighbours(start),
+            Does::Neighbours(start) => page(&self.neighbours(None), start),
             Does::Leave(_) | Does::Unsupported => return Err(NOT_SUPPORTED),
         })
     }
+}
 
-    fn neighbours(&self, start: u8) -> Reply {
-        let extended_pan = self.nvram.network().map_or(Eui64([0; 8]), |network| network.extended_pan);
-        let list = self.nvram.members.iter().skip(start.into()).take(NEIGHBOURS).map(|(eui, member)| {
-            let listens = self.devices.get(eui).is_some_and(|device| device.config.poll.is_none());
-            // An end device, our child.
-            let kind = 0x02 | u8::from(listens) << 2 | 1 << 4;
-            Neighbour { extended_pan, eui: *eui, nwk: member.nwk, kind, permit: 0, depth: 1, lqi: LQI }
-        });
-        let total = u8::try_from(self.nvram.members.len()).unwrap_or(u8::MAX);
-        Reply::Neighbours { total, start, list: list.collect() }
-    }
+/// As many of a table as fit an answer.
+fn page(table: &[Neighbour], start: u8) -> Reply {
+    let list = table.iter().skip(start.into()).take(NEIGHBOURS).cloned().collect();
+    Reply::Neighbours { total: u8::try_from(table.len()).unwrap_or(u8::MAX), start, list }
 }
 
 /// ZDO as it is on the air (Zigbee specification §2.4), for coordinators whose host speaks it: profile 0, endpoint 0, a sequence
@@ -129,6 +124,12 @@ pub(in crate::zigbee) mod zdo {
     const ANSWER: u16 = 0x8000;
     const DEVICE_ANNOUNCE: u16 = 0x0013;
     const PERMIT_JOINING: u16 = 0x0036;
+
+    /// For how long routers are told to let devices join.
+    pub(in crate::zigbee) fn permits(asdu: &Asdu) -> Option<u8> {
+        let [_, seconds, ..] = asdu.payload[..] else { return None };
+        (asdu.profile == 0 && asdu.cluster == PERMIT_JOINING).then_some(seconds)
+    }
 
     fn eui_in(bytes: &[u8]) -> Option<Eui64> {
         let mut eui = *bytes.first_chunk::<8>()?;

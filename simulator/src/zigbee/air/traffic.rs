@@ -81,16 +81,27 @@ impl Air {
 
     /// A device says this to its coordinator.
     fn say(&mut self, eui: Eui64, asdu: Asdu) {
-        let (Some(device), Some(member)) = (self.devices.get_mut(&eui), self.nvram.members.get(&eui)) else {
+        let (Some(device), Some(member)) = (self.devices.get_mut(&eui), self.nvram.members.get_mut(&eui))
+        else {
             return;
         };
         device.counter = device.counter.wrapping_add(1);
+        if let State::In(inside) = &device.state {
+            // A restored coordinator has its link key, and hears its address now: who is behind a router does not rejoin.
+            member.nwk = inside.nwk;
+        }
         let (nwk, counter) = (member.nwk, device.counter);
-        self.notice(Notice::Frame { eui, nwk, counter, asdu });
+        let from = if device.parent.is_some() { self.parent_address(eui) } else { nwk };
+        self.notice(Notice::Frame { eui, nwk, from, counter, asdu });
     }
 
-    /// Whether the device is there, in this network, and a child of its coordinator.
+    /// Whether the device is there, in this network, and a child of its coordinator or of a router that is.
     pub(in crate::zigbee) fn is_here(&self, eui: Eui64) -> bool {
+        self.is_alive(eui) && self.has_parent(eui)
+    }
+
+    /// Whether the device is on, and has the keys of this network.
+    pub(super) fn is_alive(&self, eui: Eui64) -> bool {
         let Some(device) = self.devices.get(&eui).filter(|device| device.on && self.running) else {
             return false;
         };
@@ -100,7 +111,6 @@ impl Air {
             (State::In(inside), Some(stored)) => {
                 (inside.coordinator, &inside.extended_pan, &inside.key)
                     == (self.eui(), &stored.network.extended_pan, &stored.key)
-                    && self.nvram.children.contains(&eui)
             }
             _ => false,
         }
@@ -183,6 +193,9 @@ impl Air {
 
     /// To all that listen always, or to all; no device here is in a group.
     pub(in crate::zigbee) fn broadcast(&mut self, now: Millis, asdu: &Asdu, sleepers: bool) {
+        if let Some(seconds) = zdo::permits(asdu) {
+            self.permit_routers(now, seconds);
+        }
         let here: Vec<Eui64> = self.devices.keys().copied().filter(|eui| self.is_reachable(*eui)).collect();
         for eui in here {
             let sleeps = self.devices.get(&eui).is_some_and(|device| device.config.poll.is_some());
@@ -244,6 +257,14 @@ impl Air {
         self.ended(ticket, end);
     }
 
+    /// The address that a device has, by its own mind.
+    fn own_address(&self, eui: Eui64) -> Option<NwkAddr> {
+        match &self.devices.get(&eui)?.state {
+            State::In(inside) => Some(inside.nwk),
+            _ => self.nvram.members.get(&eui).map(|member| member.nwk),
+        }
+    }
+
     fn heard(&mut self, eui: Eui64, counter: u32) {
         if let Some(State::In(inside)) = self.devices.get_mut(&eui).map(|device| &mut device.state) {
             inside.heard = counter;
@@ -257,7 +278,7 @@ impl Air {
         if asdu.profile != 0 {
             return self.radio.push_back((eui, Downlink::Frame(asdu)));
         }
-        let Some(nwk) = self.nvram.members.get(&eui).map(|member| member.nwk) else { return };
+        let Some(nwk) = self.own_address(eui) else { return };
         let Some((sequence, does)) = zdo::parse(&asdu, eui, nwk) else { return };
         let reply = self.answer(eui, does);
         self.say(eui, zdo::answer(&asdu, sequence, eui, nwk, &reply));

@@ -3,10 +3,9 @@
 use cardea_radio::Millis;
 use cardea_zigbee::{Eui64, Key, NwkAddr};
 
-use super::ROUTER_CHILDREN;
 use super::device::{AWAY_MS, Downlink, Inside, SCAN_MS, State, Step};
 use super::{Air, Notice, OwnKeys};
-use crate::zigbee::nvram::{MAX_DEVICES, Member};
+use crate::zigbee::nvram::Member;
 
 /// From the address to the announcement, and from there to the link key.
 const KEYS_MS: Millis = 60;
@@ -79,21 +78,15 @@ impl Air {
 
     /// A device looks for a network.
     pub(super) fn scan(&mut self, now: Millis, eui: Eui64) {
-        let routers =
-            self.devices.iter().filter(|(eui, device)| device.config.is_router() && self.is_here(**eui));
-        let open_routers = if now < self.routers_open_until { routers.count() } else { 0 };
-        let beyond = open_routers.saturating_mul(ROUTER_CHILDREN);
-        let room = self.rules.max_children.saturating_add(beyond).min(MAX_DEVICES);
-        let full = self.nvram.children.len() >= room;
-        let open = self.is_open(now) && (self.nvram.children.contains(&eui) || !full);
+        let parent = self.parent_for(now, eui, true).filter(|_| self.is_open(now));
         let nwk = self.fresh_address();
         let Some(has) = self.devices.get(&eui).map(|device| device.config.link_key()) else { return };
         let verdict = self.verdict(eui, &has);
         let Some(device) = self.devices.get_mut(&eui) else { return };
-        if !open {
+        let Some(parent) = parent else {
             device.state = State::Apart(now.saturating_add(SCAN_MS));
             return;
-        }
+        };
         let (next, wait) = match verdict {
             Verdict::Welcome => (Step::Announce, KEYS_MS),
             Verdict::NoCode => (Step::Refuse(Refusal::NoCode), JOIN_TIMEOUT_MS),
@@ -103,7 +96,7 @@ impl Air {
         device.polled = now;
         tracing::debug!(%eui, ?verdict, "a device joins");
         self.nvram.members.insert(eui, Member { nwk, key: None });
-        self.nvram.children.insert(eui);
+        self.adopt(eui, parent);
         self.notice(Notice::Joining { eui, nwk, verdict });
     }
 
@@ -194,12 +187,13 @@ impl Air {
         }
     }
 
-    /// A device is a child again, under the address that it wants if nobody has it.
+    /// A device is a child again, of the coordinator or of a router, under the address that it wants if nobody has it.
     fn rejoin(&mut self, now: Millis, eui: Eui64, how: Rejoin, wants: NwkAddr) {
+        let Some(parent) = self.parent_for(now, eui, false) else { return };
         let taken = self.member_at(wants).is_some_and(|other| other != eui);
         let nwk = if taken { self.fresh_address() } else { wants };
         self.nvram.members.entry(eui).or_insert(Member { nwk, key: None }).nwk = nwk;
-        self.nvram.children.insert(eui);
+        self.adopt(eui, parent);
         let heard = self.count();
         let Some(key) = self.nvram.stored.as_ref().map(|stored| stored.key.clone()) else { return };
         let Some(device) = self.devices.get_mut(&eui) else { return };
@@ -218,6 +212,7 @@ impl Air {
         self.nvram.forget(eui);
         if let Some(device) = self.devices.get_mut(&eui) {
             device.state = State::Apart(now.saturating_add(AWAY_MS));
+            device.parent = None;
             device.waiting.clear();
             self.radio.push_back((eui, Downlink::Left));
         }

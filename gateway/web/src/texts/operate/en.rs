@@ -180,7 +180,7 @@ pub(in crate::texts) const OPERATE: Operate = Operate {
     diagnosis_button: "Download the bundle",
 
     map_title: "Who hears whom",
-    map_why: "Drawn from what was received anyway; nobody is asked, and no battery spent. A Zigbee lock may be heard by way of another device: the gateway cannot see which.",
+    map_why: "Drawn from what was received anyway; no lock is asked, and no battery spent. A Zigbee lock that is reached by way of a router is drawn behind it: routers, which are on the mains, are asked for their neighbours every quarter of an hour, while nothing else wants the air.",
     strong: "strong",
     fair: "fair",
     weak: "weak",
@@ -190,6 +190,16 @@ pub(in crate::texts) const OPERATE: Operate = Operate {
     },
     map_more: |n| format!("{n} more locks of this radio are not drawn: those that are heard best"),
     map_table: "The same as a table",
+    map_asked: |ago| format!("All routers were asked for their neighbours {ago}."),
+    map_not_asked: "Not all routers were asked for their neighbours yet since the start.",
+    map_way: "By way of",
+    map_direct: |lqi, ago| format!("none, LQI {lqi}, {ago}"),
+    map_behind: |router, lqi, ago| format!("{router}, LQI {lqi}, {ago}"),
+    map_unknown: "not known",
+    map_router: "Router",
+    map_routers: "Routers",
+    map_router_silent: "did not answer",
+    map_router_out: "not in the network",
 
     history: "How it was heard",
     history_why: |from, to| {

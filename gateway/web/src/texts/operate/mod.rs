@@ -134,6 +134,16 @@ pub(crate) struct Operate {
     pub(crate) map_of: fn(&str, usize, usize, usize, usize) -> String,
     pub(crate) map_more: fn(usize) -> String,
     pub(crate) map_table: &'static str,
+    pub(crate) map_asked: fn(&str) -> String,
+    pub(crate) map_not_asked: &'static str,
+    pub(crate) map_way: &'static str,
+    pub(crate) map_direct: fn(u8, &str) -> String,
+    pub(crate) map_behind: fn(&str, u8, &str) -> String,
+    pub(crate) map_unknown: &'static str,
+    pub(crate) map_router: &'static str,
+    pub(crate) map_routers: &'static str,
+    pub(crate) map_router_silent: &'static str,
+    pub(crate) map_router_out: &'static str,
 
     // One lock.
     pub(crate) history: &'static str,

@@ -10,24 +10,21 @@ use crate::backup::Backup;
 use crate::coordinator::{self, Answer, Failure, Frame, Network, Order, Question, Received};
 use crate::driver::admission::Joiner;
 use crate::driver::device::Identity;
+use crate::driver::entrant::{Entrant, Is};
 use crate::driver::store::RecordKey;
 use crate::driver::{Asked, Driver, ENDPOINT};
 use crate::types::{Eui64, InstallCode};
-use crate::wire::{DecodeError, Reader};
+use crate::wire::DecodeError;
 
 /// Marks the handles of this module's frames; the gateway counts its own from 1.
 const HANDLES: u64 = 1 << 63;
 /// What is told waits while the gateway is behind; beyond so many, events of locks are shed. What becomes of commands never is.
 const MAX_NOTICES: usize = 256;
-const VERSION: u8 = 1;
-const JOINED: u8 = 1;
 
 /// One admitted device, heard or not.
 struct Member {
-    code: InstallCode,
+    entrant: Entrant,
     lock: Lock,
-    /// Being stored for the first time, and who waits for that.
-    admission: Option<u64>,
 }
 
 /// All ordinary locks of one network.
@@ -61,9 +58,8 @@ impl Fleet {
 
     /// What lets it join.
     pub(in crate::driver) fn identity(&self, eui: Eui64) -> Option<Identity> {
-        let member = self.members.get(&eui).filter(|member| member.admission.is_none())?;
         self.rights(eui)?;
-        Some(Identity { eui, code: member.code.clone() })
+        self.members.get(&eui)?.entrant.identity(eui)
     }
 
     fn rights(&self, eui: Eui64) -> Option<Rights> {
@@ -76,26 +72,26 @@ impl Fleet {
     }
 
     pub(in crate::driver) fn load(&mut self, eui: Eui64, record: &[u8]) -> Result<(), DecodeError> {
-        let mut read = Reader::new(record);
-        if read.u8()? != VERSION {
-            return Err(DecodeError::Field("the record's version"));
-        }
-        let flags = read.u8()?;
-        let code = InstallCode::new(read.rest())?;
+        let (entrant, joined) = Entrant::from_record(record)?;
         let mut lock = self.fresh(eui);
-        lock.joined = flags & JOINED != 0;
-        self.members.insert(eui, Member { code, lock, admission: None });
+        lock.joined = joined;
+        self.members.insert(eui, Member { entrant, lock });
         self.changed.insert(eui);
         Ok(())
     }
 
     pub(in crate::driver) fn record(&self, eui: Eui64) -> Option<Vec<u8>> {
-        let Member { code, lock, .. } = self.members.get(&eui)?;
-        let code = code.as_bytes();
-        let mut out = Vec::with_capacity(2 + code.len());
-        out.extend_from_slice(&[VERSION, if lock.joined { JOINED } else { 0 }]);
-        out.extend_from_slice(code);
-        Some(out)
+        self.members.get(&eui).map(|member| member.entrant.to_record(member.lock.joined))
+    }
+
+    /// Each, and whether it is in the network.
+    pub(in crate::driver) fn list(&self) -> impl Iterator<Item = (Eui64, bool)> + '_ {
+        self.members.iter().map(|(eui, member)| (*eui, member.lock.joined))
+    }
+
+    /// None of their frames is under way.
+    pub(in crate::driver) fn is_quiet(&self) -> bool {
+        self.flights.is_empty()
     }
 
     /// Those that are listened to.
@@ -126,7 +122,7 @@ impl Fleet {
             return Some(notice);
         }
         while let Some(eui) = self.changed.pop_first() {
-            if let Some(member) = self.members.get(&eui).filter(|member| member.admission.is_none()) {
+            if let Some(member) = self.members.get(&eui).filter(|member| member.entrant.is_stored()) {
                 return Some(Notice::State(Box::new(member.lock.snapshot(
                     now,
                     eui,
@@ -155,7 +151,8 @@ impl Driver {
                 }
                 Ok(true) => {
                     let lock = self.fleet.fresh(eui);
-                    self.fleet.members.insert(eui, Member { code, lock, admission: Some(token) });
+                    let entrant = Entrant::new(code, token);
+                    self.fleet.members.insert(eui, Member { entrant, lock });
                     self.writer.mark_urgent(RecordKey::Ordinary(eui));
                 }
             },
@@ -191,28 +188,21 @@ impl Driver {
         if self.fleet.rights(eui).is_none() {
             return Err(format!("device {eui} is not named in `devices` of [unsealed]"));
         }
-        let coming = self.admitting.iter().chain(self.writer.admissions());
-        if self.by_eui.contains_key(&eui) || coming.clone().any(|(_, identity)| identity.eui == eui) {
-            return Err(format!(
+        match (self.what_is(eui), self.fleet.members.get(&eui)) {
+            (Some(Is::Sealed), _) => Err(format!(
                 "device {eui} is a sealed lock: nothing of it is read, and nothing unsealed is said to it"
-            ));
-        }
-        if self.routers.is_member(eui) {
-            return Err(format!("device {eui} is admitted as a router"));
-        }
-        match self.fleet.members.get(&eui) {
-            Some(Member { admission: Some(_), .. }) => Err("it is being admitted".into()),
-            Some(member) if member.code == *code => Ok(false),
-            Some(_) => Err(format!("device {eui} is admitted with another install code: remove it first")),
-            None if self.fleet.members.len() >= MAX_ORDINARY => {
+            )),
+            (Some(Is::Router), _) => Err(format!("device {eui} is admitted as a router")),
+            (_, Some(member)) => member.entrant.again("device", eui, code).map(|()| false),
+            (_, None) if self.fleet.members.len() >= MAX_ORDINARY => {
                 Err(format!("{MAX_ORDINARY} ordinary locks are admitted, as many as there may be"))
             }
-            None => Ok(true),
+            (_, None) => Ok(true),
         }
     }
 
     fn forget_ordinary(&mut self, eui: Eui64, member: &mut Member) {
-        if let Some(token) = member.admission.take() {
+        if let Some(token) = member.entrant.stored() {
             self.fleet.done(token, Outcome::Refused("the lock was removed meanwhile".into()));
         }
         member.lock.give_up();
@@ -245,13 +235,10 @@ impl Driver {
                 self.fleet.done(token, refused.unwrap_or(Outcome::Done));
             }
             let Some(member) = self.fleet.members.get_mut(&eui) else { continue };
-            let Some(token) = member.admission.take() else { continue };
+            let Some(token) = member.entrant.stored() else { continue };
             match failure {
                 None => {
-                    if self.leaving.remove(&eui).is_some() {
-                        self.writer.mark(RecordKey::Leaving(eui));
-                    }
-                    self.joins.push(Joiner::Ordinary(eui));
+                    self.welcome(eui, Joiner::Ordinary(eui));
                     self.fleet.changed.insert(eui);
                     self.fleet.done(token, Outcome::Done);
                 }
@@ -334,7 +321,7 @@ impl Driver {
         let listened = self.fleet.rights(eui).is_some();
         let up = self.is_up();
         let Some(member) = self.fleet.members.get_mut(&eui) else { return };
-        if member.admission.is_some() {
+        if !member.entrant.is_stored() {
             return;
         }
         if !std::mem::replace(&mut member.lock.joined, true) {

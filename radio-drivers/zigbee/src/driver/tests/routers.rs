@@ -1,6 +1,7 @@
 //! Routers: admitted like locks, carried by nobody.
 
 use super::*;
+use crate::types::InstallCode;
 
 fn code() -> InstallCode {
     InstallCode::new(&hex::decode("83fed3407a939723a5c639b26916d505c3b5").unwrap()).unwrap()

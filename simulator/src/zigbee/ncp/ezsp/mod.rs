@@ -226,7 +226,7 @@ impl Front for Ezsp {
                 Rejoin::TrustCentre => self.device(air, eui, nwk, UNSECURED_REJOIN, PRECONFIGURED_KEY),
             },
             Notice::Left { eui, nwk, .. } => self.device(air, eui, nwk, LEFT, NO_ACTION),
-            Notice::Frame { eui, nwk, counter, asdu } => {
+            Notice::Frame { eui, nwk, counter, asdu, .. } => {
                 if asdu.payload.len() > MAX_PAYLOAD {
                     self.blocks_up(air, nwk, counter, asdu);
                 } else {
@@ -348,7 +348,7 @@ impl Ezsp {
     }
 
     fn device(&mut self, air: &mut Air, eui: Eui64, nwk: NwkAddr, update: u8, decision: u8) {
-        let parent = NwkAddr::COORDINATOR;
+        let parent = air.parent_address(eui);
         self.call(air, &Callback::TrustCentreJoin { nwk, eui, update, decision, parent });
     }
 

@@ -148,7 +148,7 @@ impl Ezsp {
             0x00A8 => {
                 let (nwk, _parent, eui) = (fields.nwk()?, fields.eui()?, fields.eui()?);
                 self.status(out, running(air));
-                if air.nvram.children.contains(&eui) {
+                if air.nvram.members.contains_key(&eui) {
                     air.forget(now, eui);
                     self.device(air, eui, nwk, LEFT, NO_ACTION);
                 }
@@ -204,7 +204,8 @@ impl Ezsp {
     }
 
     fn child(&self, air: &Air, index: u8, out: &mut Vec<u8>) {
-        let child = air.nvram.children.iter().nth(index.into());
+        // Routers are neighbours, and in no table of children.
+        let child = air.nvram.children.iter().filter(|eui| !air.routes(**eui)).nth(index.into());
         self.status(out, if child.is_some() { Status::OK } else { Status::NOT_JOINED });
         let eui = child.copied().unwrap_or(Eui64([0; 8]));
         let nwk = air.nvram.members.get(&eui).map_or(UNKNOWN, |member| member.nwk);

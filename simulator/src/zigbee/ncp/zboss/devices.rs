@@ -66,7 +66,7 @@ impl Zboss {
             Notice::Left { eui, rejoin, .. } => {
                 self.indicate(air, &Indication::Leave { eui, rejoin: rejoin.into() });
             }
-            Notice::Frame { nwk, counter, asdu, .. } => {
+            Notice::Frame { nwk, from, counter, asdu, .. } => {
                 let frame = ApsIndication {
                     frame_control: 0,
                     src: nwk,
@@ -77,7 +77,7 @@ impl Zboss {
                     cluster: asdu.cluster,
                     profile: asdu.profile,
                     counter,
-                    mac: (nwk.0, 0),
+                    mac: (from.0, 0),
                     lqi: LQI,
                     rssi: RSSI,
                     key: 0,
