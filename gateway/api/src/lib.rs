@@ -30,7 +30,9 @@ pub use peer::{PeerEvent, PeerLine};
 pub use reply::{Answer, ClaimCode, Reply};
 pub use request::{Request, RequestError};
 pub use secret::Secret;
-pub use state::{Broker, KeptBackup, Lock, Radio, Router, Status, Unsealed, UnsealedLock};
+pub use state::{
+    Activation, ActivationOutcome, Broker, KeptBackup, Lock, Radio, Router, Status, Unsealed, UnsealedLock,
+};
 
 pub(crate) use request::request;
 

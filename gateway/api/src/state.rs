@@ -33,6 +33,9 @@ pub struct Status {
     pub dropped: u64,
     /// Store operations that failed since the start.
     pub store_failures: u64,
+    /// How many signing keys of the platform are pinned; 0: its word on activations is not believed, and not shown.
+    #[serde(default)]
+    pub platform_keys: u64,
     /// The bridge of ordinary locks, which are not end-to-end protected; `None`: it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsealed: Option<Unsealed>,
@@ -138,6 +141,32 @@ pub struct Lock {
     pub lqi: Option<u8>,
     /// Downlinks without an end.
     pub pending: u64,
+    /// What the platform said, signed, of its activation, since the daemon started; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// How the owner's platform says that an activation ended. Its signature was verified with a pinned key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Activation {
+    /// How.
+    pub outcome: ActivationOutcome,
+    /// When, Unix milliseconds by the platform's clock.
+    pub at: u64,
+    /// When this gateway heard of it, Unix milliseconds.
+    pub heard: u64,
+}
+
+/// How an activation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivationOutcome {
+    /// Lock and platform have proved the same owner code to each other.
+    Activated,
+    /// The owner code that the platform was given is not the lock's.
+    WrongCode,
+    /// The lock belongs to somebody already.
+    Owned,
 }
 
 /// One router of a radio network.

@@ -169,6 +169,7 @@ mod tests {
             snr: None,
             lqi: None,
             pending: 0,
+            activation: None,
         }
     }
 
