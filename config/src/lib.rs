@@ -21,11 +21,13 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-pub use sections::{Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Unsealed, Web, Zigbee};
+pub use sections::{
+    Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Platform, Unsealed, Web, Zigbee,
+};
 pub use template::{redacted, schema, template};
 pub use values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
+    PlatformKey, Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 
 /// Where the configuration is looked for when nobody says otherwise.

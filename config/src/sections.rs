@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
+    PlatformKey, Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 use crate::{Place, Problem};
 
@@ -92,6 +92,8 @@ config! {
     unsealed: Unsealed,
     /// Test radio.
     loopback: Loopback,
+    /// The owner's platform.
+    platform: Platform,
     /// Bounds.
     limits: Limits,
     /// Metrics endpoint.
@@ -295,6 +297,15 @@ section! {
 }
 
 section! {
+    /// The owner's platform, as far as this gateway knows it. It never has a key that reads or forges a lock's frames.
+    Platform {
+        /// Public signing keys of the platform, as `cardea-platform gateway-key` prints them; two while they change, at most
+        /// four. What is signed with another key (whether a lock was activated, on its pairing page) is not believed.
+        keys: Vec<PlatformKey> = Vec::new();
+    }
+}
+
+section! {
     /// The local web page: claim the gateway, pair locks, see what is wrong. Nothing but the claim is on it before
     /// `cardea claim-code` and `cardea claim --confirm` at the gateway.
     Web {
@@ -420,6 +431,8 @@ impl Config {
             "metrics.bind",
             "must be a loopback address: the endpoint has no password",
         );
+
+        need(self.platform.keys.len() <= 4, "platform.keys", "must be at most four");
 
         let web = &self.web;
         need(

@@ -172,6 +172,33 @@ impl fmt::Display for Eui64 {
 
 string_value!(Eui64, "^[0-9a-fA-F]{16}$", "16 hexadecimal digits");
 
+/// A public key of the platform: P-256, compressed (SEC 1), 66 hexadecimal digits. Whether it is on the curve, the daemon checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PlatformKey(pub [u8; 33]);
+
+impl FromStr for PlatformKey {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut key = [0; 33];
+        match hex::decode_to_slice(text, &mut key) {
+            Ok(()) if matches!(key, [2 | 3, ..]) => Ok(Self(key)),
+            _ => Err(format!(
+                "{text:?} is not a platform's key: 66 hexadecimal digits that begin with 02 or 03, as \
+                 `cardea-platform gateway-key` prints it"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for PlatformKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+string_value!(PlatformKey, "^0[23][0-9a-fA-F]{64}$", "66 hexadecimal digits that begin with 02 or 03");
+
 /// An ordinary Zigbee lock that may be let in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use cardea_api::{Client, Lock, Reply, Request, Status};
+use cardea_api::{ActivationOutcome, Client, Lock, Reply, Request, Status};
 use cardea_config::Config;
 use clap::{Parser, Subcommand};
 
@@ -343,8 +343,8 @@ fn locks_text(locks: &[Lock]) -> String {
     }
     let now = unix_seconds();
     let mut text = format!(
-        "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {}\n",
-        "lock", "radio", "state", "end-to-end", "heard", "signal"
+        "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {:<11}  {}\n",
+        "lock", "radio", "state", "end-to-end", "heard", "activation", "signal"
     );
     for lock in locks {
         let state = match (lock.radio.is_empty(), lock.joined) {
@@ -361,18 +361,28 @@ fn locks_text(locks: &[Lock]) -> String {
         ];
         let signal: Vec<String> = signal.into_iter().flatten().collect();
         let line = format!(
-            "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {}",
+            "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {:<11}  {}",
             lock.lock.to_string(),
             lock.radio,
             state,
             "yes",
             heard,
+            lock.activation.map_or("", |word| activation(word.outcome)),
             signal.join(", ")
         );
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// The platform's word, as the pairing page has it in whole sentences.
+const fn activation(outcome: ActivationOutcome) -> &'static str {
+    match outcome {
+        ActivationOutcome::Activated => "activated",
+        ActivationOutcome::WrongCode => "wrong code",
+        ActivationOutcome::Owned => "owned",
+    }
 }
 
 fn unix_seconds() -> u64 {
@@ -416,6 +426,7 @@ mod tests {
             outbox_bytes: 0,
             dropped: 0,
             store_failures: 0,
+            platform_keys: 0,
             unsealed: None,
         };
         assert!(status.is_well());

@@ -61,6 +61,8 @@ pub(crate) struct Facts {
     /// Names of the radios, by [`RadioId`].
     pub(crate) radios: Vec<&'static str>,
     pub(crate) max_locks: usize,
+    /// How many keys of the platform are pinned.
+    pub(crate) platform_keys: u64,
     /// Where the Zigbee radio takes an operator's orders; `None` while that radio is off.
     pub(crate) zigbee: Option<NetworkOrders>,
     /// The backup that the Zigbee radio keeps by itself.

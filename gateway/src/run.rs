@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cardea_config::Config;
 use cardea_core::{RadioId, RadioInfo, Relay};
+use cardea_credentials::PublicKey;
 use cardea_envelope::{Encoding, GatewayState, Presence, Topic, Topics};
 use cardea_lora::LoraConfig;
 use cardea_radio::Clock;
@@ -46,6 +47,7 @@ const END: Duration = Duration::from_secs(5);
 /// Names the setting.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     topics(config, "gateway")?;
+    platform_keys(config)?;
     if config.lora.enabled {
         lora(config).check().context("[lora]")?;
     }
@@ -112,8 +114,11 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     // A gateway with locks in it is in somebody's hands, whoever switches a page on later.
     let has_locks = !snapshot.locks.is_empty();
-    let relay =
-        Relay::new(relay_config(config, gateway.as_str(), &topics, &names), identity::random()?, snapshot);
+    let relay = Relay::new(
+        relay_config(config, gateway.as_str(), &topics, &names, platform_keys(config)?),
+        identity::random()?,
+        snapshot,
+    );
 
     let (parts_tx, parts) = mpsc::channel(16);
     let (asks_tx, asks) = mpsc::channel(64);
@@ -149,6 +154,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
         broker_url: config.mqtt.url.to_string(),
         radios: names,
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
+        platform_keys: u64::try_from(config.platform.keys.len()).unwrap_or(u64::MAX),
         zigbee: config.zigbee.enabled.then_some(zigbee_orders),
         zigbee_kept: zigbee_ends.kept.subscribe(),
         unsealed: bridge,
@@ -229,7 +235,13 @@ const fn file_bound(outbox_bytes: u64) -> u64 {
     outbox_bytes.saturating_mul(2).saturating_add(16 << 20)
 }
 
-fn relay_config(config: &Config, gateway: &str, topics: &Topics, radios: &[&str]) -> cardea_core::Config {
+fn relay_config(
+    config: &Config,
+    gateway: &str,
+    topics: &Topics,
+    radios: &[&str],
+    keys: Vec<PublicKey>,
+) -> cardea_core::Config {
     let radios = radios.iter().map(|name| RadioInfo { name: (*name).into() }).collect();
     let mut relay = cardea_core::Config::new(gateway, topics.clone(), radios);
     relay.version = env!("CARGO_PKG_VERSION").into();
@@ -238,10 +250,20 @@ fn relay_config(config: &Config, gateway: &str, topics: &Topics, radios: &[&str]
         cardea_config::Custody::Broker => cardea_core::Custody::Broker,
         cardea_config::Custody::Platform => cardea_core::Custody::Platform,
     };
+    relay.platform_keys = keys;
     relay.publish_window = config.mqtt.inflight.into();
     relay.outbox_bytes = config.limits.outbox_bytes;
     relay.lock_bytes = config.limits.lock_bytes;
     relay
+}
+
+/// The platform's keys that this gateway believes.
+fn platform_keys(config: &Config) -> anyhow::Result<Vec<PublicKey>> {
+    let key = |key: &cardea_config::PlatformKey| {
+        PublicKey::from_sec1(&key.0)
+            .with_context(|| format!("[platform] keys: {key} is not a point of P-256"))
+    };
+    config.platform.keys.iter().map(key).collect()
 }
 
 fn encoding(config: &Config) -> Encoding {

@@ -1,5 +1,6 @@
 //! What the relay is told once.
 
+use cardea_credentials::PublicKey;
 use cardea_envelope::{Encoding, Topics};
 
 /// Whose word ends the gateway's custody of a frame.
@@ -33,7 +34,7 @@ pub struct RadioInfo {
 /// Everything the relay needs to know. Times in milliseconds, sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Gateway id, for `info`.
+    /// Gateway id, as in topics: for `info`, and what the platform signs for.
     pub gateway: String,
     /// Software version, for `info`.
     pub version: String,
@@ -43,6 +44,8 @@ pub struct Config {
     pub encoding: Encoding,
     /// Whose word ends custody.
     pub custody: Custody,
+    /// The platform's signing keys, whose word on activations is believed. Default none.
+    pub platform_keys: Vec<PublicKey>,
     /// The radios; [`crate::RadioId`] is the place in this list.
     pub radios: Vec<RadioInfo>,
     /// Most publishes in flight. Default 100 (the least that clouds allow).
@@ -93,6 +96,7 @@ impl Config {
             topics,
             encoding: Encoding::Json,
             custody: Custody::Broker,
+            platform_keys: Vec::new(),
             radios,
             publish_window: 100,
             hold_ms: 400,

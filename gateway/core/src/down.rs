@@ -16,6 +16,8 @@ pub(crate) mod reason {
     pub(crate) const MALFORMED: &str = "malformed";
     pub(crate) const PEER: &str = "peer";
     pub(crate) const NO_PAGE: &str = "no_page";
+    pub(crate) const SIGNATURE: &str = "signature";
+    pub(crate) const NO_ATTEMPT: &str = "no_attempt";
     pub(crate) const TOO_FAR: &str = "not_after";
     pub(crate) const CLOCK: &str = "clock";
     pub(crate) const TOO_BIG: &str = "too_big";

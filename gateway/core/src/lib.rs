@@ -15,6 +15,7 @@
 //! StoreReply ────┘                          └── StoreOp
 //! ```
 
+mod activation;
 mod api;
 mod config;
 mod ctx;
@@ -34,6 +35,7 @@ mod results;
 mod up;
 mod upstream;
 
+pub use activation::Activated;
 pub use api::{Action, Admin, AdminReply, Input, PeerAction, PeerInput, RadioId, Wall};
 pub use config::{Config, Custody, RadioInfo};
 pub use history::{SAMPLES, Sample};

@@ -5,6 +5,7 @@ use cardea_radio::Quality;
 
 use crate::{
     Custody, Millis, RadioId,
+    activation::Attempts,
     ctx::Ctx,
     down::Downs,
     history::History,
@@ -50,6 +51,7 @@ pub(crate) struct Lock {
     pub(crate) link: Option<Box<GatewayLink>>,
     pub(crate) down: Option<Box<Downs>>,
     pub(crate) recent: Option<Box<Recent>>,
+    pub(crate) attempts: Option<Box<Attempts>>,
     ready: Option<Ready>,
     timer: Option<Millis>,
     /// What this lock's link adds to [`Ctx::held`].
@@ -81,6 +83,7 @@ impl Lock {
             link: None,
             down: None,
             recent: None,
+            attempts: None,
             ready: None,
             timer: None,
             held: 0,

@@ -2,11 +2,13 @@
 //! has passed.
 
 use bytes::Bytes;
+use cardea_credentials::ActivationStatus;
 use cardea_envelope::{Downlink, MessageId, ResultState, Seen, Topic, VERSION};
 use cardea_framing::{Class, Datagram, Kind, LOCK_DATAGRAM, LockId, fragments_needed};
 
 use crate::{
     Action, Relay,
+    activation::Attempts,
     ctx::Purpose,
     down::{Waiting, reason},
     inbox::Known,
@@ -15,6 +17,13 @@ use crate::{
 
 /// Why a downlink is not taken, and whether its id is remembered.
 type Refusal = &'static str;
+
+/// Whom a downlink that has passed is for.
+enum For {
+    Lock(Class),
+    /// The page on which the lock is paired.
+    Page(ActivationStatus),
+}
 
 impl Relay {
     pub(crate) fn message(&mut self, ack: u64, topic: &str, payload: &[u8], retain: bool) {
@@ -63,7 +72,8 @@ impl Relay {
             return;
         }
         match self.check(&down, topic_lock, retain) {
-            Ok(class) => self.take(ack, down, class),
+            Ok(For::Lock(class)) => self.take(ack, down, class),
+            Ok(For::Page(status)) => self.show(ack, &down, &status),
             Err(why) => self.refuse(ack, topic_lock, &down, why),
         }
     }
@@ -87,7 +97,7 @@ impl Relay {
         }
     }
 
-    fn check(&self, down: &Downlink, topic_lock: LockId, retain: bool) -> Result<Class, Refusal> {
+    fn check(&self, down: &Downlink, topic_lock: LockId, retain: bool) -> Result<For, Refusal> {
         if retain {
             return Err(reason::RETAINED);
         }
@@ -103,8 +113,17 @@ impl Relay {
         if kind.is_peer() {
             return Err(reason::PEER);
         }
-        if kind == Kind::Site {
-            for_lock(body)?;
+        // Of the public messages of a site, those for a lock begin with their type, also types of later versions: a lock drops
+        // what it does not know. The others are an array, signed for the page that shows an activation's outcome: a lock asked
+        // for none and would drop it, so it takes no air from what the lock waits for.
+        match body.first() {
+            _ if kind != Kind::Site => {}
+            Some(0..=23) => {}
+            Some(0x80..=0x9f) => {
+                let attempts = lock.attempts.as_deref();
+                return Attempts::judge(attempts, &self.ctx.config, lock.id, body).map(For::Page);
+            }
+            _ => return Err(reason::MALFORMED),
         }
         let len = down.data.0.len();
         let mtu = lock.air.map_or(usize::MAX, |air| usize::from(air.mtu));
@@ -123,7 +142,22 @@ impl Relay {
         if lock.down.as_ref().is_some_and(|d| d.len() >= self.ctx.config.lock_downlinks) {
             return Err(reason::BUSY);
         }
-        Ok(class)
+        Ok(For::Lock(class))
+    }
+
+    /// Keeps the platform's word for those who look: with that it is where it was to go.
+    fn show(&mut self, ack: u64, down: &Downlink, status: &ActivationStatus) {
+        let wall = self.ctx.wall;
+        if wall.synced && down.not_after <= wall.unix_ms {
+            self.ctx.metrics.downlinks_expired += 1;
+            self.close(ack, down.lock, down, ResultState::Expired, None);
+            return;
+        }
+        if let Some(attempts) = self.locks.get_mut(&down.lock).and_then(|lock| lock.attempts.as_mut()) {
+            attempts.keep(status, wall.unix_ms);
+        }
+        self.ctx.metrics.downlinks_delivered += 1;
+        self.close(ack, down.lock, down, ResultState::Delivered, None);
     }
 
     fn take(&mut self, ack: u64, down: Downlink, class: Class) {
@@ -221,17 +255,5 @@ impl Relay {
             }
             None => false,
         }
-    }
-}
-
-/// Of the public messages of a site, those for a lock begin with their type. The others are an array, signed for the
-/// page that shows an activation's outcome: a lock asked for none and would drop it, so it takes no air from what the
-/// lock waits for. More of either is not looked at: this gateway holds no key to verify it with.
-fn for_lock(body: &[u8]) -> Result<(), Refusal> {
-    match body.first() {
-        // Types of later versions too: a lock drops what it does not know.
-        Some(0..=23) => Ok(()),
-        Some(0x80..=0x9f) => Err(reason::NO_PAGE),
-        _ => Err(reason::MALFORMED),
     }
 }

@@ -1,7 +1,7 @@
 //! What goes to the broker, in which order, and what its word means.
 
 use cardea_envelope::{EventKind, Topic, Uplink, VERSION};
-use cardea_framing::{Datagram, LockId};
+use cardea_framing::{Datagram, Kind, LockId};
 
 use crate::{
     Relay,
@@ -197,7 +197,12 @@ impl Relay {
 impl Lock {
     fn publish_row(&mut self, ctx: &mut Ctx, row: u64) {
         let Some(item) = self.queue.as_mut().and_then(|q| q.publish(row, &mut self.next_seq)) else { return };
-        let payload = ctx.config.encoding.encode(&uplink(ctx, item)).into();
+        let uplink = uplink(ctx, item);
+        // Noted here and not when it was heard: what waited on the disk over a restart is answered, too.
+        if uplink.kind == Kind::PlatformEdhoc && !ctx.config.platform_keys.is_empty() {
+            self.attempts.get_or_insert_default().note(uplink.id);
+        }
+        let payload = ctx.config.encoding.encode(&uplink).into();
         let topic = ctx.config.topics.name(&Topic::Up(self.id));
         ctx.publish(topic, payload, false, Flying::Row(self.id, row));
     }
@@ -217,8 +222,8 @@ impl Lock {
 }
 
 fn uplink(ctx: &Ctx, item: &Item) -> Uplink {
-    let (kind, class) = Datagram::parse(&item.row.data)
-        .map_or((cardea_framing::Kind::PlatformOscore, item.row.class), |d| (d.kind, d.class));
+    let (kind, class) =
+        Datagram::parse(&item.row.data).map_or((Kind::PlatformOscore, item.row.class), |d| (d.kind, d.class));
     let meta = &item.row.meta;
     let (rssi, snr, lqi) = quality(&meta.quality);
     let (at, synced) = ctx.received(item.row.row, meta.at, meta.synced);

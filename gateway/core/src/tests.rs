@@ -10,6 +10,7 @@ use cardea_radio::{Command, Event, Health, Outcome, Quality, Refusal, Send, Up};
 
 use crate::*;
 
+mod activation;
 mod admission;
 mod bench;
 mod bounds;

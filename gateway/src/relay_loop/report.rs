@@ -1,6 +1,6 @@
 //! What the loop knows, for people and their tools.
 
-use cardea_api::{CommandState, DutyBand, HeardSample, RadioDetail, Reply, Trace};
+use cardea_api::{ActivationOutcome, CommandState, DutyBand, HeardSample, RadioDetail, Reply, Trace};
 use cardea_envelope::ResultState;
 use cardea_framing::LockId;
 use cardea_radio::Health;
@@ -45,6 +45,15 @@ const fn word(state: ResultState) -> &'static str {
     }
 }
 
+fn activation(word: cardea_core::Activated) -> cardea_api::Activation {
+    let outcome = match word.outcome {
+        cardea_credentials::Activation::Activated => ActivationOutcome::Activated,
+        cardea_credentials::Activation::WrongCode => ActivationOutcome::WrongCode,
+        cardea_credentials::Activation::Owned => ActivationOutcome::Owned,
+    };
+    cardea_api::Activation { outcome, at: u64::from(word.at).saturating_mul(1_000), heard: word.heard }
+}
+
 impl RelayLoop {
     pub(super) fn locks(&self) -> Vec<cardea_api::Lock> {
         let locks = self.relay.locks().map(|lock| cardea_api::Lock {
@@ -58,6 +67,7 @@ impl RelayLoop {
             snr: lock.heard.and_then(|(_, quality)| quality.snr).map(|tenths| f32::from(tenths) / 10.0),
             lqi: lock.heard.and_then(|(_, quality)| quality.lqi),
             pending: u64::try_from(lock.pending).unwrap_or(u64::MAX),
+            activation: lock.activated.map(activation),
         });
         locks.collect()
     }
@@ -93,6 +103,7 @@ impl RelayLoop {
             outbox_bytes: health.outbox_bytes,
             dropped: health.dropped,
             store_failures: metrics.store_failures,
+            platform_keys: self.facts.platform_keys,
             unsealed: self.facts.unsealed.as_ref().map(|bridge| bridge.status()),
         }
     }

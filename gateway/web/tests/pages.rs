@@ -110,6 +110,37 @@ async fn a_lock_is_paired_watched_and_removed() {
 }
 
 #[tokio::test]
+async fn the_platforms_word_on_an_activation_is_shown_in_words_with_what_to_do() {
+    use cardea_api::{Activation, ActivationOutcome};
+    let (site, mut owner) = Site::claimed().await;
+    let form = format!("label={}", label::checked(LABEL).as_str());
+    owner.submit("/pair", "/pair", &form).await;
+    let path = "/pair/00112233445566ff";
+    {
+        let mut locks = site.gateway.locks.lock().unwrap();
+        (locks[0].joined, locks[0].heard) = (true, Some(u64::MAX / 2));
+        // From before this pairing: not shown.
+        locks[0].activation = Some(Activation { outcome: ActivationOutcome::Owned, at: 1, heard: 1 });
+    }
+    let page = owner.get(path).await.body;
+    assert!(page.contains("The lock is paired") && !page.contains("belongs to somebody"));
+    assert!(!page.contains("Its owner activates it"), "no step that nobody here could believe");
+    site.gateway.status.lock().unwrap().platform_keys = 1;
+    assert!(owner.get(path).await.body.contains("Enter the owner code at your platform"));
+    for (outcome, words) in [
+        (ActivationOutcome::WrongCode, "Compare what was entered at the platform"),
+        (ActivationOutcome::Owned, "has to let it go at their platform"),
+        (ActivationOutcome::Activated, "have proved the owner code to each other"),
+    ] {
+        site.gateway.locks.lock().unwrap()[0].activation =
+            Some(Activation { outcome, at: 1, heard: u64::MAX / 2 });
+        let page = owner.get(path).await.body;
+        assert!(page.contains(words) && page.contains("Signed by the platform"), "{outcome:?}");
+    }
+    assert!(owner.get("/locks/00112233445566ff").await.body.contains("The lock is activated"));
+}
+
+#[tokio::test]
 async fn stopping_takes_back_what_was_just_let_in_and_nothing_else() {
     let (site, mut owner) = Site::claimed().await;
     let form = format!("label={}", label::checked(LABEL).as_str());

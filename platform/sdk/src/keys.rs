@@ -77,6 +77,22 @@ fn key_files(version: u32) -> (String, String) {
     }
 }
 
+/// The platform's public signing key, in SEC 1's compressed form: what gateways pin. Needs no private key and no token.
+///
+/// # Errors
+/// [`Error::NotInitialised`]; [`Error::Key`] for a certificate that is damaged.
+pub fn signing_key(dir: &Path) -> Result<[u8; 33], Error> {
+    let path = dir.join(CERTIFICATE);
+    if !path.exists() {
+        return Err(Error::NotInitialised(dir.into()));
+    }
+    let named = verify_platform(&read_bounded(&path)?, None).map_err(|e| Error::Key {
+        path,
+        why: format!("not a platform certificate ({e}); put it back from a backup"),
+    })?;
+    Ok(named.signing.to_compressed())
+}
+
 const UNCERTIFIED: &str = "not the key that platform.cwt certifies; put both back from one backup";
 
 /// Keys in files of mode 0600 (32 raw bytes each) in a directory of mode 0700.

@@ -56,7 +56,7 @@ pub use cardea_resources::{Battery, Bolt, Pin, PinSetting, Refusal, SiteState, S
 pub use cardea_x509::Makers;
 pub use error::Error;
 pub use event::{Ask, Entry, LockAlarm, Outcome, PlatformEvent};
-pub use keys::{FileKeys, KeyStore, OsRandom, next_version, sign_release};
+pub use keys::{FileKeys, KeyStore, OsRandom, next_version, sign_release, signing_key};
 pub use pins::{PinReport, PinSlot, PinState};
 pub use platform::{LockName, LockSummary, Platform};
 pub use site::SiteReport;

@@ -137,6 +137,8 @@ enum Cmd {
         #[command(flatten)]
         root: RootArgs,
     },
+    /// Print the key that gateways pin to believe what this platform signs for them: `keys` in their section [platform].
+    GatewayKey,
     /// Make new keys for the platform, certified by the owner root; needs `serve` stopped.
     Rotate {
         #[command(flatten)]
@@ -231,6 +233,15 @@ async fn run(cli: &Cli) -> Result<bool> {
         Cmd::Readmit { lock } => {
             check_lock(lock)?;
             Request::Readmit { lock: lock.clone() }
+        }
+        Cmd::GatewayKey => {
+            let key = hex::encode(cardea_sdk::signing_key(&config.dir)?);
+            if common.json {
+                println!("{}", serde_json::json!({ "key": key }));
+            } else {
+                println!("{key}");
+            }
+            return Ok(true);
         }
         Cmd::Rotate { root } => return root::rotate(&config, root, common.json),
         Cmd::Release { lock, nonce, next_root, root } => {

@@ -88,7 +88,7 @@ pub(crate) fn rotate(config: &Config, root: &RootArgs, json: bool) -> Result<boo
     println!(
         "which have. Grants that the old keys signed have to be issued again, and gateways that have pinned the old"
     );
-    println!("signing key must be told the new one.");
+    println!("signing key must be told the new one (`cardea-platform gateway-key`).");
     Ok(true)
 }
 

@@ -91,6 +91,7 @@ pub async fn run(dongle: &Dongle) {
                 payload: Bytes::from(payload),
                 deadline: clock.now() + 20_000,
                 acknowledge: true,
+                urgent: false,
             }))
             .await;
         let acknowledged = Event::Outcome { handle, outcome: Outcome::Acknowledged };

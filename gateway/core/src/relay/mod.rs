@@ -10,7 +10,7 @@ use cardea_framing::LockId;
 use cardea_radio::{Event, Health, Quality, Up};
 
 use crate::{
-    Action, Config, Input, Metrics, Millis, RadioId, Snapshot, UpstreamEvent, Wall,
+    Action, Activated, Config, Input, Metrics, Millis, RadioId, Snapshot, UpstreamEvent, Wall,
     ctx::Ctx,
     history::Sample,
     inbox::Known,
@@ -44,6 +44,8 @@ pub struct LockStatus {
     pub heard: Option<(u64, Quality)>,
     /// Downlinks without an end.
     pub pending: usize,
+    /// The platform's signed word on its activation, since the start.
+    pub activated: Option<Activated>,
 }
 
 /// One downlink as it is known here, for the operator.
@@ -211,6 +213,7 @@ impl Relay {
             address: self.peers.addresses.of(lock.id),
             heard: lock.heard,
             pending: lock.down.as_ref().map_or(0, |d| d.len()),
+            activated: lock.attempts.as_ref().and_then(|attempts| attempts.last()),
         })
     }
 

@@ -339,6 +339,9 @@ pub(crate) fn lock_parts(text: &Texts, view: &View, id: LockId) -> Parts {
             div { dt { (text.radio) } dd { @if lock.radio.is_empty() { (text.without_radio) } @else { (lock.radio) } } }
             div { dt { (text.last_heard) } dd { @match lock.heard { Some(at) => (ago(text, at)), None => (text.never_heard) } } }
             div { dt { (text.signal) } dd { @if signal.is_empty() { (text.unknown) } @else { (signal.join(", ")) } } }
+            @if let Some(word) = lock.activation {
+                div { dt { (text.device.activation) } dd { (super::pair::short(text, word.outcome)) " · " (ago(text, word.heard)) } }
+            }
             div { dt { (text.commands) } dd { ((text.commands_waiting)(lock.pending)) } }
             div { dt { (text.site_address) } dd { @match lock.address { Some(address) => (address), None => (text.unknown) } } }
         }

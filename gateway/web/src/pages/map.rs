@@ -265,6 +265,7 @@ mod tests {
             snr: None,
             lqi: None,
             pending: 0,
+            activation: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use cardea_api::{Lock, Reply, Request};
+use cardea_api::{ActivationOutcome, Lock, Reply, Request};
 use cardea_framing::LockId;
 use cardea_radio::LorawanClass;
 use cardea_radio::label::{self, LabelError, Standard};
@@ -224,11 +224,16 @@ enum Stage {
     Late,
     Joined,
     Heard,
+    /// The platform has spoken.
+    Said(ActivationOutcome),
 }
 
 fn stage(pairing: Option<Pairing>, lock: &Lock) -> Stage {
     // Only what comes after the label was given counts: a lock that is paired again was heard before.
     let since = pairing.map_or(0, |pairing| pairing.since);
+    if let Some(word) = lock.activation.filter(|word| lock.joined && word.heard >= since) {
+        return Stage::Said(word.outcome);
+    }
     match (lock.joined, lock.heard.is_some_and(|at| at >= since)) {
         (true, true) => Stage::Heard,
         (true, false) => Stage::Joined,
@@ -257,15 +262,20 @@ pub(crate) fn parts(text: &Texts, web: &Web, view: &View, id: LockId, token: &st
         Stage::Late => (text.step_join_late, None),
         Stage::Joined => (text.step_heard_now, None),
         Stage::Heard => (text.paired, None),
+        Stage::Said(outcome) => (short(text, outcome), None),
     };
     let outcome = html! {
         @if stage == Stage::Heard { (note(Tone::Good, text.paired, &html! { p { (text.paired_more) } })) }
+        @match stage {
+            Stage::Said(outcome) => (word(text, outcome)),
+            _ => {}
+        }
         @if stage == Stage::Late { (note(Tone::Warn, text.time_over, &html! { p { (text.step_join_late) } })) }
     };
     let may_take_back = pairing.is_some_and(|pairing| !pairing.was_known);
     let actions = html! {
         @match stage {
-            Stage::Heard => {
+            Stage::Heard | Stage::Said(_) => {
                 a class="button" id="another" href="/pair" { (text.pair_another) }
                 a class="button second" id="show" href={ "/locks/" (id) } { (text.show_lock) }
             }
@@ -289,31 +299,60 @@ pub(crate) fn parts(text: &Texts, web: &Web, view: &View, id: LockId, token: &st
     };
     Parts::from([
         ("outcome", outcome.into_string()),
-        ("steps", steps(text, stage).into_string()),
+        ("steps", steps(text, stage, view.status.platform_keys > 0).into_string()),
         ("time", time.into_string()),
         ("actions", actions.into_string()),
         ("said", words.into()),
     ])
 }
 
-fn steps(text: &Texts, stage: Stage) -> Markup {
+/// The platform's word in a few words.
+pub(super) const fn short(text: &Texts, outcome: ActivationOutcome) -> &'static str {
+    match outcome {
+        ActivationOutcome::Activated => text.device.activated,
+        ActivationOutcome::WrongCode => text.device.wrong_code.what,
+        ActivationOutcome::Owned => text.device.owned.what,
+    }
+}
+
+/// What the platform says, and what to do.
+pub(super) fn word(text: &Texts, outcome: ActivationOutcome) -> Markup {
+    let said = &text.device;
+    let (tone, what, todo) = match outcome {
+        ActivationOutcome::Activated => (Tone::Good, said.activated, said.activated_more),
+        ActivationOutcome::WrongCode => (Tone::Bad, said.wrong_code.what, said.wrong_code.todo),
+        ActivationOutcome::Owned => (Tone::Bad, said.owned.what, said.owned.todo),
+    };
+    note(tone, what, &html! { p { (todo) } p class="small soft" { (said.signed_by) } })
+}
+
+/// The last one is there only where the platform's word can be believed.
+fn steps(text: &Texts, stage: Stage, with_word: bool) -> Markup {
     let join = match stage {
         Stage::Coming(_) => ("now", text.step_join_now),
         Stage::Late => ("late", text.step_join_late),
-        Stage::Joined | Stage::Heard => ("done", text.step_join_done),
+        Stage::Joined | Stage::Heard | Stage::Said(_) => ("done", text.step_join_done),
     };
     let heard = match stage {
         Stage::Coming(_) | Stage::Late => ("", text.step_heard_wait),
         Stage::Joined => ("now", text.step_heard_now),
-        Stage::Heard => ("done", text.step_heard_done),
+        Stage::Heard | Stage::Said(_) => ("done", text.step_heard_done),
+    };
+    let activate = match stage {
+        Stage::Heard => ("now", text.device.step_activate_now),
+        Stage::Said(ActivationOutcome::Activated) => ("done", text.device.step_activate_done),
+        Stage::Said(outcome) => ("late", short(text, outcome)),
+        Stage::Coming(_) | Stage::Late | Stage::Joined => ("", text.device.step_activate_wait),
     };
     let all = [
         (("done", text.step_let_in_more), text.step_let_in),
         (join, text.step_join),
         (heard, text.step_heard),
+        (activate, text.device.step_activate),
     ];
+    let shown = if with_word { all.len() } else { all.len() - 1 };
     html! {
-        @for (n, ((class, more), name)) in all.into_iter().enumerate() {
+        @for (n, ((class, more), name)) in all.into_iter().take(shown).enumerate() {
             li class=(class) aria-current=[(class == "now").then_some("step")] {
                 span class="mark" aria-hidden="true" { @if class == "done" { "✓" } @else { (n + 1) } }
                 strong { (name) }

@@ -259,6 +259,7 @@ pub(super) static TEXTS: Texts = Texts {
     licence: "Licence",
     gateway: "Gateway",
 
+    device: super::device::en::TEXTS,
     operate: super::operate::en::OPERATE,
 
     signpost: "This gateway is reached over an encrypted connection",

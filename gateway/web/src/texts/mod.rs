@@ -1,5 +1,6 @@
 //! Everything the page says, in each language. A language is a value of [`Texts`]: one that lacks a text does not compile.
 
+mod device;
 mod en;
 mod operate;
 mod zh;
@@ -233,6 +234,8 @@ pub(crate) struct Texts {
     pub(crate) licence: &'static str,
     pub(crate) gateway: &'static str,
 
+    /// Of activations, passkeys, the gateway's authority and its end.
+    pub(crate) device: device::Device,
     /// Of the pages for operators.
     pub(crate) operate: operate::Operate,
 

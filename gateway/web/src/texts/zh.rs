@@ -248,6 +248,7 @@ pub(super) static TEXTS: Texts = Texts {
     licence: "许可证",
     gateway: "网关",
 
+    device: super::device::zh::TEXTS,
     operate: super::operate::zh::OPERATE,
 
     signpost: "请通过加密连接访问此网关",

@@ -53,6 +53,7 @@ impl Gateway {
             outbox_bytes: 0,
             dropped: 0,
             store_failures: 0,
+            platform_keys: 0,
             unsealed: None,
         };
         Self { status: Mutex::new(status), locks: Mutex::default(), operate: operate::State::default() }
@@ -106,6 +107,7 @@ pub(crate) fn a_lock(lock: cardea_framing::LockId) -> Lock {
         snr: None,
         lqi: None,
         pending: 0,
+        activation: None,
     }
 }
 
