@@ -150,6 +150,7 @@ impl Bench {
             payload: Bytes::from(Tunnel::TEST.to_lock(sequence, &vec![0xEE; length]).unwrap()),
             deadline: self.clock.now() + 20_000,
             acknowledge: true,
+            urgent: false,
         };
         self.order(Order::Send(frame)).await;
         let ended = |event: &Event| match event {

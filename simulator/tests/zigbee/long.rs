@@ -37,6 +37,7 @@ pub(crate) async fn messages_as_long_as_they_may_be_go_both_ways(stick: Stick) {
             payload: payload.clone(),
             deadline: bench.clock.now() + 30_000,
             acknowledge: true,
+            urgent: false,
         };
         bench.order(Order::Send(frame)).await;
         let ended = |event: &Event| match event {
