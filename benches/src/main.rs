@@ -4,12 +4,14 @@
 //! usage: cardea-bench [--frames N] [--locks N]
 //!        cardea-bench edhoc     handshakes and OSCORE, beside lakers; no daemon, no broker
 //!        cardea-bench zigbee    200 devices, 6 of them routers, on one virtual dongle
+//!        cardea-bench web       the local page with 1,000 locks, by curl
 
 mod edhoc;
 mod figures;
 mod memory;
 mod outage;
 mod relay;
+mod web;
 mod zigbee;
 
 use std::time::Duration;
@@ -35,6 +37,9 @@ fn main() {
     if arguments.next_if(|first| first == "zigbee").is_some() {
         return zigbee::report(arguments.next().and_then(|n| n.parse().ok()).unwrap_or(194));
     }
+    if arguments.next_if(|first| first == "web").is_some() {
+        return web::report(arguments.next().and_then(|n| n.parse().ok()).unwrap_or(1_000));
+    }
     while let Some(name) = arguments.next() {
         let value = arguments.next().and_then(|v| v.parse::<u32>().ok());
         match (name.as_str(), value) {
@@ -43,7 +48,7 @@ fn main() {
             ("--locks", Some(n)) if n <= 10_000 => scale.locks = n as u16,
             _ => {
                 eprintln!(
-                    "usage: cardea-bench [--frames N] [--outage N] [--locks N (at most 10000)] | cardea-bench edhoc | cardea-bench zigbee [LOCKS]"
+                    "usage: cardea-bench [--frames N] [--outage N] [--locks N (at most 10000)] | cardea-bench edhoc | cardea-bench zigbee [LOCKS] | cardea-bench web [LOCKS]"
                 );
                 std::process::exit(2);
             }
