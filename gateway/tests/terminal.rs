@@ -8,12 +8,14 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use cardea_backup::{Passphrase, To, seal};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
@@ -81,6 +83,14 @@ impl Terminal {
                 Err(_) => panic!("never: {words:?}; {:?}", self.seen),
             }
         }
+    }
+
+    /// The command itself, which is the child of what gave it its terminal.
+    fn command(&self) -> Pid {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(children).unwrap();
+        let own = children.split_whitespace().next().map_or(self.child.id(), |child| child.parse().unwrap());
+        Pid::from_raw(own.try_into().unwrap()).unwrap()
     }
 
     fn types(&mut self, keys: &str) {
@@ -174,6 +184,30 @@ fn the_interrupt_key_ends_it_and_leaves_the_terminal_as_it_was() {
     terminal.shows("Passphrase: ");
     terminal.types(&format!("{PASSPHRASE}\x1c\n"));
     assert!(terminal.failed(&[PASSPHRASE]).contains("interrupted"));
+}
+
+#[test]
+fn a_signal_ends_it_at_once_and_leaves_the_terminal_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut terminal = Terminal::new(directory.path(), &BACKUP);
+        terminal.shows("Passphrase: ");
+        assert_eq!(terminal.modes(), (false, false));
+        terminal.types("correct ho");
+        kill_process(terminal.command(), signal).unwrap();
+        terminal.failed(&["correct"]);
+    }
+    // And when the prompt is over, while it waits for the dongle.
+    let daemon = UnixListener::bind(directory.path().join("nobody.sock")).unwrap();
+    let mut terminal = Terminal::new(directory.path(), &BACKUP);
+    for prompt in ["Passphrase: ", "again: "] {
+        terminal.shows(prompt);
+        terminal.types(&format!("{PASSPHRASE}\n"));
+    }
+    terminal.shows("asking the dongle");
+    let (_waiting, _) = daemon.accept().unwrap();
+    kill_process(terminal.command(), Signal::TERM).unwrap();
+    terminal.failed(&[PASSPHRASE]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! nothing else that a broker may hold. Its PINs are nowhere.
 
 use std::{
+    fs,
     path::Path,
-    process::Output,
+    process::{Command, Output},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -305,6 +306,42 @@ async fn an_unlock_moves_the_bolt_once_and_no_late_retained_or_repeated_one_move
     std::thread::sleep(Duration::from_secs(12));
     assert_eq!(site.obeyed(), 1, "{:?}", site.said("result"));
     assert!(!site.daemon.log().contains("panicked"));
+}
+
+/// Whether this machine's clock is synchronised, by the daemon's own questions.
+fn is_synchronised() -> bool {
+    let asked = Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output();
+    Path::new("/run/systemd/timesync/synchronized").exists()
+        || asked.is_ok_and(|asked| asked.stdout.trim_ascii() == b"yes")
+}
+
+/// A gateway that came back without a time: whether a command is late nobody can say, so none moves the bolt; and no lock is told a
+/// time that may be wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_clock_nobody_set_moves_no_bolt_and_tells_no_lock_the_time() {
+    if is_synchronised() {
+        println!("skipped: this machine's clock is synchronised, so the daemon would believe it");
+        return;
+    }
+    let mut site = Site::with_lock(Family::Zboss, true);
+    site.serves();
+    site.daemon.kill();
+    let config = fs::read_to_string(&site.daemon.config).unwrap();
+    assert!(config.contains("clock = \"trust\""));
+    fs::write(&site.daemon.config, config.replace("clock = \"trust\"", "clock = \"auto\"")).unwrap();
+    site.daemon.up();
+    site.until("read after the start", |state| state["ready"] == true && state["bolt"] == "locked");
+    // Long enough after the start for any other reason to be over.
+    std::thread::sleep(Duration::from_secs(31));
+    site.send(&command("when", 29_000), false);
+    site.refused("when", "clock");
+    site.lock.inquire();
+    let served = eventually("an answer without a time", PATIENCE, || {
+        let served = site.lock.served().borrow().clone();
+        (served.time.get(&1) == Some(&Ok(0))).then_some(served)
+    });
+    assert!(served.time[&0].is_err() && served.time[&7].is_err(), "{served:?}");
+    assert_eq!(site.obeyed(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

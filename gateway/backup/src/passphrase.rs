@@ -1,11 +1,14 @@
 //! A passphrase: typed at the terminal without being seen, or the first line of a file.
 
+mod silent;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
+
+use silent::Silent;
 
 use crate::Error;
 
@@ -53,7 +56,7 @@ impl Passphrase {
         // First silent, then asked: whoever types at once is not seen either.
         let silent = Silent::new(&terminal).map_err(io)?;
         write!(&terminal, "{prompt}: ").map_err(io)?;
-        let typed = line(&terminal, silent.interrupt);
+        let typed = line(&terminal, silent.interrupt());
         drop(silent);
         let _ = writeln!(&terminal);
         let typed = typed.map_err(io)?;
@@ -108,32 +111,6 @@ fn line(mut source: impl io::Read, interrupt: u8) -> io::Result<Passphrase> {
     // The bytes that are no text may be most of a passphrase.
     let text = text.map_err(|error| drop(Zeroizing::new(error.into_bytes())));
     text.map(|text| Passphrase(Zeroizing::new(text))).map_err(|()| io::ErrorKind::InvalidData.into())
-}
-
-/// A terminal that does not show what is typed, until this is dropped. Its keys raise no signals meanwhile, which would end the
-/// process and leave it silent: the interrupt key ends a line instead.
-struct Silent<'a> {
-    terminal: &'a File,
-    before: Termios,
-    interrupt: u8,
-}
-
-impl<'a> Silent<'a> {
-    fn new(terminal: &'a File) -> io::Result<Self> {
-        let before = tcgetattr(terminal)?;
-        let mut silent = before.clone();
-        let interrupt = silent.special_codes[SpecialCodeIndex::VINTR];
-        silent.special_codes[SpecialCodeIndex::VEOL] = interrupt;
-        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
-        tcsetattr(terminal, OptionalActions::Flush, &silent)?;
-        Ok(Self { terminal, before, interrupt })
-    }
-}
-
-impl Drop for Silent<'_> {
-    fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
-    }
 }
 
 #[cfg(test)]

@@ -202,7 +202,9 @@ impl Air {
 
     /// Everything that is due.
     pub(super) fn handle_timeout(&mut self, now: Millis) {
-        let all: Vec<Eui64> = self.devices.keys().copied().collect();
+        // Routers first: whoever is behind one does not notice that the coordinator was away.
+        let mut all: Vec<Eui64> = self.devices.keys().copied().collect();
+        all.sort_by_key(|eui| !self.routes(*eui));
         for eui in all {
             self.look_around(now, eui);
             let Some(device) = self.devices.get_mut(&eui) else { continue };

@@ -125,7 +125,8 @@ impl Air {
                 (true, false) => (ROUTER, SIBLING),
                 (false, false) => (END_DEVICE, CHILD),
             };
-            all.push(neighbour(*eui, member.nwk, role, listens, relation, self.depth(*eui).unwrap_or(1)));
+            let nwk = self.own_address(*eui).unwrap_or(member.nwk);
+            all.push(neighbour(*eui, nwk, role, listens, relation, self.depth(*eui).unwrap_or(1)));
         }
         all
     }

@@ -258,7 +258,7 @@ impl Air {
     }
 
     /// The address that a device has, by its own mind.
-    fn own_address(&self, eui: Eui64) -> Option<NwkAddr> {
+    pub(super) fn own_address(&self, eui: Eui64) -> Option<NwkAddr> {
         match &self.devices.get(&eui)?.state {
             State::In(inside) => Some(inside.nwk),
             _ => self.nvram.members.get(&eui).map(|member| member.nwk),

@@ -171,6 +171,10 @@ impl Air {
         if !device.on {
             return;
         }
+        if device.parent.is_some_and(|parent| self.is_alive(parent)) {
+            // Its router is on, and looks for the network itself.
+            return;
+        }
         let ours = (inside.coordinator, inside.extended_pan) == (self.eui(), stored.network.extended_pan);
         if ours && inside.key == stored.key {
             // One whose counter is old is not believed: the device waits for its own coordinator.
