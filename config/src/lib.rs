@@ -14,6 +14,7 @@
 //! time they are used), and it starts nothing. There is no key that switches certificate validation off.
 
 mod environment;
+mod rules;
 mod sections;
 mod template;
 mod toml_file;
@@ -22,12 +23,12 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use sections::{
-    Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Platform, Unsealed, Web, Zigbee,
+    Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Platform, Subghz, Unsealed, Web, Zigbee,
 };
 pub use template::{redacted, schema, template};
 pub use values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    PlatformKey, Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
+    PlatformKey, Region, SubghzDevice, SubghzProfile, SubghzRegion, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 
 /// Where the configuration is looked for when nobody says otherwise.

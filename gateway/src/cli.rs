@@ -301,8 +301,14 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
                 match ask(config, &Request::Admit { label })? {
                     Reply::Admitted { lock, radio } => {
                         println!("{lock} is admitted on {radio}");
-                        if radio == "zigbee" {
-                            println!("the network is open for it: let it join within four minutes");
+                        match radio.as_str() {
+                            "zigbee" => {
+                                println!("the network is open for it: let it join within four minutes")
+                            }
+                            "subghz" => {
+                                println!("the network is open for it: let it join within ten minutes")
+                            }
+                            _ => {}
                         }
                     }
                     _ => bail!("the daemon answered something else"),

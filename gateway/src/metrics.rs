@@ -11,6 +11,7 @@ use axum::routing::get;
 use axum::{Router, extract::State};
 use cardea_core::Metrics;
 use cardea_lora::network::Counters as LoraCounters;
+use cardea_subghz::network::Counters as SubghzCounters;
 use cardea_zigbee::driver::Counters as ZigbeeCounters;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -38,6 +39,8 @@ pub(crate) struct Sources {
     pub(crate) lora: Option<watch::Receiver<LoraCounters>>,
     /// The same of the Zigbee radio.
     pub(crate) zigbee: Option<watch::Receiver<ZigbeeCounters>>,
+    /// The same of the 433 MHz radio.
+    pub(crate) subghz: Option<watch::Receiver<SubghzCounters>>,
 }
 
 /// Serves for as long as the daemon runs, once the address is free.
@@ -68,17 +71,23 @@ async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
 }
 
 /// What is measured at this moment; `None`: the daemon is stopping.
-pub(crate) async fn current(Sources { asks, lora, zigbee }: &Sources) -> Option<String> {
+pub(crate) async fn current(Sources { asks, lora, zigbee, subghz }: &Sources) -> Option<String> {
     let (tx, rx) = oneshot::channel();
     asks.send(Ask::Vitals(tx)).await.ok()?;
     let vitals = rx.await.ok()?;
     let lora = lora.as_ref().map(|counters| *counters.borrow());
     let zigbee = zigbee.as_ref().map(|counters| *counters.borrow());
-    Some(text(&vitals, lora.as_ref(), zigbee.as_ref()))
+    let subghz = subghz.as_ref().map(|counters| *counters.borrow());
+    Some(text(&vitals, lora.as_ref(), zigbee.as_ref(), subghz.as_ref()))
 }
 
 /// The Prometheus text format.
-fn text(vitals: &Vitals, lora: Option<&LoraCounters>, zigbee: Option<&ZigbeeCounters>) -> String {
+fn text(
+    vitals: &Vitals,
+    lora: Option<&LoraCounters>,
+    zigbee: Option<&ZigbeeCounters>,
+    subghz: Option<&SubghzCounters>,
+) -> String {
     let mut out = Text(String::new());
     let Vitals { relay: r, upstream: u, radios, clock_synced, uptime_s, unsealed } = vitals;
     out.family("cardea_build_info", "gauge", "Always 1.");
@@ -133,6 +142,10 @@ fn text(vitals: &Vitals, lora: Option<&LoraCounters>, zigbee: Option<&ZigbeeCoun
         for (reason, count) in [("stranger", *strangers), ("foreign", *foreign), ("shed", *shed)] {
             out.sample("cardea_zigbee_ignored_total", &format!("reason=\"{reason}\""), count);
         }
+    }
+
+    if let Some(subghz) = subghz {
+        subghz_families(&mut out, subghz);
     }
 
     if let Some(bridge) = unsealed {
@@ -208,6 +221,35 @@ fn lora_families(out: &mut Text, lora: &LoraCounters) {
     out.counter("cardea_lora_store_failures_total", failures, lora.store_failures);
 }
 
+fn subghz_families(out: &mut Text, SubghzCounters { link, chip, port, shed, network }: &SubghzCounters) {
+    out.family("cardea_subghz_ignored_total", "counter", "Received by the 433 MHz radio and not used.");
+    for (reason, count) in [
+        ("checksum", chip.bad_crc),
+        ("noise", chip.malformed.saturating_add(chip.overflows).saturating_add(link.noise)),
+        ("forged", link.forged),
+        ("replayed", link.replayed),
+        ("stranger", link.strangers),
+        ("shed", *shed),
+    ] {
+        out.sample("cardea_subghz_ignored_total", &format!("reason=\"{reason}\""), count);
+    }
+    out.family(
+        "cardea_subghz_unsent_total",
+        "counter",
+        "Frames that the 433 MHz radio did not send, or not whole.",
+    );
+    for (reason, count) in
+        [("busy", port.busy), ("late", port.late), ("failed", port.failed), ("no_airtime", link.silenced)]
+    {
+        out.sample("cardea_subghz_unsent_total", &format!("reason=\"{reason}\""), count);
+    }
+    out.counter("cardea_subghz_received_total", "Frames with a right checksum.", chip.received);
+    out.counter("cardea_subghz_sent_total", "Frames on the air at 433 MHz.", chip.sent);
+    out.counter("cardea_subghz_resets_total", "Resets of the 433 MHz module.", chip.resets);
+    let airtime = "Time on the air at 433 MHz in the last hour, milliseconds.";
+    out.gauge("cardea_subghz_airtime_milliseconds", airtime, network.airtime.0 / 1_000);
+}
+
 struct Text(String);
 
 impl Text {
@@ -248,8 +290,11 @@ mod tests {
         };
         let lora = LoraCounters { foreign_forwarder: 3, ..LoraCounters::default() };
         let zigbee = ZigbeeCounters { strangers: 4, ..ZigbeeCounters::default() };
-        let neither = text(&vitals, None, None);
+        let mut subghz = SubghzCounters::default();
+        subghz.link.forged = 6;
+        let neither = text(&vitals, None, None, None);
         assert!(!neither.contains("cardea_lora") && !neither.contains("cardea_zigbee"));
+        assert!(!neither.contains("cardea_subghz"));
         assert!(!neither.contains("cardea_unsealed"));
         let bridge = cardea_api::Unsealed {
             end_to_end: false,
@@ -260,7 +305,7 @@ mod tests {
             ignored: 5,
         };
         let vitals = Vitals { unsealed: Some(bridge), ..vitals };
-        let text = text(&vitals, Some(&lora), Some(&zigbee));
+        let text = text(&vitals, Some(&lora), Some(&zigbee), Some(&subghz));
         let mut families = BTreeSet::new();
         for line in text.lines() {
             if let Some(declared) = line.strip_prefix("# TYPE ") {
@@ -277,6 +322,7 @@ mod tests {
         assert!(text.contains("\ncardea_radio_restarts_total{radio=\"lora\"} 2\n"));
         assert!(text.contains("\ncardea_lora_ignored_total{reason=\"foreign_forwarder\"} 3\n"));
         assert!(text.contains("\ncardea_zigbee_ignored_total{reason=\"stranger\"} 4\n"));
+        assert!(text.contains("\ncardea_subghz_ignored_total{reason=\"forged\"} 6\n"));
         assert!(text.contains("\ncardea_unsealed_ignored_total 5\n"));
     }
 }

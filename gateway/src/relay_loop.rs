@@ -76,6 +76,7 @@ pub(crate) struct Facts {
     /// What the radios say of themselves; `None` while they are off.
     pub(crate) lora_counters: Option<watch::Receiver<cardea_lora::network::Counters>>,
     pub(crate) zigbee_counters: Option<watch::Receiver<cardea_zigbee::driver::Counters>>,
+    pub(crate) subghz_counters: Option<watch::Receiver<cardea_subghz::network::Counters>>,
     /// Answers what is none of the relay's business.
     pub(crate) desk: Arc<Desk>,
 }
@@ -427,6 +428,7 @@ impl RelayLoop {
         let (name, title) = match admission.secret {
             AdmissionSecret::Lorawan { .. } => ("lora", "LoRaWAN"),
             AdmissionSecret::Zigbee { .. } => ("zigbee", "Zigbee"),
+            AdmissionSecret::Subghz { .. } => ("subghz", "433 MHz"),
             AdmissionSecret::Loopback => ("loopback", "loopback"),
         };
         let place = self.facts.radios.iter().position(|radio| *radio == name);

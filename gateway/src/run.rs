@@ -12,6 +12,7 @@ use cardea_lora::LoraConfig;
 use cardea_radio::Clock;
 use cardea_radio::loopback::{self, LoopbackConfig};
 use cardea_store::Store;
+use cardea_subghz::driver as subghz;
 use cardea_upstream::{Backoff, MqttConfig, TlsFiles, Will, Wording};
 use cardea_web::Web;
 use cardea_zigbee::driver::ordinary::ordinary_desk;
@@ -96,6 +97,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     let clock = Clock::start();
     let wall = WallClock::start(config.gateway.clock);
     let lora_counters = watch::Sender::new(cardea_lora::network::Counters::default());
+    let subghz_counters = watch::Sender::new(cardea_subghz::network::Counters::default());
     let (zigbee_orders, desk) = zigbee::network_orders();
     let (ordinary, ordinary_end) = ordinary_desk();
     let ordinary_end = config.unsealed.enabled.then_some(ordinary_end);
@@ -110,7 +112,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
             zigbee::Wall { unix_ms: now.unix_ms, synced: now.synced, zone: clock::zone(now.unix_ms) }
         }),
     };
-    let drivers = drivers(config, &wall, &lora_counters, &zigbee_ends);
+    let drivers = drivers(config, &wall, &lora_counters, &zigbee_ends, &subghz_counters);
     let names: Vec<&'static str> = drivers.iter().map(|(name, _)| *name).collect();
     // A gateway with locks in it is in somebody's hands, whoever switches a page on later.
     let has_locks = !snapshot.locks.is_empty();
@@ -145,10 +147,12 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
         asks: asks_tx.clone(),
         lora: config.lora.enabled.then(|| lora_counters.subscribe()),
         zigbee: config.zigbee.enabled.then(|| zigbee_ends.counters.subscribe()),
+        subghz: config.subghz.enabled.then(|| subghz_counters.subscribe()),
     };
     let facts = Facts {
         lora_counters: sources.lora.clone(),
         zigbee_counters: sources.zigbee.clone(),
+        subghz_counters: sources.subghz.clone(),
         desk: crate::desk::Desk::new(config, gateway.as_str(), journal, wall.clone(), sources.clone()),
         gateway: gateway.to_string(),
         broker_url: config.mqtt.url.to_string(),
@@ -304,6 +308,7 @@ fn drivers(
     wall: &WallClock,
     lora_counters: &watch::Sender<cardea_lora::network::Counters>,
     zigbee_ends: &zigbee::Ends,
+    subghz_counters: &watch::Sender<cardea_subghz::network::Counters>,
 ) -> Vec<(&'static str, Driver)> {
     let mut drivers: Vec<(&'static str, Driver)> = Vec::new();
     if config.lora.enabled {
@@ -331,6 +336,16 @@ fn drivers(
             "zigbee",
             Arc::new(move |end| {
                 let run = zigbee::run(dongle.clone(), settings.clone(), end, ends.clone());
+                Box::pin(async move { run.await.map_err(|error| error.to_string()) })
+            }),
+        ));
+    }
+    if config.subghz.enabled {
+        let (settings, counters) = (subghz_settings(config), subghz_counters.clone());
+        drivers.push((
+            "subghz",
+            Arc::new(move |end| {
+                let run = subghz::run(settings.clone(), end, counters.clone());
                 Box::pin(async move { run.await.map_err(|error| error.to_string()) })
             }),
         ));
@@ -379,6 +394,44 @@ fn zigbee_settings(config: &Config) -> zigbee::DriverConfig {
         max_devices: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
         ordinary: unsealed::driver_config(config),
     }
+}
+
+fn subghz_settings(config: &Config) -> subghz::DriverConfig {
+    use cardea_subghz::cc1101::Power;
+    let section = &config.subghz;
+    let place = match &section.device {
+        cardea_config::SubghzDevice::Socket(path) => cardea_subghz::device::Place::Socket(path.clone()),
+        cardea_config::SubghzDevice::Spi(spi) => cardea_subghz::device::Place::Spidev {
+            spi: spi.clone(),
+            speed_hz: section.spi_hz,
+            gpio: section.gpio_chip.clone(),
+            gdo0: section.gdo0,
+        },
+    };
+    let network = cardea_subghz::network::NetworkConfig {
+        profile: match section.profile {
+            cardea_config::SubghzProfile::Slow => cardea_subghz::Profile::Slow,
+            cardea_config::SubghzProfile::Standard => cardea_subghz::Profile::Standard,
+            cardea_config::SubghzProfile::Fast => cardea_subghz::Profile::Fast,
+        },
+        region: match section.region {
+            cardea_config::SubghzRegion::Eu => cardea_subghz::Region::Eu433,
+            cardea_config::SubghzRegion::Cn => cardea_subghz::Region::Cn433,
+        },
+        id: section.network,
+        channels: section.channels.iter().fold(1, |mask, channel| mask | 1_u8 << (channel & 7)),
+        max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
+    };
+    let power = match section.power {
+        ..=-30 => Power::Minus30,
+        -29..=-20 => Power::Minus20,
+        -19..=-10 => Power::Minus10,
+        -9..=0 => Power::Zero,
+        1..=5 => Power::Plus5,
+        6..=7 => Power::Plus7,
+        8.. => Power::Plus10,
+    };
+    subghz::DriverConfig { place, network, power }
 }
 
 fn lora(config: &Config) -> LoraConfig {

@@ -312,7 +312,7 @@ pub(crate) struct Life {
     crystal: Crystal,
     pub(crate) pokes: mpsc::UnboundedReceiver<Poke>,
     /// Wakes a lock that waits between two joins; what was done to it stays in `pokes`.
-    touched: Arc<Notify>,
+    pub(crate) touched: Arc<Notify>,
     told: mpsc::UnboundedSender<Happened>,
 }
 

@@ -111,6 +111,7 @@ impl RelayLoop {
     pub(super) fn radio_details(&self) -> Vec<RadioDetail> {
         let detail = |name: &&str| match *name {
             "zigbee" => self.zigbee_detail(),
+            "subghz" => self.subghz_detail(),
             "lora" => RadioDetail { duty: self.duty(), ..plain(name) },
             name => plain(name),
         };
@@ -129,6 +130,27 @@ impl RelayLoop {
             moves: true,
             kept: self.kept_backup(),
             ..plain("zigbee")
+        }
+    }
+
+    fn subghz_detail(&self) -> RadioDetail {
+        let facts = self.facts.subghz_counters.as_ref().map(|counters| counters.borrow().network);
+        let facts = facts.unwrap_or_default();
+        let now = self.clock.now();
+        let (used, budget) = facts.airtime;
+        // The whole band shares one budget.
+        let band = DutyBand {
+            low: 433_050_000,
+            high: 434_790_000,
+            used_ms: used / 1_000,
+            budget_ms: budget / 1_000,
+        };
+        RadioDetail {
+            network: (budget > 0).then(|| format!("{:02x}", facts.id)),
+            channel: (budget > 0).then_some(facts.channel),
+            open_s: facts.open_until.filter(|until| *until > now).map(|until| (until - now) / 1_000),
+            duty: if budget > 0 { vec![band] } else { Vec::new() },
+            ..plain("subghz")
         }
     }
 

@@ -84,6 +84,11 @@ pub enum AdmissionSecret {
         /// The install code and its CRC behind it: 8, 10, 14 or 18 bytes.
         install_code: Zeroizing<Vec<u8>>,
     },
+    /// 433 MHz.
+    Subghz {
+        /// From which all keys of the link layer are made.
+        secret: Zeroizing<[u8; 16]>,
+    },
     /// The loopback driver needs no secret.
     Loopback,
 }
@@ -93,6 +98,7 @@ impl std::fmt::Debug for AdmissionSecret {
         f.write_str(match self {
             Self::Lorawan { .. } => "Lorawan(..)",
             Self::Zigbee { .. } => "Zigbee(..)",
+            Self::Subghz { .. } => "Subghz(..)",
             Self::Loopback => "Loopback",
         })
     }
@@ -188,7 +194,7 @@ pub struct Quality {
     pub rssi: Option<i16>,
     /// Tenths of a dB (LoRa).
     pub snr: Option<i16>,
-    /// 0–255 (Zigbee).
+    /// 0–255, higher is better (Zigbee, 433 MHz).
     pub lqi: Option<u8>,
 }
 

@@ -1,8 +1,13 @@
-//! Transceivers at 433 MHz, below the link layer: a frame of bytes in, a frame of bytes out with how and when it was heard.
+//! The 433 MHz radio of a gateway: a CC1101 on SPI, the link layer on it, and the contract of `cardea-radio` above both.
 //!
-//! [`Transceiver`] is what every one of them is to the link layer. [`cc1101`] is the one that there is: registers, a driver
-//! without clock, thread or interrupt (time and edges are arguments, the SPI is `embedded-hal`'s), and for Linux a thread that
-//! gives it all three.
+//! ```text
+//! relay ── driver (task, thread) ── Network ── link layer ── Port ── Cc1101 ── device: spidev and GPIO, or a socket
+//! ```
+//! [`Network`](network::Network) and [`Port`](port::Port) are state machines; [`driver`] gives them a thread and a clock, and a test a
+//! virtual one ([`engine`]). Below them is the transceiver: a frame of bytes in, a frame of bytes out with how and when it was heard.
+//!
+//! [`Transceiver`] is what every one of them is to the link layer. [`cc1101`] is the one that there is: registers, and a driver
+//! without clock, thread or interrupt (time and edges are arguments, the SPI is `embedded-hal`'s).
 //!
 //! What is on the air: preamble, sync word twice, a length byte, the frame, CRC-16/CMS over length and frame. The chip makes and
 //! checks all of it but the frame. It does not whiten: makers' chips do not agree on that, so the link layer whitens in software
@@ -12,8 +17,17 @@
 //! a real chip; the tests' chip is a model (`cardea_simulator::subghz`), which PyPI's `cc1101` takes for one.
 
 pub mod cc1101;
+#[cfg(target_os = "linux")]
+pub mod device;
+#[cfg(target_os = "linux")]
+pub mod driver;
+pub mod engine;
+pub mod network;
+pub mod port;
 mod transceiver;
+pub mod wire;
 
+pub use cardea_subghz_link::{Profile, Region};
 pub use transceiver::{
     Abilities, Event, Failure, Health, Line, MAX_FRAME, Micros, Problem, Received, Refusal, Transceiver,
 };

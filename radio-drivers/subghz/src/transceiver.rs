@@ -28,6 +28,18 @@ pub trait Transceiver {
     /// [`Refusal`]: nothing was sent, and nothing else follows.
     fn send(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal>;
 
+    /// Listens on another frequency from now on. What is being received is lost; what is being sent is [`Failure::Aborted`].
+    fn tune(&mut self, now: Micros, frequency_hz: u32);
+
+    /// Whether somebody is on the channel at this moment; `None` while it cannot say.
+    fn carrier(&mut self, now: Micros) -> Option<bool>;
+
+    /// Stops what is being sent, which then ends as [`Failure::Aborted`], unless it is out already.
+    fn abort(&mut self, now: Micros);
+
+    /// How far a sender was off whom the link layer knows to be one of ours ([`Received::offset_hz`]).
+    fn learn(&mut self, offset_hz: i32);
+
     /// An interrupt line changed, at this time. Edges are hints to look at the chip; one that is lost costs time only.
     fn handle_edge(&mut self, at: Micros, line: Line, high: bool);
 
@@ -131,6 +143,9 @@ pub enum Failure {
     /// The chip never said that it was done.
     #[error("the transmission did not end in time")]
     Timeout,
+    /// It was told to stop: receivers have a part, and drop it for its checksum.
+    #[error("it was stopped")]
+    Aborted,
     /// The chip was lost while it had the frame.
     #[error("the chip had to be reset")]
     Reset,

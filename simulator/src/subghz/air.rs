@@ -1,13 +1,17 @@
 //! The clock, the chips on it, and what they hear of each other.
 
+mod meaning;
+mod receiving;
+mod sending;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chip::{Chip, ChipConfig, Faults, Heard, State};
 use super::spi::Spi;
 use crate::Random;
+use meaning::Pn9;
 
-const CRYSTAL_HZ: f64 = 26e6;
 /// What is weaker is not heard, dBm.
 const SENSITIVITY: f64 = -100.0;
 /// What is stronger is a carrier, dBm.
@@ -147,7 +151,7 @@ impl Air {
             lines,
             edges: VecDeque::new(),
         });
-        Spi { world: Arc::clone(&self.0), chip }
+        Spi::new(Arc::clone(&self.0), chip)
     }
 
     /// Microseconds since the start.
@@ -159,6 +163,12 @@ impl Air {
     /// Lets time pass up to then (microseconds), but not beyond the next edge of any line.
     pub fn advance(&self, until: u64) {
         self.world().advance_to(until.saturating_mul(1_000), true);
+    }
+
+    /// When something happens next by itself, microseconds rounded up: a state, or a byte.
+    #[must_use]
+    pub fn due(&self) -> Option<u64> {
+        self.world().next().map(|(due, _)| due.div_ceil(1_000))
     }
 
     /// The next edge of a chip's lines that nobody took yet.
@@ -212,8 +222,8 @@ impl World {
         }
     }
 
-    pub(super) fn exchange(&mut self, chip: usize, byte: u8) -> u8 {
-        self.advance_by(2_000);
+    pub(super) fn exchange(&mut self, chip: usize, byte_ns: u64, byte: u8) -> u8 {
+        self.advance_by(byte_ns);
         let heard = self.heard(chip);
         let now = self.now;
         let out = match self.nodes.get_mut(chip) {
@@ -233,16 +243,7 @@ impl World {
             if stop_at_edges && self.nodes.iter().any(|node| !node.edges.is_empty()) {
                 return;
             }
-            let next = self
-                .nodes
-                .iter()
-                .enumerate()
-                .filter_map(|(at, node)| {
-                    let sending = node.sending.as_ref().map(|sending| sending.next);
-                    node.chip.due.into_iter().chain(sending).min().map(|due| (due, at))
-                })
-                .min();
-            match next {
+            match self.next() {
                 Some((due, at)) if due <= until => {
                     self.now = self.now.max(due);
                     self.turn(at, due);
@@ -252,6 +253,15 @@ impl World {
             }
         }
         self.now = self.now.max(until);
+    }
+
+    /// What happens next by itself, and to whom.
+    fn next(&self) -> Option<(u64, usize)> {
+        let next = |(at, node): (usize, &Node)| {
+            let sending = node.sending.as_ref().map(|sending| sending.next);
+            node.chip.due.into_iter().chain(sending).min().map(|due| (due, at))
+        };
+        self.nodes.iter().enumerate().filter_map(next).min()
     }
 
     /// What is due for one chip.
@@ -290,319 +300,5 @@ impl World {
                 }
             }
         }
-    }
-
-    // ------------------------------------------------------------------------------------- sending
-
-    fn begin(&mut self, at: usize) {
-        let (now, start) = (self.now, self.bursts.len());
-        let Some(node) = self.nodes.get_mut(at) else { return };
-        let chip = &node.chip;
-        let lengths = [2, 3, 4, 6, 8, 12, 16, 24];
-        let preamble = lengths.get(usize::from(chip.get(0x13) >> 4 & 7)).copied().unwrap_or(4);
-        let sync = [chip.get(0x04), chip.get(0x05)];
-        let mut prefix = VecDeque::from(vec![0xAA; preamble]);
-        prefix.extend(sync);
-        if chip.get(0x12) & 3 == 3 {
-            prefix.extend(sync);
-        }
-        let byte_ns = byte_ns(chip);
-        self.bursts.push(Burst {
-            sender: at,
-            start_ns: now,
-            byte_ns,
-            carrier_hz: tuned(chip),
-            deviation_hz: deviation(chip),
-            gaussian: chip.get(0x12) >> 4 & 7 == 1,
-            dbm: power(chip),
-            bytes: prefix.pop_front().into_iter().collect(),
-            preamble,
-            on: true,
-        });
-        node.sending = Some(Sending {
-            burst: start,
-            prefix,
-            left: None,
-            crc: 0xFFFF,
-            whitening: Pn9::new(chip.get(0x08) & 0x40 != 0),
-            tail: VecDeque::new(),
-            next: now + byte_ns,
-        });
-    }
-
-    /// The byte on the air is out: receivers have it, and the next one begins.
-    fn byte_out(&mut self, at: usize) {
-        let Some((burst, next)) = self
-            .nodes
-            .get(at)
-            .and_then(|node| node.sending.as_ref())
-            .map(|sending| (sending.burst, sending.next))
-        else {
-            return;
-        };
-        for receiver in (0..self.nodes.len()).filter(|receiver| *receiver != at) {
-            self.deliver(receiver, burst);
-        }
-        let now = self.now;
-        let (Some(node), Some(on_air)) = (self.nodes.get_mut(at), self.bursts.get_mut(burst)) else { return };
-        let Some(sending) = node.sending.as_mut() else { return };
-        sending.next = next + on_air.byte_ns;
-        if let Some(byte) = sending.prefix.pop_front() {
-            on_air.bytes.push(byte);
-            return;
-        }
-        node.chip.packet = true;
-        let byte = match sending.left {
-            Some(0) => sending.tail.pop_front(),
-            _ => match node.chip.tx.pop_front() {
-                Some(byte) => {
-                    let (white, left) = (sending.whitening.mix(byte), sending.left);
-                    sending.crc = crc16(sending.crc, byte);
-                    let left = left.map_or(usize::from(byte), |left| left - 1);
-                    sending.left = Some(left);
-                    if left == 0 && node.chip.get(0x08) & 0x04 != 0 {
-                        let [high, low] = sending.crc.to_be_bytes();
-                        let high = sending.whitening.mix(high);
-                        sending.tail = VecDeque::from([high, sending.whitening.mix(low)]);
-                    }
-                    Some(white)
-                }
-                None => {
-                    node.chip.state = State::Underflow;
-                    node.chip.packet = false;
-                    return;
-                }
-            },
-        };
-        match byte {
-            Some(byte) => on_air.bytes.push(byte),
-            None => {
-                on_air.on = false;
-                node.sending = None;
-                node.chip.transmitted(now);
-            }
-        }
-    }
-
-    // ------------------------------------------------------------------------------------- receiving
-
-    /// The last byte of a burst, at one receiver.
-    fn deliver(&mut self, at: usize, number: usize) {
-        let Some(burst) = self.bursts.get(number) else { return };
-        let Some(node) = self.nodes.get(at) else { return };
-        if node.chip.state != State::Rx || node.chip.faults.deaf {
-            return;
-        }
-        let place = burst.bytes.len();
-        let strength = burst.dbm - self.conditions.path_loss;
-        if node.receiving.is_none() {
-            // Bit clock and gain want two bytes of preamble before the sync word.
-            let early = place < burst.preamble.saturating_sub(1);
-            if early && fits(&node.chip, burst) && strength >= SENSITIVITY {
-                let lost = place == 1 && self.chance.chance(self.conditions.loss);
-                // One draw a packet: who missed its first byte misses it all.
-                if !lost && place == 1 || place > 1 && self.conditions.loss == 0.0 {
-                    let whitening = Pn9::new(node.chip.get(0x08) & 0x40 != 0);
-                    let (tail, left) = (Vec::new(), None);
-                    let receiving =
-                        Receiving { burst: number, sync: 0, left, crc: 0xFFFF, whitening, tail, errors: 0 };
-                    if let Some(node) = self.nodes.get_mut(at) {
-                        node.receiving = Some(receiving);
-                    }
-                }
-            }
-            return;
-        }
-        if node.receiving.as_ref().is_none_or(|receiving| receiving.burst != number) {
-            return;
-        }
-        let mut byte = burst.bytes.last().copied().unwrap_or(0);
-        let sent = byte;
-        if strength - self.interference(at, number) < CAPTURE {
-            byte = self.chance.next_u64() as u8;
-        } else if self.conditions.bit_errors > 0.0 {
-            for bit in 0..8 {
-                byte ^= u8::from(self.chance.chance(self.conditions.bit_errors)) << bit;
-            }
-        }
-        let (preamble, off) = (burst.preamble, burst.carrier_hz - tuned(&node.chip));
-        let rssi = rssi(strength);
-        let Some(node) = self.nodes.get_mut(at) else { return };
-        let Some(receiving) = node.receiving.as_mut() else { return };
-        receiving.errors += (byte ^ sent).count_ones();
-        if place <= preamble {
-            return;
-        }
-        if place <= preamble + 4 {
-            receiving.sync = receiving.sync << 8 | u32::from(byte);
-            if place == preamble + 4 {
-                let [high, low] = [node.chip.get(0x04), node.chip.get(0x05)];
-                if (receiving.sync ^ u32::from_be_bytes([high, low, high, low])).count_ones() > 2 {
-                    node.receiving = None;
-                } else {
-                    node.chip.packet = true;
-                    node.chip.freqest = (off / (CRYSTAL_HZ / 16_384.0)).round() as i8;
-                }
-            }
-            return;
-        }
-        let plain = receiving.whitening.mix(byte);
-        let kept = match receiving.left {
-            None if plain > node.chip.get(0x06) => {
-                // Longer than PKTLEN: dropped, and the search goes on.
-                node.chip.packet = false;
-                node.receiving = None;
-                return;
-            }
-            None => {
-                receiving.left = Some(usize::from(plain));
-                receiving.crc = crc16(receiving.crc, plain);
-                node.chip.put(plain)
-            }
-            Some(left @ 1..) => {
-                receiving.left = Some(left - 1);
-                receiving.crc = crc16(receiving.crc, plain);
-                node.chip.put(plain)
-            }
-            Some(0) => {
-                receiving.tail.push(plain);
-                if receiving.tail.len() < 2 {
-                    return;
-                }
-                let right = receiving.tail == receiving.crc.to_be_bytes();
-                let lqi = (receiving.errors.min(60) * 2) as u8 + 4;
-                node.receiving = None;
-                let kept = node.chip.put(rssi) && node.chip.put(u8::from(right) << 7 | lqi);
-                if kept {
-                    node.chip.received();
-                }
-                kept
-            }
-        };
-        if !kept {
-            node.receiving = None;
-            node.chip.overflowed(&self.chance);
-        }
-    }
-
-    /// The strongest that a receiver hears beside this burst, dBm.
-    fn interference(&self, at: usize, beside: usize) -> f64 {
-        let chip = self.nodes.get(at).map(|node| &node.chip);
-        self.bursts
-            .iter()
-            .enumerate()
-            .rev()
-            .take(self.nodes.len() * 2)
-            .filter(|(number, burst)| {
-                *number != beside
-                    && burst.on
-                    && burst.sender != at
-                    && chip.is_some_and(|chip| near(chip, burst))
-            })
-            .map(|(_, burst)| burst.dbm - self.conditions.path_loss)
-            .chain(self.jammer.map(|jammer| jammer.dbm))
-            .fold(FLOOR, f64::max)
-    }
-
-    fn heard(&self, at: usize) -> Heard {
-        let receives =
-            self.nodes.get(at).is_some_and(|node| node.chip.state == State::Rx && !node.chip.faults.deaf);
-        let strength = if receives { self.interference(at, usize::MAX) } else { FLOOR };
-        Heard { rssi: rssi(strength), carrier: strength >= CARRIER }
-    }
-}
-
-// ------------------------------------------------------------------------------------- what registers mean
-
-fn rssi(dbm: f64) -> u8 {
-    (((dbm + 74.0) * 2.0).round() as i8).to_le_bytes()[0]
-}
-
-fn byte_ns(chip: &Chip) -> u64 {
-    let rate = (256.0 + f64::from(chip.get(0x11))) * f64::from(1_u32 << (chip.get(0x10) & 15)) * CRYSTAL_HZ
-        / f64::from(1_u32 << 28);
-    (8e9 / rate).round() as u64
-}
-
-fn deviation(chip: &Chip) -> f64 {
-    let register = chip.get(0x15);
-    CRYSTAL_HZ / 131_072.0 * f64::from(8 + (register & 7)) * f64::from(1_u32 << (register >> 4 & 7))
-}
-
-fn bandwidth(chip: &Chip) -> f64 {
-    let register = chip.get(0x10);
-    CRYSTAL_HZ / (8.0 * f64::from(4 + (register >> 4 & 3)) * f64::from(1_u32 << (register >> 6)))
-}
-
-fn tuned(chip: &Chip) -> f64 {
-    let word = u32::from_be_bytes([0, chip.get(0x0D), chip.get(0x0E), chip.get(0x0F)]);
-    let offset = f64::from(i8::from_le_bytes([chip.get(0x0C)])) * CRYSTAL_HZ / 16_384.0;
-    (f64::from(word) * CRYSTAL_HZ / 65_536.0 + offset) * (1.0 + chip.config.ppm * 1e-6)
-}
-
-/// The table for 433 MHz that the data sheet has; what is not in it is taken for 0 dBm.
-fn power(chip: &Chip) -> f64 {
-    let index = usize::from(chip.get(0x22) & 7);
-    match chip.patable.get(index) {
-        Some(0x12) => -30.0,
-        Some(0x0E) => -20.0,
-        Some(0x34) => -10.0,
-        Some(0x84) => 5.0,
-        Some(0xC8) => 7.0,
-        Some(0xC0) => 10.0,
-        _ => 0.0,
-    }
-}
-
-/// Within the receiver's filter.
-fn near(chip: &Chip, burst: &Burst) -> bool {
-    (burst.carrier_hz - tuned(chip)).abs() <= bandwidth(chip) / 2.0
-}
-
-/// Whether a receiver with these settings can read such a burst.
-fn fits(chip: &Chip, burst: &Burst) -> bool {
-    let carson = 2.0 * burst.deviation_hz + 8e9 / burst.byte_ns as f64;
-    let ours = byte_ns(chip) as f64;
-    (burst.carrier_hz - tuned(chip)).abs() <= (bandwidth(chip) - carson) / 2.0
-        && (burst.byte_ns as f64 / ours - 1.0).abs() < 0.02
-        && (burst.deviation_hz / deviation(chip) - 1.0).abs() < 0.3
-}
-
-/// CRC-16 of the chip: polynomial 0x8005, from 0xFFFF, most significant bit first.
-fn crc16(crc: u16, byte: u8) -> u16 {
-    (0..8).fold(
-        crc ^ u16::from(byte) << 8,
-        |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x8005 },
-    )
-}
-
-/// Whitening of the chip: x^9 + x^5 + 1 from all ones.
-struct Pn9(Option<u16>);
-
-impl Pn9 {
-    fn new(on: bool) -> Self {
-        Self(on.then_some(0x1FF))
-    }
-
-    fn mix(&mut self, byte: u8) -> u8 {
-        let Some(register) = self.0.as_mut() else { return byte };
-        let mask = *register as u8;
-        for _ in 0..8 {
-            *register = *register >> 1 | (*register & 1 ^ *register >> 5 & 1) << 8;
-        }
-        byte ^ mask
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whitening_and_checksum_are_the_published_ones() {
-        let mut pn9 = Pn9::new(true);
-        let stream: Vec<u8> = (0..16).map(|_| pn9.mix(0)).collect();
-        assert_eq!(hex::encode(stream), "ffe11d9aed853324ea7ad2397097570a");
-        assert_eq!(b"123456789".iter().fold(0xFFFF, |crc, byte| crc16(crc, *byte)), 0xAEE7);
     }
 }

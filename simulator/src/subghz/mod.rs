@@ -1,6 +1,8 @@
 //! A virtual 433 MHz air with CC1101 chips on it, on a virtual clock.
 //!
 //! ```text
+//! gateway ── socket ── Ether ── Spi ── Chip ┐
+//! lock agent ── LockRadio ── Spi ── Chip ───┤
 //! driver ── Spi (embedded-hal) ── Chip ──┐
 //! driver ── Spi ── Chip ─────────────────┼── Air: strength, loss, bit errors, collisions, a jammer, crystals that are off
 //! PyPI cc1101 ── its transfers ── Chip ──┘      └ Burst: what was on the air, for an IQ file
@@ -15,10 +17,18 @@
 
 mod air;
 mod chip;
+mod ether;
 mod iq;
+mod lock;
+mod radio;
 mod spi;
+mod town;
 
 pub use air::{Air, Burst, Conditions, Edge, Jammer};
 pub use chip::{ChipConfig, Faults};
+pub use ether::{Ether, EtherConfig};
 pub use iq::{Iq, cu8};
+pub use lock::SubghzLock;
+pub use radio::{LockRadio, RadioConfig, RadioEvent, Stranger};
 pub use spi::Spi;
+pub use town::Town;

@@ -5,10 +5,32 @@ use embedded_hal::spi::{ErrorType, Operation, SpiDevice};
 
 use super::air::World;
 
-/// A chip as an `embedded-hal` SPI device. A byte takes 2 µs of the air's clock, 4 MHz.
+/// A byte takes so long: 4 MHz.
+const BYTE_NS: u64 = 2_000;
+
+/// A chip as an `embedded-hal` SPI device. A byte takes 2 µs of the air's clock, unless it is [`at_once`](Self::at_once).
 pub struct Spi {
+    pub(super) byte_ns: u64,
     pub(super) world: Arc<Mutex<World>>,
     pub(super) chip: usize,
+}
+
+impl Spi {
+    pub(super) fn new(world: Arc<Mutex<World>>, chip: usize) -> Self {
+        Self { byte_ns: BYTE_NS, world, chip }
+    }
+
+    /// Takes no time. For many on one air: their hosts work at the same time, and the air has one clock.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self { byte_ns: 0, ..self }
+    }
+
+    /// Which chip of the air it is.
+    #[must_use]
+    pub fn chip(&self) -> usize {
+        self.chip
+    }
 }
 
 impl ErrorType for Spi {
@@ -22,20 +44,20 @@ impl SpiDevice for Spi {
         for operation in operations {
             match operation {
                 Operation::Read(read) => {
-                    read.iter_mut().for_each(|byte| *byte = world.exchange(self.chip, 0));
+                    read.iter_mut().for_each(|byte| *byte = world.exchange(self.chip, self.byte_ns, 0));
                 }
                 Operation::Write(write) => {
-                    write.iter().for_each(|byte| _ = world.exchange(self.chip, *byte));
+                    write.iter().for_each(|byte| _ = world.exchange(self.chip, self.byte_ns, *byte));
                 }
                 Operation::Transfer(read, write) => {
                     let mut write = write.iter();
                     for place in read.iter_mut() {
-                        *place = world.exchange(self.chip, write.next().copied().unwrap_or(0));
+                        *place = world.exchange(self.chip, self.byte_ns, write.next().copied().unwrap_or(0));
                     }
-                    write.for_each(|byte| _ = world.exchange(self.chip, *byte));
+                    write.for_each(|byte| _ = world.exchange(self.chip, self.byte_ns, *byte));
                 }
                 Operation::TransferInPlace(bytes) => {
-                    bytes.iter_mut().for_each(|byte| *byte = world.exchange(self.chip, *byte));
+                    bytes.iter_mut().for_each(|byte| *byte = world.exchange(self.chip, self.byte_ns, *byte));
                 }
                 Operation::DelayNs(ns) => world.advance_by(u64::from(*ns)),
             }

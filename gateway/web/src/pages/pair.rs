@@ -118,7 +118,9 @@ const fn fault(text: &Texts, error: LabelError) -> &'static str {
         LabelError::InstallCode => text.label_code,
         LabelError::NoAppKey => text.need_app_key,
         LabelError::Characters => text.label_characters,
-        LabelError::Parts { .. } | LabelError::Hex { .. } | LabelError::Class => text.label_digits,
+        LabelError::Parts { .. } | LabelError::Hex { .. } | LabelError::Class | LabelError::Address => {
+            text.label_digits
+        }
     }
 }
 

@@ -91,7 +91,9 @@ fn one(text: &Texts, name: &str, radio: &Radio, detail: Option<&RadioDetail>) ->
             div class="row" { h2 { (name) } (chip(tone, state)) }
             @if let Some(advice) = advice { p { (advice) } (said(text, &radio.detail)) }
             dl class="wide" {
-                @if let Some(detail) = detail.filter(|detail| detail.moves) { (network(text, detail)) }
+                @if let Some(detail) = detail.filter(|detail| detail.moves || detail.network.is_some()) {
+                    (network(text, detail))
+                }
                 @if radio.restarts > 0 {
                     div { dt { (text.radio) } dd { ((text.restarts)(radio.restarts)) } }
                 }
@@ -124,6 +126,13 @@ fn network(text: &Texts, detail: &RadioDetail) -> Markup {
                 @match detail.open_s { Some(left) => ((words.joining_open)(left)), None => (words.joining_closed) }
             }
         }
+        @if detail.moves { (kept(text, detail)) }
+    }
+}
+
+fn kept(text: &Texts, detail: &RadioDetail) -> Markup {
+    let words = &text.operate;
+    html! {
         div {
             dt { (words.backup_kept) }
             dd {

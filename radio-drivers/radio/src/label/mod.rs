@@ -3,9 +3,11 @@
 //! ```text
 //! cardea:1/lorawan/<lock id>/<DevEUI>/<JoinEUI>/<AppKey>/<A|C>/<check>
 //! cardea:1/zigbee/<lock id>/<EUI-64>/<install code>/<check>
+//! cardea:1/subghz/<lock id>/<link address>/<secret>/<check>
 //! cardea:1/loopback/<lock id>/<check>
 //! ```
-//! Ids, EUIs and keys are hexadecimal, most significant byte first, of exactly 16 (AppKey: 32) digits. An install code is
+//! Ids, EUIs and keys are hexadecimal, most significant byte first, of exactly 16 (AppKey, secret: 32) digits; a link
+//! address has two and is 00, which leaves it to the gateway. An install code is
 //! written as on any Zigbee label, its own CRC-16/X-25 behind it: 16, 20, 28 or 36 digits. `check`
 //! is four hexadecimal digits: CRC-16/IBM-3740 over the lower-case text before the last `/`, so that a mistyped
 //! digit or two swapped ones are found before a wrong lock is admitted. Case does not matter when reading: a
@@ -65,6 +67,9 @@ pub enum LabelError {
     /// The install code has an impossible length, or its own CRC does not match.
     #[error("the install code must be 16, 20, 28 or 36 hexadecimal digits that end with its CRC")]
     InstallCode,
+    /// A link address that somebody has chosen.
+    #[error("the link address must be 00: the gateway chooses it")]
+    Address,
     /// The check digits do not match: a digit was misread.
     #[error("the check digits do not match: one or more characters were misread")]
     Check,
@@ -93,7 +98,7 @@ pub fn parse(text: &str) -> Result<Admission, LabelError> {
     let radio = rest.split('/').next().unwrap_or_default();
     let expected = match radio {
         "lorawan" => 7,
-        "zigbee" => 5,
+        "zigbee" | "subghz" => 5,
         "loopback" => 3,
         _ => return Err(LabelError::Radio),
     };
@@ -123,6 +128,10 @@ pub fn parse(text: &str) -> Result<Admission, LabelError> {
             eui: hex_field(next(), "the EUI-64")?,
             install_code: install_code(next()).ok_or(LabelError::InstallCode)?,
         },
+        "subghz" => {
+            let [0] = hex_field(next(), "the link address")? else { return Err(LabelError::Address) };
+            AdmissionSecret::Subghz { secret: Zeroizing::new(hex_field(next(), "the secret")?) }
+        }
         _ => AdmissionSecret::Loopback,
     };
     Ok(Admission { lock, secret })
@@ -152,6 +161,10 @@ pub fn reveal(admission: &Admission) -> Zeroizing<String> {
         AdmissionSecret::Zigbee { eui, install_code } => {
             let code = Zeroizing::new(hex::encode(install_code.as_slice()));
             Zeroizing::new(format!("cardea:1/zigbee/{lock}/{}/{}", hex::encode(eui), code.as_str()))
+        }
+        AdmissionSecret::Subghz { secret } => {
+            let secret = Zeroizing::new(hex::encode(secret.as_slice()));
+            Zeroizing::new(format!("cardea:1/subghz/{lock}/00/{}", secret.as_str()))
         }
         AdmissionSecret::Loopback => Zeroizing::new(format!("cardea:1/loopback/{lock}")),
     };
@@ -243,6 +256,30 @@ mod tests {
                 assert_eq!(format!("{:?}", admission.secret), "Zigbee(..)");
             }
         }
+    }
+
+    #[test]
+    fn a_433_mhz_label_has_a_secret_and_leaves_the_address_to_the_gateway() {
+        let text = checked("cardea:1/subghz/00112233445566ff/00/2b7e151628aed2a6abf7158809cf4f3c");
+        for text in [text.to_string(), text.to_uppercase()] {
+            let admission = parse(&text).unwrap();
+            let AdmissionSecret::Subghz { secret } = &admission.secret else { panic!("not a 433 MHz label") };
+            assert_eq!(hex::encode(secret.as_slice()), "2b7e151628aed2a6abf7158809cf4f3c");
+            assert!(reveal(&admission).eq_ignore_ascii_case(&text));
+            assert_eq!(format!("{:?}", admission.secret), "Subghz(..)");
+        }
+        let refused = |text: &str| parse(&checked(text)).unwrap_err();
+        let label = "cardea:1/subghz/00112233445566ff/00/2b7e151628aed2a6abf7158809cf4f3c";
+        assert_eq!(refused(&label.replace("/00/", "/05/")), LabelError::Address);
+        assert_eq!(
+            refused(&label.replace("/00/", "/0/")),
+            LabelError::Hex { field: "the link address", digits: 2 }
+        );
+        assert_eq!(
+            refused(&label.replace("4f3c", "4f")),
+            LabelError::Hex { field: "the secret", digits: 32 }
+        );
+        assert_eq!(refused(&label.replace("/00/", "/")), LabelError::Parts { found: 4, expected: 5 });
     }
 
     /// The label's check may be right: it was printed over a wrong code.

@@ -129,6 +129,24 @@ impl AirFrame {
         &self.0
     }
 
+    /// What a chip is given that makes LEN and CRC itself.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.0.get(1..self.0.len().saturating_sub(2)).unwrap_or_default()
+    }
+
+    /// The other way round: what such a chip gives, with the LEN and the CRC that it has checked. `None` if it is longer than any
+    /// frame of ours.
+    #[must_use]
+    pub fn from_payload(payload: &[u8]) -> Option<Self> {
+        let mut air = Vec::new();
+        air.push(u8::try_from(payload.len()).ok()?).ok()?;
+        air.extend_from_slice(payload).ok()?;
+        let crc = CRC.checksum(&air).to_be_bytes();
+        air.extend_from_slice(&crc).ok()?;
+        Some(Self(air))
+    }
+
     /// The value of LEN.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -258,6 +276,8 @@ mod tests {
         whiten(&mut plain);
         assert_eq!(hex::encode(&plain[..11]), "05420602037365616c6564");
         assert_eq!(air.as_bytes()[0], 19);
+        assert_eq!(AirFrame::from_payload(air.payload()), Some(air.clone()));
+        assert_eq!(AirFrame::from_payload(&[0; MAX_LEN + 1]), None);
         let packet = Packet::parse(air.as_bytes()).unwrap();
         assert!(packet.verify(&key, 0x0001_0203));
         assert!(!packet.verify(&key, 0x0002_0203));

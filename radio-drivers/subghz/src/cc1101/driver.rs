@@ -1,16 +1,16 @@
 //! The driver's states: made ready, listening, sending.
 
+mod listening;
+mod sending;
+
 use std::collections::VecDeque;
 
 use embedded_hal::spi::SpiDevice;
 
 use super::chip::Chip;
-use super::registers::{
-    COUNT, Config, FIFO, FITS_FIFO, IOCFG_RX_THRESHOLD, IOCFG_TX_THRESHOLD, OFFSET_STEP_HZ, Register, Status,
-    Strobe, dbm, state,
-};
+use super::registers::{COUNT, Config, OFFSET_STEP_HZ, Register, Status, Strobe};
 use super::watch::Watch;
-use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Received, Refusal, Transceiver};
+use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Transceiver};
 
 /// After a reset, until the crystal runs and registers can be written.
 const RESET_US: Micros = 1_000;
@@ -26,6 +26,9 @@ const OFFSET_LIMIT: i32 = 31;
 const OFFSET_FRAMES: i32 = 8;
 /// Events that wait for their reader; older ones are dropped.
 const EVENTS: usize = 64;
+/// What may differ from the configuration until receive is ordered the next time.
+const CHANGED: [Register; 5] =
+    [Register::FsCtrl0, Register::IocFg2, Register::Freq2, Register::Freq1, Register::Freq0];
 /// PKTSTATUS: GDO0, which is a packet's middle.
 const IN_PACKET: u8 = 0x01;
 /// PKTSTATUS: the channel is clear, as MCSM1 has it.
@@ -147,19 +150,6 @@ impl<S: SpiDevice> Cc1101<S> {
         self.reset(now);
     }
 
-    /// How far a sender was off whom the link layer knows to be one of ours. Half of the mean of eight corrects our own frequency: errors
-    /// of the locks' crystals cancel out, ours does not. Frames of anybody else must not move it.
-    pub fn learn(&mut self, offset_hz: i32) {
-        let limit = OFFSET_LIMIT * 4 * OFFSET_STEP_HZ;
-        self.learned = (self.learned.0.saturating_add(offset_hz.clamp(-limit, limit)), self.learned.1 + 1);
-        if self.learned.1 >= OFFSET_FRAMES {
-            let step = self.learned.0 / (OFFSET_FRAMES * OFFSET_STEP_HZ * 2);
-            self.learned = (0, 0);
-            let offset = (i32::from(self.config.offset) + step).clamp(-OFFSET_LIMIT, OFFSET_LIMIT);
-            self.config.offset = i8::try_from(offset).unwrap_or_default();
-        }
-    }
-
     // ------------------------------------------------------------------------------------- made ready
 
     pub(super) fn reset(&mut self, now: Micros) {
@@ -222,7 +212,7 @@ impl<S: SpiDevice> Cc1101<S> {
             self.chip.strobe(Strobe::Sftx)?;
         }
         let should = self.config.registers();
-        for register in [Register::FsCtrl0, Register::IocFg2] {
+        for register in CHANGED {
             let at = register as usize;
             if let (Some(is), Some(should)) = (self.expected.get_mut(at), should.get(at))
                 && is != should
@@ -246,234 +236,6 @@ impl<S: SpiDevice> Cc1101<S> {
         self.chip.strobe(Strobe::Sfrx)?;
         self.stale = true;
         self.receive(now)
-    }
-
-    // ------------------------------------------------------------------------------------- listening
-
-    /// Looks what came in. `Ok` whatever that was, `Err` if the chip is not to be believed.
-    pub(super) fn look_in(&mut self, now: Micros) -> Result<(), Problem> {
-        let marc = self.chip.state()?;
-        let bytes = self.chip.steady(Status::RxBytes)?;
-        let waiting = usize::from(bytes & 0x7F);
-        // Errata: after an overflow the state may still be receive; the bit does not lie.
-        if bytes & 0x80 != 0 || marc == state::RX_OVERFLOW {
-            self.counters.overflows += 1;
-            return self.start_over(now);
-        }
-        match marc {
-            state::RX..=0x0F => {
-                if self.phase == Phase::Tuning {
-                    self.listening();
-                }
-                // Errata: a FIFO that is emptied while a packet comes in gives its last byte twice.
-                self.chip.read_fifo(waiting.saturating_sub(1), &mut self.partial)?;
-                // No packet is longer: the chip is not to be believed.
-                if self.partial.len() > crate::MAX_FRAME + 3 {
-                    self.counters.malformed += 1;
-                    return self.start_over(now);
-                }
-                match (waiting, self.ended) {
-                    // Longer than we take: the chip dropped it and listens on.
-                    (0, Some(_)) => {
-                        (self.packet_since, self.ended) = (None, None);
-                        if self.stale {
-                            return self.start_over(now);
-                        }
-                    }
-                    (0, None) => {}
-                    _ => self.packet_since = self.packet_since.or(Some(now)),
-                }
-                self.next_look(now)
-            }
-            state::IDLE if waiting > 0 || !self.partial.is_empty() => {
-                if self.edge_may_come(now) {
-                    self.packet_since = self.packet_since.or(Some(now));
-                    return Ok(());
-                }
-                self.chip.read_fifo(waiting, &mut self.partial)?;
-                self.packet(now)?;
-                self.receive(now)
-            }
-            // Still calibrating or switching.
-            0x02..=0x0C | state::TXRX_SWITCH | state::RXTX_SWITCH if now < self.watch.tuned_by(TUNE_US) => {
-                self.look = now + TUNE_US / 4;
-                Ok(())
-            }
-            _ => Err(Problem::Stuck),
-        }
-    }
-
-    fn listening(&mut self) {
-        self.phase = Phase::Listening;
-        (self.proven, self.backoff) = (true, BACKOFF_US.0);
-        self.say(true, None);
-    }
-
-    fn next_look(&mut self, now: Micros) -> Result<(), Problem> {
-        let profile = self.config.profile;
-        self.look = match self.packet_since {
-            None => Micros::MAX,
-            Some(since) => {
-                let longest = profile.air_us(usize::from(self.config.max_frame)) + TUNE_US;
-                // No packet is that long: the chip waits for an end that does not come.
-                if now > since + longest {
-                    self.counters.malformed += 1;
-                    return self.start_over(now);
-                }
-                let half_fifo = profile.byte_ns() * 24 / 1_000;
-                if self.ended.is_some() {
-                    now + CONFIRM_US
-                } else if self.config.max_frame > FITS_FIFO {
-                    now + half_fifo
-                } else {
-                    since + longest + 1
-                }
-            }
-        };
-        Ok(())
-    }
-
-    /// The packet is over and read.
-    fn packet(&mut self, now: Micros) -> Result<(), Problem> {
-        let timed = self.ended.take();
-        if timed.is_none() {
-            self.counters.missed_edges += 1;
-        }
-        let packet = std::mem::take(&mut self.partial);
-        let longest = usize::from(self.config.max_frame) + 3;
-        let (Some((len, rest)), true) = (packet.split_first(), (4..=longest).contains(&packet.len())) else {
-            self.counters.malformed += 1;
-            return Ok(());
-        };
-        match rest.split_last_chunk() {
-            Some((frame, [_, quality])) if frame.len() == usize::from(*len) && quality & 0x80 == 0 => {
-                self.counters.bad_crc += 1;
-            }
-            Some((frame, [rssi, quality])) if frame.len() == usize::from(*len) => {
-                let off = i8::from_le_bytes([self.chip.steady(Status::FreqEst)?]);
-                self.counters.received += 1;
-                self.watch.heard(now);
-                if self.health.problem == Some(Problem::Silent) {
-                    self.say(true, None);
-                }
-                self.event(Event::Received(Received {
-                    frame: frame.to_vec(),
-                    rssi: Some(dbm(*rssi)),
-                    lqi: Some(quality & 0x7F),
-                    offset_hz: Some(i32::from(off) * OFFSET_STEP_HZ),
-                    at: timed.unwrap_or(now),
-                    timed: timed.is_some(),
-                }));
-            }
-            _ => self.counters.malformed += 1,
-        }
-        Ok(())
-    }
-
-    // ------------------------------------------------------------------------------------- sending
-
-    fn begin(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Problem> {
-        self.unsent.clear();
-        self.unsent.push_back(u8::try_from(frame.len()).unwrap_or(u8::MAX));
-        self.unsent.extend(frame);
-        if self.config.max_frame > FITS_FIFO {
-            self.fifo_line(IOCFG_TX_THRESHOLD)?;
-        }
-        if !listen {
-            self.chip.idle()?;
-        }
-        self.fill(FIFO)?;
-        self.ended = None;
-        self.chip.strobe(Strobe::Stx)?;
-        // From idle it calibrates first.
-        self.look = now + if listen { CONFIRM_US } else { TUNE_US / 4 };
-        let air = self.config.profile.air_us(frame.len());
-        self.end_of_air = now + air + if listen { CONFIRM_US } else { TUNE_US };
-        self.phase = Phase::Sending(self.end_of_air + air);
-        Ok(())
-    }
-
-    fn fifo_line(&mut self, function: u8) -> Result<(), Problem> {
-        if let Some(expected) = self.expected.get_mut(Register::IocFg2 as usize) {
-            *expected = function;
-        }
-        self.chip.write(Register::IocFg2, function)
-    }
-
-    fn fill(&mut self, room: usize) -> Result<(), Problem> {
-        let written = self.chip.write_fifo(self.unsent.make_contiguous(), room)?;
-        self.unsent.drain(..written);
-        Ok(())
-    }
-
-    fn look_out(&mut self, now: Micros, deadline: Micros) -> Result<(), Problem> {
-        let marc = self.chip.state()?;
-        let bytes = self.chip.steady(Status::TxBytes)?;
-        let waiting = usize::from(bytes & 0x7F);
-        if bytes & 0x80 != 0 || marc == state::TX_UNDERFLOW {
-            self.counters.underflows += 1;
-            return self.fail(now, Failure::Underflow);
-        }
-        let gone = waiting == 0 && self.unsent.is_empty();
-        match marc {
-            state::RX..=0x0F | state::IDLE | state::RX_OVERFLOW if gone => {
-                if self.edge_may_come(now) {
-                    return Ok(());
-                }
-                let at = self.ended.take();
-                if at.is_none() {
-                    self.counters.missed_edges += 1;
-                }
-                self.counters.sent += 1;
-                self.event(Event::Sent { at: at.unwrap_or(now) });
-                self.back(now)
-            }
-            // The chip did not go: somebody is on the air.
-            state::RX..=0x0F | state::IDLE | state::RX_OVERFLOW => {
-                self.unsent.clear();
-                self.event(Event::Unsent(Failure::Busy));
-                if marc == state::RX && self.chip.status(Status::PktStatus)? & IN_PACKET == 0 {
-                    self.start_over(now)
-                } else {
-                    // A packet comes in, which is worth more than an empty FIFO.
-                    self.stale = true;
-                    self.back(now)
-                }
-            }
-            _ if now >= deadline => self.fail(now, Failure::Timeout),
-            _ => {
-                self.fill(FIFO.saturating_sub(waiting))?;
-                let next = if !self.unsent.is_empty() {
-                    now + self.config.profile.byte_ns() * 24 / 1_000
-                } else if self.ended.is_some() {
-                    now + CONFIRM_US
-                } else {
-                    self.end_of_air.max(now + TUNE_US / 4)
-                };
-                self.look = next.min(deadline);
-                Ok(())
-            }
-        }
-    }
-
-    /// Listening again, and something may have come already.
-    fn back(&mut self, now: Micros) -> Result<(), Problem> {
-        self.phase = Phase::Listening;
-        self.packet_since = None;
-        if self.config.max_frame > FITS_FIFO {
-            self.fifo_line(IOCFG_RX_THRESHOLD)?;
-        }
-        if self.chip.status(Status::PktStatus)? & IN_PACKET != 0 {
-            self.packet_since = Some(now);
-        }
-        let idle = self.chip.state()? == state::IDLE;
-        if idle && self.chip.steady(Status::RxBytes)? == 0 { self.receive(now) } else { self.look_in(now) }
-    }
-
-    fn fail(&mut self, now: Micros, failure: Failure) -> Result<(), Problem> {
-        self.event(Event::Unsent(failure));
-        self.phase = Phase::Listening;
-        self.start_over(now)
     }
 
     // ------------------------------------------------------------------------------------- for all
@@ -554,6 +316,54 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
             return Err(Refusal::NotReady);
         }
         Ok(())
+    }
+
+    fn tune(&mut self, now: Micros, frequency_hz: u32) {
+        if self.config.frequency_hz == frequency_hz {
+            return;
+        }
+        self.config.frequency_hz = frequency_hz;
+        match self.phase {
+            Phase::Down => return,
+            Phase::Resetting => return self.expected = self.config.registers(),
+            Phase::Sending(_) => self.event(Event::Unsent(Failure::Aborted)),
+            Phase::Tuning | Phase::Listening => {}
+        }
+        self.phase = Phase::Listening;
+        if let Err(problem) = self.start_over(now) {
+            self.trouble(now, problem);
+        }
+    }
+
+    fn carrier(&mut self, now: Micros) -> Option<bool> {
+        if self.phase != Phase::Listening {
+            return None;
+        }
+        match self.chip.status(Status::PktStatus) {
+            Ok(status) => Some(self.packet_since.is_some() || status & CLEAR == 0),
+            Err(problem) => {
+                self.trouble(now, problem);
+                None
+            }
+        }
+    }
+
+    fn abort(&mut self, now: Micros) {
+        if let Err(problem) = self.stop(now) {
+            self.trouble(now, problem);
+        }
+    }
+
+    /// Half of the mean of eight corrects our own frequency: errors of the locks' crystals cancel out, ours does not.
+    fn learn(&mut self, offset_hz: i32) {
+        let limit = OFFSET_LIMIT * 4 * OFFSET_STEP_HZ;
+        self.learned = (self.learned.0.saturating_add(offset_hz.clamp(-limit, limit)), self.learned.1 + 1);
+        if self.learned.1 >= OFFSET_FRAMES {
+            let step = self.learned.0 / (OFFSET_FRAMES * OFFSET_STEP_HZ * 2);
+            self.learned = (0, 0);
+            let offset = (i32::from(self.config.offset) + step).clamp(-OFFSET_LIMIT, OFFSET_LIMIT);
+            self.config.offset = i8::try_from(offset).unwrap_or_default();
+        }
     }
 
     fn handle_edge(&mut self, at: Micros, line: Line, high: bool) {

@@ -259,7 +259,7 @@ impl Config {
         set(R::MdmCfg0, 0xF8);
         set(R::DeviatN, deviatn);
         set(R::Mcsm2, 0x07);
-        set(R::Mcsm1, 0x33); // clear channel by strength and packet; idle after a frame in, receive after one out
+        set(R::Mcsm1, MCSM1_LISTEN);
         set(R::Mcsm0, 0x18); // calibrate on leaving idle
         set(R::FocCfg, foccfg);
         set(R::BsCfg, bscfg);
@@ -287,6 +287,10 @@ impl Config {
     }
 }
 
+/// MCSM1: transmits only into a clear channel, by strength and packet; idle after a frame in, receive after one out.
+pub const MCSM1_LISTEN: u8 = 0x33;
+/// The same, but transmits at once.
+pub const MCSM1_AT_ONCE: u8 = 0x03;
 /// IOCFG: high while the receive FIFO holds its threshold or more.
 pub const IOCFG_RX_THRESHOLD: u8 = 0x00;
 /// IOCFG: high while the transmit FIFO holds its threshold or more.

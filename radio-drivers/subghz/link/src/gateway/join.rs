@@ -10,34 +10,35 @@ use crate::{LockId, Micros};
 const PAUSE: Micros = 100_000;
 
 impl<const PEERS: usize> Gateway<PEERS> {
-    pub(super) fn take_join(&mut self, now: Micros, packet: &Packet) {
+    pub(super) fn take_join(&mut self, now: Micros, packet: &Packet) -> bool {
         let Ok(Body::Join(Join { lock, nonce })) = Body::decode(Kind::Join, packet.body()) else {
             self.stats.forged += 1;
-            return;
+            return false;
         };
         let open = now < self.join_until;
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.lock == lock).filter(|_| open) else {
             self.stats.strangers += 1;
-            return;
+            return false;
         };
         if !packet.verify(&peer.secret.join_key(), nonce) {
             self.stats.forged += 1;
-            return;
+            return false;
         }
         let again = peer.pending.as_ref().is_some_and(|pending| pending.nonces.node == nonce);
         if again {
             peer.accept_wanted = true;
         } else if peer.last_nonce.is_none_or(|last| nonce > last) {
-            let Some(gateway) = self.counter.take() else { return }; // storage is asked for more
+            let Some(gateway) = self.counter.take() else { return true }; // storage is asked for more
             peer.last_nonce = Some(nonce);
             peer.pending = Some(Session::new(&peer.secret, &lock, Nonces { node: nonce, gateway }));
             peer.dirty = true;
             peer.accept_wanted = true;
         } else {
             self.stats.replayed += 1;
-            return;
+            return false;
         }
         self.accept(now, &lock);
+        true
     }
 
     /// Answers, once the session is stored.

@@ -167,7 +167,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         };
         gateway.config.channels |= 1;
         for record in records {
-            gateway.restore(record)?;
+            gateway.load(record)?;
         }
         Ok(gateway)
     }
@@ -286,12 +286,38 @@ impl<const PEERS: usize> Gateway<PEERS> {
         self.events.pop_front()
     }
 
+    /// The radio is gone, and all that it had. Every frame that waited or was under way is forgotten without an event: who gave them
+    /// knows what they were.
+    pub fn radio_lost(&mut self) {
+        (self.flight, self.exchange) = (None, None);
+        self.replies.clear();
+        for peer in &mut self.peers {
+            (peer.down, peer.accept_wanted) = (None, false);
+        }
+    }
+
+    /// Time on the air that belongs to this hour and is older than this gateway.
+    pub fn spent_before(&mut self, now: Micros, air: Micros) {
+        self.duty.spend(now, air);
+    }
+
+    /// All that are admitted: whether they have joined, and their interval in milliseconds.
+    pub fn locks(&self) -> impl Iterator<Item = (LockId, bool, u16)> {
+        self.peers.iter().map(|peer| (peer.lock, peer.current.is_some(), peer.interval_ms))
+    }
+
     /// The receiver is always on.
     #[must_use]
     pub fn poll_listen(&self) -> Listen {
         let channel =
             self.exchange.as_ref().map_or(self.channel, |exchange| exchange.listens_on(self.channel));
         Listen::On { channel }
+    }
+
+    /// The channel of the network.
+    #[must_use]
+    pub fn channel(&self) -> u8 {
+        self.channel
     }
 
     /// Counters.

@@ -16,50 +16,54 @@ const ROOM: usize = 28;
 const FLOOR_PAUSE: Micros = 1_000_000;
 
 impl<const PEERS: usize> Gateway<PEERS> {
-    /// A frame was received; `now` is its end. `air` is LEN, whitened bytes and CRC.
-    pub fn handle_received(&mut self, now: Micros, air: &[u8], quality: Quality) {
+    /// A frame was received; `now` is its end. `air` is LEN, whitened bytes and CRC. True if a lock of ours has sent it.
+    pub fn handle_received(&mut self, now: Micros, air: &[u8], quality: Quality) -> bool {
         let Ok(packet) = Packet::parse(air) else {
             self.stats.noise += 1;
-            return;
+            return false;
         };
         let header = *packet.header();
         if !header.up || header.network != self.config.network {
-            return; // another gateway's, or for one
+            return false; // another gateway's, or for one
         }
         match (header.address, header.kind) {
             (UNASSIGNED, Kind::Join) => self.take_join(now, &packet),
             (_, Kind::Ack) => self.take_ack(now, &packet),
             (_, Kind::Data | Kind::Hello) => self.take_up(now, &packet, quality),
-            _ => self.stats.forged += 1,
+            _ => {
+                self.stats.forged += 1;
+                false
+            }
         }
     }
 
-    fn take_ack(&mut self, now: Micros, packet: &Packet) {
+    fn take_ack(&mut self, now: Micros, packet: &Packet) -> bool {
         let address = packet.header().address;
         let channel = self.channel;
-        let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == address) else { return };
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == address) else { return false };
         let counter = peer.down.as_ref().filter(|down| down.tries > 0).and_then(|down| down.counter);
-        let (Some(session), Some(counter)) = (&peer.current, counter) else { return };
+        let (Some(session), Some(counter)) = (&peer.current, counter) else { return false };
         if !packet.verify(&session.keys.up, counter) {
             self.stats.forged += 1;
-            return;
+            return false;
         }
         peer.heard(now, channel, 0);
         self.finish(now, address, Outcome::Heard);
+        true
     }
 
-    fn take_up(&mut self, now: Micros, packet: &Packet, quality: Quality) {
+    fn take_up(&mut self, now: Micros, packet: &Packet, quality: Quality) -> bool {
         let header = *packet.header();
         let room = self.events.len() < ROOM;
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == header.address) else {
             self.stats.forged += 1;
-            return;
+            return false;
         };
         let Some((counter, promoted)) = peer.authenticate(packet) else {
             self.stats.forged += 1;
-            return;
+            return false;
         };
-        let (lock, Some(session)) = (peer.lock, &mut peer.current) else { return };
+        let (lock, Some(session)) = (peer.lock, &mut peer.current) else { return false };
         session.rx.saw(counter);
         let verdict = session.rx.judge(counter);
         match verdict {
@@ -72,13 +76,14 @@ impl<const PEERS: usize> Gateway<PEERS> {
                     let key = session.keys.down.clone();
                     self.answer(now, &header, counter, &Body::Floor(floor), &key, None, false);
                 }
-                return self.joined(promoted, lock);
+                self.joined(promoted, lock);
+                return true;
             }
             Verdict::Old | Verdict::Repeat => {
                 self.stats.replayed += 1;
-                return;
+                return false; // whoever plays it again is not the lock
             }
-            Verdict::New | Verdict::NotReserved => return, // not acknowledged: it comes again
+            Verdict::New | Verdict::NotReserved => return true, // not acknowledged: it comes again
         }
         let (key, pending) = (session.keys.down.clone(), peer.down.is_some());
         self.joined(promoted, lock);
@@ -87,6 +92,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
         let ack = Body::Ack(Ack { quality });
         self.answer(now, &header, counter, &ack, &key, Some(header.address), pending);
+        true
     }
 
     fn joined(&mut self, promoted: bool, lock: LockId) {

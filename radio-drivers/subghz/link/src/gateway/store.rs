@@ -110,7 +110,11 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
     }
 
-    pub(super) fn restore(&mut self, record: &[u8]) -> Result<(), Error> {
+    /// One record that was stored; before anything else.
+    ///
+    /// # Errors
+    /// [`Error`] if it is not one of ours.
+    pub fn load(&mut self, record: &[u8]) -> Result<(), Error> {
         let mut read = Reader(record);
         match read.u8()? {
             NETWORK => {

@@ -343,7 +343,9 @@ impl Air {
             }
             let (local, quality) = (self.local(index), Quality { rssi: -60, lqi: 90 });
             match &mut self.ends[index].machine {
-                Machine::Gateway(gateway) => gateway.handle_received(local, &frame, quality),
+                Machine::Gateway(gateway) => {
+                    gateway.handle_received(local, &frame, quality);
+                }
                 Machine::Node(node) => node.handle_received(local, &frame, quality),
             }
             self.settle(index);

@@ -1,0 +1,369 @@
+//! A town in real time, and its gateway's chip behind a Unix socket.
+//!
+//! One thread owns the air. Its clock follows the machine's: whenever the thread runs, everything that should have happened since
+//! happens in its order and at its time, so locks answer in time however busy the machine is; only the gateway, which is another
+//! process, can be late, as a real one can.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cardea_subghz::device::{self, wait};
+use cardea_subghz::wire::{Decoder, Message};
+use cardea_subghz_link::{LockId, Micros};
+use embedded_hal::spi::SpiDevice as _;
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::mpsc as async_mpsc;
+
+use super::{Air, ChipConfig, Conditions, LockRadio, RadioConfig, RadioEvent, Spi, Stranger, Town};
+
+/// A lock's frame is of no use after so long: it has said it again by then.
+const LIFE: Micros = 10_000_000;
+/// While bytes are on the air the thread looks this often; edges have their exact times all the same.
+const FINEST: Duration = Duration::from_micros(300);
+/// The longest sleep.
+const LONGEST: Duration = Duration::from_millis(200);
+
+/// Where and how.
+#[derive(Debug, Clone)]
+pub struct EtherConfig {
+    /// Path of the socket: a gateway's `device = "unix:…"`.
+    pub socket: PathBuf,
+    /// Of all chance.
+    pub seed: u64,
+    /// Weather.
+    pub conditions: Conditions,
+}
+
+type Work = Box<dyn FnOnce(&mut Town) + Send>;
+
+enum Order {
+    Add(Box<RadioConfig>, async_mpsc::UnboundedSender<RadioEvent>),
+    Work(Work),
+    Unplug(Duration),
+}
+
+/// What the thread is told, and by what it is woken.
+#[derive(Clone)]
+struct Orders {
+    orders: mpsc::Sender<Order>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Orders {
+    fn give(&self, order: Order) {
+        // A thread that is gone leaves a world in which nothing happens, which a test notices.
+        let _ = self.orders.send(order);
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// A town in real time. It ends when dropped.
+pub struct Ether {
+    orders: Option<Orders>,
+    config: EtherConfig,
+    thread: Option<JoinHandle<()>>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// A lock's end of its radio.
+pub(super) struct Mailbox {
+    lock: LockId,
+    orders: Orders,
+    events: async_mpsc::UnboundedReceiver<RadioEvent>,
+}
+
+impl Ether {
+    /// Starts the thread, with an air on which the gateway's chip alone is.
+    ///
+    /// # Errors
+    /// The socket cannot be made, or the thread.
+    pub fn start(config: EtherConfig) -> io::Result<Self> {
+        let listener = UnixListener::bind(&config.socket)?;
+        let air = Air::new(config.seed, config.conditions);
+        let spi = air.chip(ChipConfig::default());
+        let town = Town::new(air, spi.chip());
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (give, orders) = mpsc::channel();
+        let thread = Thread {
+            town,
+            spi,
+            boxes: BTreeMap::new(),
+            origin: device::now(),
+            orders,
+            wake: wake.clone(),
+            socket: config.socket.clone(),
+            listener: Some(listener),
+            host: None,
+            back: None,
+        };
+        let failure = Arc::new(Mutex::new(None));
+        let told = failure.clone();
+        let thread = std::thread::Builder::new().name("ether".into()).spawn(move || {
+            if let Err(error) = thread.run() {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            }
+        })?;
+        let orders = Some(Orders { orders: give, wake });
+        Ok(Self { orders, config, thread: Some(thread), failure })
+    }
+
+    /// Where the gateway's chip is.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.config.socket
+    }
+
+    /// Another lock's radio.
+    pub(super) fn add(&self, config: RadioConfig) -> Option<Mailbox> {
+        let orders = self.orders.clone()?;
+        let (tell, events) = async_mpsc::unbounded_channel();
+        let lock = config.lock;
+        orders.give(Order::Add(Box::new(config), tell));
+        Some(Mailbox { lock, orders, events })
+    }
+
+    /// Does something to the town, on its thread, and waits for what it gives.
+    ///
+    /// # Errors
+    /// Why the thread has ended.
+    pub fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Town) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (tell, told) = mpsc::channel();
+        if let Some(orders) = &self.orders {
+            orders.give(Order::Work(Box::new(move |town| drop(tell.send(work(town))))));
+        }
+        told.recv().map_err(|_| {
+            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            io::Error::other(failure.unwrap_or_else(|| "the air's thread has ended".into()))
+        })
+    }
+
+    /// The module is pulled out of the gateway for so long.
+    pub fn unplug(&self, time: Duration) {
+        if let Some(orders) = &self.orders {
+            orders.give(Order::Unplug(time));
+        }
+    }
+
+    /// One who belongs to nobody comes to town, unless he is there.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn stranger<T: Send + 'static>(
+        &self,
+        profile: cardea_subghz_link::Profile,
+        work: impl FnOnce(&mut Stranger) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        self.with(move |town| {
+            let air = town.air.clone();
+            work(town.stranger.get_or_insert_with(|| Stranger::new(profile, &air)))
+        })
+    }
+}
+
+impl Drop for Ether {
+    fn drop(&mut self) {
+        if let Some(Orders { orders, wake }) = self.orders.take() {
+            drop(orders);
+            let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+        }
+        // Locks may hold clones of the orders: the thread ends with the last of them, or with the process.
+        self.thread.take();
+        let _ = std::fs::remove_file(&self.config.socket);
+    }
+}
+
+impl Mailbox {
+    pub(super) fn join(&self) {
+        self.radio(|radio, now| radio.join(now));
+    }
+
+    pub(super) fn reboot(&self) {
+        self.radio(LockRadio::reboot);
+    }
+
+    pub(super) fn send(&self, frame: Vec<u8>) {
+        self.radio(move |radio, now| {
+            if let Err(refusal) = radio.send(now, &frame, now + LIFE) {
+                tracing::debug!(%refusal, "a lock's radio");
+            }
+        });
+    }
+
+    pub(super) async fn receive(&mut self) -> Option<RadioEvent> {
+        self.events.recv().await
+    }
+
+    fn radio(&self, work: impl FnOnce(&mut LockRadio, Micros) + Send + 'static) {
+        let lock = self.lock;
+        self.orders.give(Order::Work(Box::new(move |town| {
+            let now = town.air.now();
+            if let Some(radio) = town.locks.iter_mut().find(|radio| radio.lock() == lock) {
+                work(radio, now);
+            }
+        })));
+    }
+}
+
+struct Thread {
+    town: Town,
+    /// The gateway's chip.
+    spi: Spi,
+    boxes: BTreeMap<LockId, async_mpsc::UnboundedSender<RadioEvent>>,
+    /// The machine's clock at the air's zero.
+    origin: Micros,
+    orders: mpsc::Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    socket: PathBuf,
+    listener: Option<UnixListener>,
+    host: Option<Host>,
+    /// When the module is plugged in again.
+    back: Option<Micros>,
+}
+
+struct Host {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Thread {
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            if !self.take_orders()? {
+                return Ok(());
+            }
+            self.catch_up();
+            self.plug_in()?;
+            self.serve();
+            self.tell();
+            let (now, due) = (self.now(), self.town.due());
+            let pause = Duration::from_micros(due.saturating_sub(now)).clamp(FINEST, LONGEST);
+            match (&self.host, &self.listener) {
+                (Some(host), _) => wait([host.stream.as_fd(), self.wake.as_fd()], pause)?,
+                (None, Some(listener)) => wait([listener.as_fd(), self.wake.as_fd()], pause)?,
+                (None, None) => wait([self.wake.as_fd()], pause)?,
+            }
+            let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        }
+    }
+
+    /// The air's time as it should be.
+    fn now(&self) -> Micros {
+        device::now().saturating_sub(self.origin)
+    }
+
+    /// Lets everything happen that should have.
+    fn catch_up(&mut self) {
+        loop {
+            let now = self.now();
+            self.town.advance(now);
+            while let Some(edge) = self.town.edge() {
+                let at = edge.at_ns / 1_000 + self.origin;
+                self.say(&Message::Edge { packet: edge.gdo == 0, high: edge.high, at });
+            }
+            if self.town.air.now() >= now {
+                return;
+            }
+        }
+    }
+
+    /// False when there is nobody left to give any.
+    fn take_orders(&mut self) -> io::Result<bool> {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Add(config, tell)) => {
+                    self.catch_up();
+                    self.boxes.insert(config.lock, tell);
+                    let radio = LockRadio::new(*config, &self.town.air).map_err(io::Error::other)?;
+                    self.town.locks.push(radio);
+                }
+                Ok(Order::Work(work)) => {
+                    self.catch_up();
+                    work(&mut self.town);
+                    let air = self.town.air.clone();
+                    for lock in &mut self.town.locks {
+                        lock.turn(&mut || air.now());
+                    }
+                }
+                Ok(Order::Unplug(time)) => {
+                    (self.host, self.listener) = (None, None);
+                    std::fs::remove_file(&self.socket)?;
+                    self.back = Some(self.now() + u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+                }
+                Err(mpsc::TryRecvError::Empty) => return Ok(true),
+                Err(mpsc::TryRecvError::Disconnected) => return Ok(false),
+            }
+        }
+    }
+
+    fn plug_in(&mut self) -> io::Result<()> {
+        let now = self.now();
+        if self.back.take_if(|back| now >= *back).is_some() {
+            // It was without power.
+            self.town.air.brown_out(self.spi.chip());
+            self.listener = Some(UnixListener::bind(&self.socket)?);
+        }
+        if let (None, Some(listener)) = (&self.host, &self.listener) {
+            listener.set_nonblocking(true)?;
+            if let Ok((stream, _)) = listener.accept() {
+                stream.set_nonblocking(true)?;
+                self.host = Some(Host { stream, decoder: Decoder::default() });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the gateway's driver asks of its chip.
+    fn serve(&mut self) {
+        let mut chunk = [0; 1_024];
+        while let Some(host) = &mut self.host {
+            let question = host.decoder.poll();
+            match question {
+                Ok(Some(Message::Transfer(mut bytes))) => {
+                    self.catch_up();
+                    match self.spi.transfer_in_place(&mut bytes) {
+                        Ok(()) => self.say(&Message::Transfer(bytes)),
+                        Err(never) => match never {},
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                // Edges are ours to tell.
+                Ok(Some(Message::Edge { .. })) | Err(_) => {
+                    self.host = None;
+                    return;
+                }
+            }
+            match host.stream.read(&mut chunk) {
+                Ok(read @ 1..) => host.decoder.push(chunk.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(0) | Err(_) => self.host = None,
+            }
+        }
+    }
+
+    fn say(&mut self, message: &Message) {
+        // A host that does not read is gone.
+        if self.host.as_mut().is_some_and(|host| host.stream.write_all(&message.encode()).is_err()) {
+            self.host = None;
+        }
+    }
+
+    fn tell(&mut self) {
+        for radio in &mut self.town.locks {
+            let events = radio.events();
+            if let Some(told) = self.boxes.get(&radio.lock()) {
+                // The lock may be gone.
+                events.into_iter().for_each(|event| drop(told.send(event)));
+            }
+        }
+    }
+}
