@@ -26,8 +26,8 @@ pub use sections::{
 };
 pub use template::{redacted, schema, template};
 pub use values::{
-    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    PlatformKey, Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
+    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, GpioButton,
+    LogFormat, NetId, PlatformKey, Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 
 /// Where the configuration is looked for when nobody says otherwise.
