@@ -240,6 +240,7 @@ async fn page(
         names: names(config, gateway),
         gateway: gateway.to_owned(),
         data_dir: config.gateway.data_dir.clone(),
+        button: section.button.is_some(),
         resets: reset::all(&config.gateway.data_dir),
     };
     let (memory, daemon) = (store.network("web"), Arc::new(InProcess(asks.clone())));

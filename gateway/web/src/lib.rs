@@ -92,6 +92,8 @@ pub struct Settings {
     pub gateway: String,
     /// Where certificate and key are: `web.pem` and `web.key`.
     pub data_dir: PathBuf,
+    /// There is a button at the gateway that confirms a claim.
+    pub button: bool,
     /// When this gateway was set back to how it left the factory, Unix milliseconds: the history keeps that for good.
     pub resets: Vec<u64>,
 }

@@ -348,6 +348,7 @@ mod tests {
             names: Vec::new(),
             gateway: "gw".into(),
             data_dir: directory.path().to_owned(),
+            button: false,
             resets: Vec::new(),
         };
         let web = Web::open(settings, Arc::new(cardea_radio::MemoryStore::new()), Arc::new(Silent)).unwrap();

@@ -132,6 +132,7 @@ impl Site {
             names: vec!["gateway.local".into()],
             gateway: "gw-test".into(),
             data_dir: directory.path().to_owned(),
+            button: false,
             resets: Vec::new(),
         };
         let web =

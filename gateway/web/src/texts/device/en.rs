@@ -3,6 +3,8 @@
 use super::{Advice, Device};
 
 pub(in crate::texts) const TEXTS: Device = Device {
+    claim_button: "Press the button on the gateway, or run this on its console. Then send the form within two minutes:",
+
     activation: "Activation",
     step_activate: "Its owner activates it",
     step_activate_wait: "Comes after its first frame.",

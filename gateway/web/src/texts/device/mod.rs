@@ -8,6 +8,8 @@ use super::Advice;
 
 /// One language.
 pub(crate) struct Device {
+    pub(crate) claim_button: &'static str,
+
     // The platform's word on a lock's activation.
     pub(crate) activation: &'static str,
     pub(crate) step_activate: &'static str,

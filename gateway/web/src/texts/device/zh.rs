@@ -3,6 +3,8 @@
 use super::{Advice, Device};
 
 pub(in crate::texts) const TEXTS: Device = Device {
+    claim_button: "请按下网关上的按钮，或在其控制台上运行以下命令，然后在两分钟内提交表单：",
+
     activation: "激活",
     step_activate: "由所有者激活",
     step_activate_wait: "收到第一帧之后进行。",
