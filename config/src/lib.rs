@@ -27,8 +27,9 @@ pub use sections::{
 };
 pub use template::{redacted, schema, template};
 pub use values::{
-    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    PlatformKey, Region, SubghzDevice, SubghzProfile, SubghzRegion, UnsealedDevice, ZigbeeFamily, ZigbeeId,
+    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, GpioButton,
+    LogFormat, NetId, PlatformKey, Region, SubghzDevice, SubghzProfile, SubghzRegion, UnsealedDevice,
+    ZigbeeFamily, ZigbeeId,
 };
 
 /// Where the configuration is looked for when nobody says otherwise.

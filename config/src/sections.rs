@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, LogFormat, NetId,
-    PlatformKey, Region, SubghzDevice, SubghzProfile, SubghzRegion, UnsealedDevice, ZigbeeFamily, ZigbeeId,
+    BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, GpioButton,
+    LogFormat, NetId, PlatformKey, Region, SubghzDevice, SubghzProfile, SubghzRegion, UnsealedDevice,
+    ZigbeeFamily, ZigbeeId,
 };
 
 /// One key as the template and the spelling help see it.
@@ -350,5 +351,10 @@ section! {
         http: Option<SocketAddr> = None, example "\"0.0.0.0:80\"";
         /// Names that browsers may use beside this machine's host name, that name with .local, and its addresses.
         names: Vec<String> = Vec::new();
+        /// Says the name cardea-XXXX.local on the local network (multicast DNS); the log says which.
+        mdns: bool = true;
+        /// A button at the gateway that stands for presence, as `cardea claim --confirm` does: chip and line, to ground; with
+        /// ":high" behind it, to the supply.
+        button: Option<GpioButton> = None, example "\"gpiochip0:17\"";
     }
 }

@@ -200,6 +200,55 @@ impl fmt::Display for PlatformKey {
 
 string_value!(PlatformKey, "^0[23][0-9a-fA-F]{64}$", "66 hexadecimal digits that begin with 02 or 03");
 
+/// A button on a line of a GPIO chip: `gpiochip0:17`, to ground; with `:high` behind it, to the supply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GpioButton {
+    /// Name below `/dev`.
+    pub chip: String,
+    /// Offset of the line.
+    pub line: u32,
+    /// It is pressed when the line is high.
+    pub active_high: bool,
+}
+
+impl FromStr for GpioButton {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("{text:?} is not a button: gpiochip0:17 (to ground) or gpiochip0:17:high (to the supply)")
+        };
+        let mut parts = text.split(':');
+        let chip = parts.next().filter(|chip| {
+            chip.starts_with("gpiochip")
+                && chip.len() <= 32
+                && chip.bytes().all(|b| b.is_ascii_alphanumeric())
+        });
+        let line = parts.next().filter(|line| line.bytes().all(|b| b.is_ascii_digit()));
+        let line = line.and_then(|line| line.parse().ok());
+        let active_high = match (parts.next(), parts.next()) {
+            (None, None) => false,
+            (Some("high"), None) => true,
+            _ => return Err(wrong()),
+        };
+        let (chip, line) = chip.zip(line).ok_or_else(wrong)?;
+        Ok(Self { chip: chip.to_owned(), line, active_high })
+    }
+}
+
+impl fmt::Display for GpioButton {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { chip, line, active_high } = self;
+        write!(f, "{chip}:{line}{}", if *active_high { ":high" } else { "" })
+    }
+}
+
+string_value!(
+    GpioButton,
+    "^gpiochip[0-9A-Za-z]+:[0-9]+(:high)?$",
+    "gpiochip0:17 (to ground) or gpiochip0:17:high (to the supply)"
+);
+
 /// An ordinary Zigbee lock that may be let in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

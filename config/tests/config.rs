@@ -238,3 +238,38 @@ fn the_local_page_is_off_and_goes_by_host_names_only() {
     }
     assert_eq!(problems("[web]\nhttp = \"0.0.0.0:8443\"\n")[0].key, "web.http");
 }
+
+#[test]
+fn a_button_is_a_line_of_a_chip_and_nothing_else() {
+    let button =
+        |text: &str| parse(&format!("[web]\nbutton = \"{text}\"\n"), &[]).map(|c| c.web.button.unwrap());
+    let good = button("gpiochip0:17").unwrap();
+    assert_eq!((good.chip.as_str(), good.line, good.active_high), ("gpiochip0", 17, false));
+    assert!(button("gpiochip4:5:high").unwrap().active_high);
+    for text in [
+        "gpiochip0",
+        "gpiochip0:",
+        "gpiochip0:x",
+        "gpiochip0:-1",
+        "gpiochip0:17:low",
+        "gpiochip0:1:high:",
+        "../mem:1",
+        "gpiochip/../mem:1",
+        "gpiochip0:4294967296",
+        "",
+    ] {
+        let found = problems(&format!("[web]\nbutton = \"{text}\"\n"));
+        assert_eq!(found[0].key, "web.button", "{text}");
+    }
+}
+
+#[test]
+fn keys_of_a_platform_are_compressed_points_and_at_most_four() {
+    let key = format!("02{}", "ab".repeat(32));
+    let keys = |all: &[&str]| format!("[platform]\nkeys = {all:?}\n");
+    assert_eq!(parse(&keys(&[&key, &key]), &[]).unwrap().platform.keys.len(), 2);
+    for wrong in [&key[2..], &key.replacen("02", "04", 1), "", "zz"] {
+        assert!(parse(&keys(&[wrong]), &[]).is_err(), "{wrong}");
+    }
+    assert_eq!(problems(&keys(&[key.as_str(); 5]))[0].key, "platform.keys");
+}

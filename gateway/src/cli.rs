@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use cardea_api::{ActivationOutcome, Client, Lock, Reply, Request, Status};
+use cardea_api::{ActivationOutcome, Client, Lock, Reply, Request, ResetBy, Status};
 use cardea_config::Config;
 use clap::{Parser, Subcommand};
 
@@ -75,6 +75,13 @@ enum Command {
     },
     /// Make the code that sets the local page's forgotten password anew, within ten minutes, and print it.
     Recover,
+    /// Erase everything that the gateway has learnt (claim, locks, keys, certificates, frames that wait) and start it anew, as it
+    /// left the factory. The configuration stays.
+    FactoryReset {
+        /// The gateway's id, as `cardea status` prints it: there is no way back.
+        #[arg(long, value_name = "GATEWAY", required = true)]
+        confirm: String,
+    },
     /// The fingerprint of the local page's certificate, to compare with what a browser shows.
     Fingerprint,
     /// Draw a lock's radio label, for those who print it.
@@ -175,6 +182,9 @@ pub fn main() -> ExitCode {
             load().and_then(|config| report(page(&config, &Request::ConfirmClaim {})))
         }
         Command::Recover => load().and_then(|config| report(page(&config, &Request::Recover {}))),
+        Command::FactoryReset { confirm } => {
+            load().and_then(|config| report(factory_reset(&config, confirm)))
+        }
         Command::Fingerprint => load().and_then(|config| report(page(&config, &Request::Fingerprint {}))),
         Command::Logs(wanted) => load().and_then(|config| report(operate::logs(&config, wanted))),
         Command::Diagnose { to, overwrite } => {
@@ -322,6 +332,14 @@ fn locks(config: &Config, command: Option<Locks>, json: bool) -> anyhow::Result<
             println!("{lock} is removed");
         }
     }
+    Ok(())
+}
+
+fn factory_reset(config: &Config, gateway: String) -> anyhow::Result<()> {
+    let Reply::Done = ask(config, &Request::FactoryReset { gateway, by: ResetBy::Console })? else {
+        bail!("the daemon answered something else")
+    };
+    println!("the gateway is being set back and starts anew; what its radio dongle remembers stays there");
     Ok(())
 }
 

@@ -12,13 +12,13 @@ use cardea_api::{
 };
 use cardea_broker::{Cause, MqttConfig, Probe, Step, TlsFiles};
 use cardea_config::{BrokerUrl, ClockSource, Config};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use zeroize::Zeroizing;
 
 use crate::clock::WallClock;
 use crate::diagnosis;
 use crate::journal::Journal;
-use crate::metrics;
+use crate::{metrics, reset};
 
 /// A broker is tried by one at a time.
 const TRIALS: usize = 1;
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Shortest secret of a file that is looked for in what leaves the gateway: a shorter one would hit half of all words.
 const SECRET: usize = 4;
 
+/// From the answer to a factory reset until it begins.
+const TOLD: Duration = Duration::from_secs(1);
+
 type To = oneshot::Sender<Result<Reply, String>>;
 
 pub(crate) struct Desk {
@@ -38,6 +41,8 @@ pub(crate) struct Desk {
     pub(crate) wall: WallClock,
     pub(crate) sources: metrics::Sources,
     trials: Semaphore,
+    /// Ends this run of the daemon, for a factory reset.
+    reset: watch::Sender<bool>,
 }
 
 impl Desk {
@@ -47,9 +52,18 @@ impl Desk {
         journal: Journal,
         wall: WallClock,
         sources: metrics::Sources,
+        reset: watch::Sender<bool>,
     ) -> Arc<Self> {
         let trials = Semaphore::new(TRIALS);
-        Arc::new(Self { config: config.clone(), gateway: gateway.into(), journal, wall, sources, trials })
+        Arc::new(Self {
+            config: config.clone(),
+            gateway: gateway.into(),
+            journal,
+            wall,
+            sources,
+            trials,
+            reset,
+        })
     }
 
     /// Answers in a task of its own.
@@ -90,6 +104,24 @@ impl Desk {
                 let file = diagnosis::bundle(self).await?;
                 let bytes = u32::try_from(file.len()).map_err(|_| "the bundle is too long")?;
                 Ok(Reply::Bundle { bytes, file: Secret::new(file) })
+            }
+            Request::FactoryReset { gateway, by } => {
+                if gateway != self.gateway {
+                    return Err(format!("this gateway is {}: nothing was done", self.gateway));
+                }
+                let directory = self.config.gateway.data_dir.clone();
+                let ordered = tokio::task::spawn_blocking(move || reset::order(&directory, by)).await;
+                ordered
+                    .map_err(|e| e.to_string())?
+                    .map_err(|e| format!("the reset cannot be ordered: {e}"))?;
+                tracing::warn!(by = by.as_str(), "the gateway is set back to how it left the factory");
+                let reset = self.reset.clone();
+                tokio::spawn(async move {
+                    // Whoever asked is told first.
+                    tokio::time::sleep(TOLD).await;
+                    reset.send_replace(true);
+                });
+                Ok(Reply::Done)
             }
             _ => Err("not here".into()),
         }

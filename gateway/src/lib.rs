@@ -13,6 +13,7 @@
 //! - `clock`, `identity`, `logging`, `service`: what the operating system knows
 
 mod bounded;
+mod button;
 pub mod cli;
 mod clock;
 mod desk;
@@ -20,8 +21,10 @@ mod diagnosis;
 mod identity;
 mod journal;
 mod logging;
+mod mdns;
 mod metrics;
 mod relay_loop;
+mod reset;
 mod run;
 mod sealing;
 mod server;

@@ -393,7 +393,8 @@ impl RelayLoop {
             Ask::Request(Request::Radios {}, to) => drop(to.send(Ok(Reply::Radios(self.radio_details())))),
             Ask::Request(Request::Trace { lock }, to) => drop(to.send(self.trace(lock))),
             Ask::Request(
-                request @ (Request::Logs { .. }
+                request @ (Request::FactoryReset { .. }
+                | Request::Logs { .. }
                 | Request::Configuration {}
                 | Request::TestBroker(_)
                 | Request::Host {}

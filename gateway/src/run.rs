@@ -29,7 +29,7 @@ use crate::journal::Journal;
 use crate::relay_loop::{Ask, Facts, Inputs, RelayLoop};
 use crate::server::{InProcess, Server};
 use crate::supervisor::{Driver, Supervisor};
-use crate::{logging, metrics, service, unsealed};
+use crate::{button, logging, mdns, metrics, reset, service, unsealed};
 
 /// Threads for everything but the store, which has its own: one can carry the radios while the other carries
 /// the broker.
@@ -77,11 +77,24 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let result = runtime.block_on(gateway(config, journal));
     // A blocked lookup of a broker's name must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+    match result? {
+        End::Stopped => Ok(()),
+        End::Reset => Err(reset::begin_anew()).context("the gateway cannot be started anew"),
+    }
 }
 
-async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
+/// Why a run is over.
+enum End {
+    Stopped,
+    /// For a factory reset, which the next run begins with.
+    Reset,
+}
+
+async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<End> {
     let data = DataDir::open(&config.gateway.data_dir)?;
+    if reset::carry_out(&config.gateway.data_dir)? {
+        tracing::warn!("the gateway is set back to how it left the factory, and is nobody's");
+    }
     let gateway = data.gateway(config.gateway.id.as_ref())?;
     let topics = topics(config, gateway.as_str())?;
     let server = Server::bind(&config.api.socket)?;
@@ -125,6 +138,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     let (parts_tx, parts) = mpsc::channel(16);
     let (asks_tx, asks) = mpsc::channel(64);
     let (stop, stopping) = watch::channel(false);
+    let (reset, mut is_reset) = watch::channel(false);
     let supervisor = Supervisor { clock, parts: parts_tx, stopping: stopping.clone() };
     let page = page(config, gateway.as_str(), &store, &asks_tx).await?;
     let claimed = page.as_ref().map_or_else(|| watch::channel(true).1, |page| page.claimed());
@@ -153,7 +167,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
         lora_counters: sources.lora.clone(),
         zigbee_counters: sources.zigbee.clone(),
         subghz_counters: sources.subghz.clone(),
-        desk: crate::desk::Desk::new(config, gateway.as_str(), journal, wall.clone(), sources.clone()),
+        desk: crate::desk::Desk::new(config, gateway.as_str(), journal, wall.clone(), sources.clone(), reset),
         gateway: gateway.to_string(),
         broker_url: config.mqtt.url.to_string(),
         radios: names,
@@ -169,6 +183,12 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     let mut relaying = tokio::spawn(relay_loop.run(Inputs { parts, asks, replies, stop: stopping }));
     tokio::spawn(server.serve(asks_tx.clone(), page.clone()));
     if let Some(page) = page {
+        if let Some(button) = config.web.button.clone() {
+            presence(button, Arc::clone(&page), stop.subscribe())?;
+        }
+        if config.web.mdns {
+            mdns::start(gateway.as_str(), config.web.https, stop.subscribe());
+        }
         tokio::spawn(serve_page(page));
     }
     if config.metrics.enabled {
@@ -179,7 +199,7 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), gateway = gateway.as_str(), "cardea is running");
     let ended = tokio::select! {
         ended = &mut relaying => ended,
-        _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+        _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, _ = is_reset.wait_for(|reset| *reset) => {} } } => {
             stop.send_replace(true);
             relaying.await
         }
@@ -195,7 +215,16 @@ async fn gateway(config: &Config, journal: Journal) -> anyhow::Result<()> {
         tracing::warn!("some parts of the gateway took too long to end");
     }
     tracing::info!("stopped");
-    Ok(())
+    Ok(if *is_reset.borrow() { End::Reset } else { End::Stopped })
+}
+
+/// The names that browsers may use, beside the machine's own.
+fn names(config: &Config, gateway: &str) -> Vec<String> {
+    let mut names = config.web.names.clone();
+    if config.web.mdns {
+        names.extend(mdns::names(gateway));
+    }
+    names
 }
 
 /// The local web page, if it is on. It remembers in the same encrypted store as a radio network.
@@ -212,13 +241,31 @@ async fn page(
     let settings = cardea_web::Settings {
         https: section.https,
         http: section.http,
-        names: section.names.clone(),
+        names: names(config, gateway),
         gateway: gateway.to_owned(),
         data_dir: config.gateway.data_dir.clone(),
+        button: section.button.is_some(),
+        resets: reset::all(&config.gateway.data_dir),
     };
     let (memory, daemon) = (store.network("web"), Arc::new(InProcess(asks.clone())));
     let opened = tokio::task::spawn_blocking(move || Web::open(settings, memory, daemon));
     Ok(Some(opened.await.context("the local page")?.context("the local page")?))
+}
+
+/// Whoever presses the button is at the gateway.
+fn presence(
+    button: cardea_config::GpioButton,
+    page: Arc<Web>,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let press = move || match page.confirm_claim() {
+        Ok(()) => tracing::info!("the button was pressed"),
+        Err(error) => tracing::info!(%error, "the button was pressed, and confirms nothing"),
+    };
+    // It waits in the kernel, for as long as the daemon runs: no task may.
+    let watch = move || button::watch(|| button::Gpio::open(&button), &stopping, press);
+    std::thread::Builder::new().name("button".into()).spawn(watch).context("the button's thread")?;
+    Ok(())
 }
 
 /// Serves for as long as the daemon runs, once the addresses are free. Doors do not wait for a page.

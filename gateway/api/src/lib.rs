@@ -30,7 +30,7 @@ pub use operate::{
 };
 pub use peer::{PeerEvent, PeerLine};
 pub use reply::{Answer, ClaimCode, Reply};
-pub use request::{Request, RequestError};
+pub use request::{Request, RequestError, ResetBy};
 pub use secret::Secret;
 pub use state::{
     Activation, ActivationOutcome, Broker, KeptBackup, Lock, Radio, Router, Status, Unsealed, UnsealedLock,

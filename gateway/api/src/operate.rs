@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::KeptBackup;
-
 /// One radio, closer than [`Radio`](crate::Radio).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RadioDetail {
@@ -21,9 +19,6 @@ pub struct RadioDetail {
     pub open_s: Option<u64>,
     /// Whether its network can be backed up and restored.
     pub moves: bool,
-    /// The backup that the gateway keeps by itself; `None`: there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<KeptBackup>,
     /// What was emitted in the last hour, by sub-band; empty where no law counts it.
     #[serde(default)]
     pub duty: Vec<DutyBand>,

@@ -149,6 +149,14 @@ pub enum Request {
     Oldest {},
     /// What somebody who helps wants to have. Answered by [`Reply::Bundle`].
     Diagnose {},
+    /// Erase all that this gateway has learnt, and start it anew as it left the factory. Answered by [`Reply::Done`] once that is
+    /// certain to happen; the daemon then ends its connections.
+    FactoryReset {
+        /// The gateway's id: whoever asks knows which one it is.
+        gateway: String,
+        /// From where it is asked, for the log and the gateway's last event.
+        by: ResetBy,
+    },
     /// Forget a lock. Answered by [`Reply::Done`] once that is durable.
     Remove {
         /// Lock id, 16 hexadecimal digits.
@@ -156,6 +164,27 @@ pub enum Request {
         #[schemars(schema_with = "lock_id::schema")]
         lock: LockId,
     },
+}
+
+/// From where a factory reset was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetBy {
+    /// The local page, after the password.
+    Page,
+    /// The control socket.
+    Console,
+}
+
+impl ResetBy {
+    /// The word in logs and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Console => "console",
+        }
+    }
 }
 
 /// Why a line is not a request; the sender is at fault.

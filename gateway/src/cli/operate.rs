@@ -1,10 +1,9 @@
 //! `cardea logs`, `cardea diagnose`, `cardea broker-test`, `cardea radio list`: what the local page shows as well.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
-use cardea_api::{BrokerTrial, LogLevel, LogLine, RadioDetail, Reply, Request};
+use cardea_api::{BrokerTrial, KeptBackup, LogLevel, LogLine, RadioDetail, Reply, Request};
 use cardea_config::Config;
 use clap::Args;
 
@@ -31,7 +30,7 @@ pub(super) fn logs(config: &Config, Logs { level, lines, words }: Logs) -> anyho
     let Reply::Logs(logs) = ask(config, &Request::Logs { after: 0, level, words, most: lines })? else {
         bail!("the daemon answered something else")
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = super::unix_seconds();
     for LogLine { at, level, part, text, .. } in logs.lines {
         println!("{:>7} ago {:5} {part}: {text}", duration(now.saturating_sub(at / 1000)), level.as_str());
     }
@@ -110,27 +109,25 @@ pub(super) fn radios(config: &Config) -> anyhow::Result<()> {
     let Reply::Radios(radios) = ask(config, &Request::Radios {})? else {
         bail!("the daemon answered something else")
     };
+    let Reply::Status(status) = ask(config, &Request::Status {})? else {
+        bail!("the daemon answered something else")
+    };
     for radio in radios {
-        println!("{}", line(&radio));
+        let kept = status.radios.get(&radio.radio).and_then(|known| known.backup.as_ref());
+        println!("{}", line(&radio, kept));
     }
     Ok(())
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn line(radio: &RadioDetail) -> String {
+fn line(radio: &RadioDetail, kept: Option<&KeptBackup>) -> String {
     let mut parts = vec![radio.radio.clone()];
     parts.extend(radio.network.as_ref().map(|id| format!("network {id}")));
     parts.extend(radio.channel.map(|channel| format!("channel {channel}")));
     parts.extend(radio.open_s.map(|left| format!("open for {left} s")));
     if radio.moves {
-        parts.push(match &radio.kept {
+        parts.push(match kept {
             None => "no backup kept".into(),
-            Some(kept) => match kept.age_s(now_ms()) {
+            Some(kept) => match kept.age_s(super::unix_seconds().saturating_mul(1_000)) {
                 Some(age) => format!("backup kept, confirmed {} ago", duration(age)),
                 None => "backup kept".into(),
             },

@@ -29,7 +29,6 @@ fn plain(name: &str) -> RadioDetail {
         channel: None,
         open_s: None,
         moves: false,
-        kept: None,
         duty: Vec::new(),
     }
 }
@@ -128,7 +127,6 @@ impl RelayLoop {
             channel: network.map(|network| network.channel),
             open_s: open_until.filter(|until| *until > now).map(|until| seconds(until - now)),
             moves: true,
-            kept: self.kept_backup(),
             ..plain("zigbee")
         }
     }

@@ -113,3 +113,44 @@
     }
   });
 })();
+
+// Passkeys. The browser makes and uses them; what it says goes to the gateway by the form that they stand in.
+(() => {
+  const form = document.querySelector("form[data-passkey]");
+  if (!form || !window.PublicKeyCredential || !window.isSecureContext) return;
+  const said = form.querySelector("[role=status]");
+  const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+  const text = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)))
+    .replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+  const { challenge, user, name, failed } = form.dataset;
+  const ask = { challenge: bytes(challenge), timeout: 120_000, userVerification: "required" };
+  form.hidden = false;
+
+  const make = () => navigator.credentials.create({ publicKey: {
+    ...ask,
+    rp: { id: location.hostname, name: `Cardea ${name}` },
+    user: { id: bytes(user), name, displayName: `Cardea ${name}` },
+    pubKeyCredParams: [{ type: "public-key", alg: -7 }],
+    authenticatorSelection: { residentKey: "required", userVerification: "required" },
+    attestation: "none",
+  } });
+  const use = () => navigator.credentials.get({ publicKey: { ...ask, rpId: location.hostname } });
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    said.textContent = "";
+    try {
+      const made = form.dataset.passkey === "add";
+      const { rawId, response } = await (made ? make() : use());
+      form.elements.client.value = text(response.clientDataJSON);
+      form.elements.device.value = text(made ? response.getAuthenticatorData() : response.authenticatorData);
+      if (!made) {
+        form.elements.id.value = text(rawId);
+        form.elements.signature.value = text(response.signature);
+      }
+      form.submit();
+    } catch {
+      said.textContent = failed;
+    }
+  });
+})();

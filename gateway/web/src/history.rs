@@ -1,5 +1,5 @@
 //! What was done to the page itself: claimed, recovered, another password, another certificate. That somebody at the gateway set
-//! the password anew is never forgotten.
+//! the password anew, or everything back, is never forgotten.
 
 use cardea_radio::Change;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,18 @@ pub(crate) enum What {
     Recovered,
     Certificate,
     OwnCertificate,
+    Authority,
+    NoAuthority,
+    Passkey,
+    NoPasskey,
+    Reset,
+}
+
+impl What {
+    /// What is never forgotten: that somebody at the gateway could have taken it over.
+    const fn is_permanent(self) -> bool {
+        matches!(self, Self::Recovered | Self::Reset)
+    }
 }
 
 /// It, and when: Unix milliseconds.
@@ -48,13 +60,18 @@ impl History {
         let mut changes = vec![Change { key: key(number), value: serde_json::to_vec(&event).ok() }];
         if self.0.len() > KEPT {
             let passing =
-                self.0.iter().find(|(_, event)| event.what != What::Recovered).map(|(number, _)| *number);
+                self.0.iter().find(|(_, event)| !event.what.is_permanent()).map(|(number, _)| *number);
             if let Some(oldest) = passing.filter(|oldest| *oldest != number) {
                 self.0.remove(&oldest);
                 changes.push(Change { key: key(oldest), value: None });
             }
         }
         changes
+    }
+
+    /// Whether this was done at this very time.
+    pub(crate) fn knows(&self, what: What, at: u64) -> bool {
+        self.0.values().any(|event| (event.what, event.at) == (what, at))
     }
 
     pub(crate) fn newest_first(&self) -> Vec<Event> {
@@ -75,6 +92,7 @@ mod tests {
         let mut history = History::default();
         history.note(What::Claimed, 1);
         history.note(What::Recovered, 2);
+        history.note(What::Reset, 2);
         for at in 3..500 {
             history.note(What::Password, at);
         }
@@ -82,6 +100,7 @@ mod tests {
         assert_eq!(events.len(), KEPT);
         assert_eq!(events.first(), Some(&Event { what: What::Password, at: 499 }));
         assert_eq!(events.last(), Some(&Event { what: What::Recovered, at: 2 }), "and the claim had to go");
+        assert!(history.knows(What::Reset, 2) && !history.knows(What::Reset, 3));
     }
 
     #[test]

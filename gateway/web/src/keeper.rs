@@ -2,6 +2,7 @@
 //! leave: codes and sessions are kept as digests, the password as Argon2id.
 
 mod claim;
+pub(crate) mod passkeys;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::history::{self, Event, History, What};
+use crate::passkey::Passkey;
 use crate::password::{Busy, Kept};
 use crate::session::{Name, Session};
 
@@ -24,6 +26,7 @@ pub use claim::{CONFIRMED, ClaimError, RECOVERY};
 const CODE: &[u8] = b"code";
 const OWNER: &[u8] = b"owner";
 const SESSION: &[u8] = b"session/";
+const PASSKEY: &[u8] = b"passkey/";
 
 /// Who owns the gateway's page.
 #[derive(Clone, Serialize, Deserialize)]
@@ -38,6 +41,7 @@ struct State {
     code: Option<[u8; 32]>,
     owner: Option<Owner>,
     sessions: BTreeMap<Name, Session>,
+    passkeys: BTreeMap<passkeys::Mark, Passkey>,
     /// Until when a claim is confirmed, and how many wrong codes came since.
     confirmed: Option<(Instant, u32)>,
     recovery: Option<Recovery>,
@@ -61,7 +65,8 @@ pub(crate) fn now() -> u64 {
 }
 
 impl Keeper {
-    pub(crate) fn open(store: Arc<dyn NetworkStore>) -> Result<Self, Error> {
+    /// Reads what is remembered. Factory resets at these times (Unix milliseconds) are kept in the history for good.
+    pub(crate) fn open(store: Arc<dyn NetworkStore>, resets: &[u64]) -> Result<Self, Error> {
         let mut state = State::default();
         let fault = |what: &str| Error::Store(format!("{what} cannot be read"));
         for (key, value) in store.load().map_err(|e| Error::Store(e.0))? {
@@ -72,9 +77,18 @@ impl Keeper {
                 state.owner = Some(serde_json::from_slice(&value).map_err(|_| fault("the owner"))?);
             } else if key.starts_with(history::PREFIX) {
                 state.history.read(&key, &value).ok_or_else(|| fault("the history"))?;
+            } else if let Some(mark) = key.strip_prefix(PASSKEY) {
+                let mark = mark.try_into().map_err(|_| fault("a passkey"))?;
+                state.passkeys.insert(mark, serde_json::from_slice(&value).map_err(|_| fault("a passkey"))?);
             } else if let Some(name) = key.strip_prefix(SESSION) {
                 let name = Name(name.try_into().map_err(|_| fault("a session"))?);
                 state.sessions.insert(name, serde_json::from_slice(&value).map_err(|_| fault("a session"))?);
+            }
+        }
+        for at in resets {
+            if !state.history.knows(What::Reset, *at) {
+                // Made again at each start until it is written; nobody waits for it.
+                drop(store.commit(state.history.note(What::Reset, *at)));
             }
         }
         let claimed = watch::Sender::new(state.owner.is_some());
@@ -105,10 +119,14 @@ impl Keeper {
             self.state().sessions.keys().copied().filter(|name| Some(*name) != kept).collect();
         let mut changes = vec![put(OWNER, record)];
         changes.extend(gone.iter().map(|name| Change { key: session_key(*name), value: None }));
+        // Whoever had to come to the gateway for a new password cannot know who has a passkey.
+        let passkeys = if what == What::Recovered { self.state().passkeys.clone() } else { BTreeMap::new() };
+        changes.extend(passkeys.keys().map(|mark| Change { key: [PASSKEY, mark].concat(), value: None }));
         changes.extend(self.note(what));
         self.commit(changes).await.map_err(ClaimError::Store)?;
         let mut state = self.state();
         state.owner = Some(owner);
+        state.passkeys.retain(|mark, _| !passkeys.contains_key(mark));
         for name in gone {
             state.sessions.remove(&name);
         }

@@ -14,6 +14,7 @@
 //! The threat model is in `docs/web.md`.
 
 mod assets;
+mod authority;
 mod guard;
 mod history;
 mod keeper;
@@ -21,6 +22,7 @@ mod listen;
 mod live;
 mod owner_certificate;
 mod pages;
+mod passkey;
 mod password;
 mod routes;
 mod session;
@@ -90,6 +92,10 @@ pub struct Settings {
     pub gateway: String,
     /// Where certificate and key are: `web.pem` and `web.key`.
     pub data_dir: PathBuf,
+    /// There is a button at the gateway that confirms a claim.
+    pub button: bool,
+    /// When this gateway was set back to how it left the factory, Unix milliseconds: the history keeps that for good.
+    pub resets: Vec<u64>,
 }
 
 /// Why there is no page.
@@ -129,6 +135,7 @@ pub struct Web {
     tls: tls::Identity,
     hosts: Vec<String>,
     rates: throttle::Rates,
+    challenges: passkey::Challenges,
 }
 
 impl Web {
@@ -143,10 +150,11 @@ impl Web {
     ) -> Result<Arc<Self>, Error> {
         let hosts = guard::hosts(&settings.names);
         let tls = tls::Identity::open(&settings.data_dir, &hosts)?;
-        let keeper = Keeper::open(store)?;
+        let keeper = Keeper::open(store, &settings.resets)?;
+        let challenges = passkey::Challenges::new()?;
         let (live, rates) = (live::Live::default(), throttle::Rates::default());
         let operate = pages::operate::Operate::default();
-        Ok(Arc::new(Self { settings, daemon, keeper, live, operate, tls, hosts, rates }))
+        Ok(Arc::new(Self { settings, daemon, keeper, live, operate, tls, hosts, rates, challenges }))
     }
 
     /// Binds the addresses; [`Listening::serve`] then serves.

@@ -43,18 +43,30 @@ pub(crate) fn read(
         .take(CHAIN + 1)
         .collect::<Result<_, _>>()
         .map_err(|_| Unfit::Chain)?;
-    let (Some((first, above)), true) = (chain.split_first(), chain.len() <= CHAIN) else {
+    if chain.is_empty() || chain.len() > CHAIN {
         return Err(Unfit::Chain);
-    };
-    let own = ParsedCertificate::try_from(first).map_err(|_| Unfit::Chain)?;
+    }
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| Unfit::Key)?;
     let certified = match CertifiedKey::from_der(chain.clone(), key, provider) {
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => return Err(Unfit::Mismatch),
         other => other.map_err(|_| Unfit::Key)?,
     };
+    judge(&chain, names, now, provider)?;
+    Ok(certified)
+}
+
+/// Whether a chain does at this time.
+pub(crate) fn judge(
+    chain: &[CertificateDer<'_>],
+    names: &[String],
+    now: UnixTime,
+    provider: &CryptoProvider,
+) -> Result<(), Unfit> {
+    let (first, above) = chain.split_first().ok_or(Unfit::Chain)?;
+    let own = ParsedCertificate::try_from(first).map_err(|_| Unfit::Chain)?;
     // The highest one stands for the authority, whom nobody here can ask.
     let mut roots = RootCertStore::empty();
-    roots.add(above.last().unwrap_or(first).clone()).map_err(|_| Unfit::Chain)?;
+    roots.add(above.last().unwrap_or(first).clone().into_owned()).map_err(|_| Unfit::Chain)?;
     let algorithms = provider.signature_verification_algorithms.all;
     match verify_server_cert_signed_by_trust_anchor(&own, &roots, above, now, algorithms) {
         Ok(()) => {}
@@ -74,7 +86,7 @@ pub(crate) fn read(
     let fits = |name: &String| {
         ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&own, &name).is_ok())
     };
-    if names.iter().any(fits) { Ok(certified) } else { Err(Unfit::Names) }
+    if names.iter().any(fits) { Ok(()) } else { Err(Unfit::Names) }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::guard::{Form, Link};
 use crate::keeper;
-use crate::pages::{self, account, certificate, claim, fleet, pair};
+use crate::pages::{self, account, authority, certificate, claim, fleet, pair, passkeys, reset, security};
 use crate::pages::{logs, map, radios, system, upstreams};
 use crate::session::{Id, Session};
 use crate::texts::{self, Texts};
@@ -87,13 +87,24 @@ routes! {
     Post "/pair/{lock}/cancel"  SignedIn  pair::cancel;
     Get  "/prove"               SignedIn  account::prove_page;
     Post "/prove"               SignedIn  account::prove;
-    Get  "/security"            SignedIn  account::security;
-    Post "/security/end"        SignedIn  account::end;
+    Get  "/security"            SignedIn  security::page;
+    Post "/security/end"        SignedIn  security::end;
     Get  "/security/password"   Proved    account::password_page;
     Post "/security/password"   Proved    account::password;
     Get  "/security/certificate" Proved   certificate::page;
     Post "/security/certificate" Proved   certificate::put;
     Post "/security/certificate/own" Proved certificate::take_back;
+    Get  "/security/authority"  Proved    authority::page;
+    Post "/security/authority"  Proved    authority::make;
+    Post "/security/authority/forget" Proved authority::forget;
+    Get  "/security/authority/cardea-authority.crt" Proved authority::download;
+    Get  "/security/passkeys"   Proved    passkeys::page;
+    Post "/security/passkeys"   Proved    passkeys::add;
+    Post "/security/passkeys/remove" Proved passkeys::remove;
+    Post "/sign-in/passkey"     Claimed   passkeys::sign_in;
+    Post "/prove/passkey"       SignedIn  passkeys::prove;
+    Get  "/system/reset"        Proved    reset::page;
+    Post "/system/reset"        Proved    reset::reset;
     Post "/sign-out"            SignedIn  account::sign_out;
     Get  "/about"               SignedIn  account::about;
     // For operators.
@@ -337,6 +348,8 @@ mod tests {
             names: Vec::new(),
             gateway: "gw".into(),
             data_dir: directory.path().to_owned(),
+            button: false,
+            resets: Vec::new(),
         };
         let web = Web::open(settings, Arc::new(cardea_radio::MemoryStore::new()), Arc::new(Silent)).unwrap();
         let router = router(&web);
@@ -346,7 +359,7 @@ mod tests {
                 web.confirm_claim().unwrap();
                 web.keeper.claim(&code, "vier alte Nussbäume".to_owned().into()).await.unwrap();
             }
-            for route in ROUTES {
+            for (n, route) in (0_u8..).zip(ROUTES) {
                 let path = route.path.replace("{lock}", "00112233445566ff").replace("{name}", "x");
                 let method = if route.method == Method::Get { "GET" } else { "POST" };
                 let request = Request::builder()
@@ -357,7 +370,9 @@ mod tests {
                     .header("content-type", "application/x-www-form-urlencoded")
                     .body(Body::empty())
                     .unwrap();
-                let link = Link { peer: local, local };
+                // Each from an address of its own: one alone may not ask so much at once.
+                let peer = std::net::SocketAddr::from(([127, 0, 1, n], 1));
+                let link = Link { peer, local };
                 let answer = crate::guard::answer(&web, &router, link, request).await;
                 let status = answer.status().as_u16();
                 let live = route.path.starts_with("/live/");
@@ -388,10 +403,10 @@ mod tests {
     fn whatever_changes_something_is_a_post_and_pages_of_locks_are_the_owners() {
         for route in ROUTES {
             let open = matches!(route.rule, Rule::Anyone | Rule::Unclaimed | Rule::Claimed);
-            let known =
-                ["/assets/{name}", "/language", "/claim", "/sign-in", "/recover"].contains(&route.path);
+            let known = ["/assets/{name}", "/language", "/claim", "/sign-in", "/sign-in/passkey", "/recover"]
+                .contains(&route.path);
             assert_eq!(open, known, "{} is open to strangers", route.path);
-            let changes = ["remove", "cancel", "end", "sign-out", "restore", "backup"]
+            let changes = ["remove", "cancel", "end", "sign-out", "restore", "backup", "forget"]
                 .iter()
                 .any(|verb| route.path.ends_with(verb));
             let asks_first = route.path == "/locks/{lock}/remove" && route.method == Method::Get;
@@ -400,7 +415,10 @@ mod tests {
                 .contains(&route.path)
                 || route.path.ends_with("/remove")
                 || route.path.starts_with("/security/password")
-                || route.path.starts_with("/security/certificate");
+                || route.path.starts_with("/security/certificate")
+                || route.path.starts_with("/security/authority")
+                || route.path.starts_with("/security/passkeys")
+                || route.path == "/system/reset";
             assert!(!radio || route.rule == Rule::Proved, "{} without the password", route.path);
         }
     }

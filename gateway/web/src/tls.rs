@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
@@ -17,29 +17,89 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::authority::Authority;
 use crate::owner_certificate::{self, Unfit};
+
+/// How long it is believed that an owner's certificate still does, seconds.
+const JUDGED_S: u64 = 60;
 
 /// What the page proves itself with.
 pub(crate) struct Identity {
     pub(crate) config: Arc<ServerConfig>,
-    /// The gateway's own.
-    own: Arc<CertifiedKey>,
     shown: Arc<Shown>,
     directory: PathBuf,
-    names: Vec<String>,
 }
 
-/// What the next connection is shown.
+/// What connections are shown: the owner's certificate while it does, else what the gateway's own authority vouches for, else the
+/// gateway's own.
 #[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
+struct Shown {
+    own: Arc<CertifiedKey>,
+    names: Vec<String>,
+    put: RwLock<Put>,
+}
+
+#[derive(Default)]
+struct Put {
+    owners: Option<Owners>,
+    authority: Option<Arc<Authority>>,
+}
+
+impl std::fmt::Debug for Put {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Put({}, {})", self.owners.is_some(), self.authority.is_some())
+    }
+}
+
+struct Owners {
+    certified: Arc<CertifiedKey>,
+    /// When it was last looked at, Unix seconds, and whether it did.
+    judged: Mutex<(u64, bool)>,
+}
 
 impl Shown {
-    fn now(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    fn put(&self) -> RwLockReadGuard<'_, Put> {
+        self.put.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, to: Arc<CertifiedKey>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = to;
+    fn change(&self, change: impl FnOnce(&mut Put)) {
+        change(&mut self.put.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn at(&self, now: UnixTime) -> Arc<CertifiedKey> {
+        let put = self.put();
+        match (&put.owners, &put.authority) {
+            (Some(owners), _) if owners.does(&self.names, now) => Arc::clone(&owners.certified),
+            (_, Some(authority)) => {
+                let page = authority.page_at(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+                page.unwrap_or_else(|| Arc::clone(&self.own))
+            }
+            _ => Arc::clone(&self.own),
+        }
+    }
+
+    fn now(&self) -> Arc<CertifiedKey> {
+        self.at(UnixTime::now())
+    }
+}
+
+impl Owners {
+    /// Its time may end while the gateway runs: then browsers must not be shown it any more.
+    fn does(&self, names: &[String], now: UnixTime) -> bool {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, did) = *judged;
+        if now.as_secs().abs_diff(at) < JUDGED_S {
+            return did;
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        let verdict = owner_certificate::judge(&self.certified.cert, names, now, &provider);
+        if let Err(unfit) = verdict
+            && did
+        {
+            tracing::warn!(?unfit, "the owner's certificate is not shown any more: the gateway's own is");
+        }
+        *judged = (now.as_secs(), verdict.is_ok());
+        verdict.is_ok()
     }
 }
 
@@ -47,6 +107,14 @@ impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.now())
     }
+}
+
+/// Whose certificate browsers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Gateways,
+    Authoritys,
+    Owners,
 }
 
 /// Why an owner's certificate is not put in.
@@ -84,21 +152,15 @@ impl Identity {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let own = CertifiedKey::from_der(vec![chain], private, &provider)
             .map_err(|e| fault(&certificate, format!("{e}; {unreadable}")))?;
-        let own = Arc::new(own);
-        let shown = Arc::new(Shown(RwLock::new(Arc::clone(&own))));
+        let shown = Shown { own: Arc::new(own), names: names.to_vec(), put: RwLock::default() };
+        let shown = Arc::new(shown);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| fault(&certificate, e.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let this = Self {
-            config: Arc::new(config),
-            own,
-            shown,
-            directory: directory.to_owned(),
-            names: names.to_vec(),
-        };
+        let this = Self { config: Arc::new(config), shown, directory: directory.to_owned() };
         this.resume();
         Ok(this)
     }
@@ -108,43 +170,89 @@ impl Identity {
         self.shown.now().end_entity_cert().map(fingerprint).unwrap_or_default()
     }
 
-    /// Whether the owner's certificate is shown.
-    pub(crate) fn is_owners(&self) -> bool {
-        !Arc::ptr_eq(&self.shown.now(), &self.own)
+    /// Whose certificate is shown at this moment.
+    pub(crate) fn whose(&self) -> Whose {
+        let (shown, put) = (self.shown.now(), self.shown.put());
+        if Arc::ptr_eq(&shown, &self.shown.own) {
+            Whose::Gateways
+        } else if put.owners.as_ref().is_some_and(|owners| Arc::ptr_eq(&shown, &owners.certified)) {
+            Whose::Owners
+        } else {
+            Whose::Authoritys
+        }
+    }
+
+    /// Whether the owner has put one in, shown or not.
+    pub(crate) fn has_owners(&self) -> bool {
+        self.shown.put().owners.is_some()
+    }
+
+    /// Makes an authority of the gateway's own in place of the one before, and shows what it vouches for. Blocks.
+    pub(crate) fn make_authority(&self, gateway: &str) -> Result<(), String> {
+        let kept = Authority::make(gateway, &self.shown.names)?;
+        let provider = rustls::crypto::ring::default_provider();
+        let authority = Authority::read(&kept, &provider).ok_or("what was made cannot be read")?;
+        write(&self.authoritys(), kept.as_bytes(), 0o600).map_err(|e| e.to_string())?;
+        self.shown.change(|put| put.authority = Some(Arc::new(authority)));
+        Ok(())
+    }
+
+    /// Forgets the authority: phones that trust it are not shown anything that they trust any more. Blocks.
+    pub(crate) fn forget_authority(&self) -> std::io::Result<()> {
+        remove(&self.authoritys())?;
+        self.shown.change(|put| put.authority = None);
+        Ok(())
+    }
+
+    /// The authority's certificate, in DER, for phones to install.
+    pub(crate) fn authority(&self) -> Option<Vec<u8>> {
+        self.shown.put().authority.as_ref().map(|authority| authority.certificate().to_vec())
     }
 
     /// Shows the owner's certificate from the next connection on, and after every start. Blocks.
     pub(crate) fn put(&self, chain: &str, key: &str) -> Result<(), NotPut> {
         let provider = rustls::crypto::ring::default_provider();
-        let certified = owner_certificate::read(chain, key, &self.names, UnixTime::now(), &provider)
+        let certified = owner_certificate::read(chain, key, &self.shown.names, UnixTime::now(), &provider)
             .map_err(NotPut::Unfit)?;
         // One file, so that a power cut leaves a pair that fits.
         let both = Zeroizing::new(format!("{chain}\n{key}"));
         write(&self.owners(), both.as_bytes(), 0o600).map_err(NotPut::Disk)?;
-        self.shown.change(Arc::new(certified));
+        self.show_owners(certified);
         Ok(())
+    }
+
+    fn show_owners(&self, certified: CertifiedKey) {
+        let judged = Mutex::new((UnixTime::now().as_secs(), true));
+        self.shown.change(|put| put.owners = Some(Owners { certified: Arc::new(certified), judged }));
     }
 
     /// Shows the gateway's own again. Blocks.
     pub(crate) fn take_back(&self) -> std::io::Result<()> {
-        match fs::remove_file(self.owners()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.shown.change(Arc::clone(&self.own));
+        remove(&self.owners())?;
+        self.shown.change(|put| put.owners = None);
         Ok(())
     }
 
-    /// What the owner has put in before this start; one that does not do any more leaves the gateway's own.
+    /// What was made and put in before this start; what does not do any more leaves the gateway's own.
     fn resume(&self) {
-        let Ok(both) = fs::read_to_string(self.owners()).map(Zeroizing::new) else { return };
         let provider = rustls::crypto::ring::default_provider();
-        match owner_certificate::read(&both, &both, &self.names, UnixTime::now(), &provider) {
-            Ok(certified) => self.shown.change(Arc::new(certified)),
+        if let Ok(kept) = fs::read_to_string(self.authoritys()).map(Zeroizing::new) {
+            match Authority::read(&kept, &provider) {
+                Some(authority) => self.shown.change(|put| put.authority = Some(Arc::new(authority))),
+                None => tracing::warn!("the gateway's authority cannot be read; make another one"),
+            }
+        }
+        let Ok(both) = fs::read_to_string(self.owners()).map(Zeroizing::new) else { return };
+        match owner_certificate::read(&both, &both, &self.shown.names, UnixTime::now(), &provider) {
+            Ok(certified) => self.show_owners(certified),
             Err(unfit) => {
                 tracing::warn!(?unfit, "the owner's certificate is not shown: the gateway's own is")
             }
         }
+    }
+
+    fn authoritys(&self) -> PathBuf {
+        self.directory.join("web-authority.pem")
     }
 
     fn owners(&self) -> PathBuf {
@@ -152,8 +260,20 @@ impl Identity {
     }
 }
 
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let digest = Sha256::digest(certificate.as_ref());
+    sha256(certificate.as_ref())
+}
+
+/// As browsers show it: pairs of capital hexadecimal digits with colons between.
+pub(crate) fn sha256(der: &[u8]) -> String {
+    let digest = Sha256::digest(der);
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
@@ -217,16 +337,58 @@ mod tests {
         let made = CertificateParams::new(names.to_vec()).unwrap().self_signed(&key).unwrap();
         let (chain, key) = (made.pem(), key.serialize_pem());
         assert!(matches!(first.put(&chain, ""), Err(NotPut::Unfit(Unfit::Key))));
-        assert!(!first.is_owners() && !first.owners().exists());
+        assert!(first.whose() != Whose::Owners && !first.owners().exists());
         first.put(&chain, &key).unwrap();
-        assert!(first.is_owners() && first.fingerprint() == fingerprint(made.der()));
+        assert!(first.whose() == Whose::Owners && first.fingerprint() == fingerprint(made.der()));
         assert_eq!(fs::metadata(first.owners()).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(open().is_owners(), "after a restart");
+        assert!(open().whose() == Whose::Owners, "after a restart");
         fs::write(first.owners(), "damaged").unwrap();
         assert_eq!(open().fingerprint(), own, "a page with a warning is better than none");
         first.take_back().unwrap();
-        assert!(!first.is_owners() && first.fingerprint() == own && !first.owners().exists());
+        assert!(first.whose() != Whose::Owners && first.fingerprint() == own && !first.owners().exists());
         first.take_back().unwrap();
+    }
+
+    #[test]
+    fn an_owners_certificate_whose_time_ends_while_the_gateway_runs_gives_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = ["gateway.local".to_owned()];
+        let identity = Identity::open(directory.path(), &names).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(names.to_vec()).unwrap();
+        params.not_after = date_time_ymd(2039, 1, 1);
+        let made = params.self_signed(&key).unwrap();
+        identity.put(&made.pem(), &key.serialize_pem()).unwrap();
+        let shown = |s: u64| {
+            let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(s));
+            fingerprint(identity.shown.at(at).end_entity_cert().unwrap())
+        };
+        let (before, after) = (2_177_452_800 - 1, 2_177_452_800 + JUDGED_S);
+        assert_eq!(shown(before), fingerprint(made.der()));
+        assert_eq!(shown(after), fingerprint(identity.shown.own.end_entity_cert().unwrap()));
+        assert!(identity.has_owners(), "it is still there, and comes back with a clock that was wrong");
+        assert_eq!(shown(before), fingerprint(made.der()));
+    }
+
+    #[test]
+    fn an_authority_is_made_once_survives_a_restart_and_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = ["gateway.local".to_owned()];
+        let open = || Identity::open(directory.path(), &names).unwrap();
+        let first = open();
+        let own = first.fingerprint();
+        assert!(first.authority().is_none() && first.whose() == Whose::Gateways);
+        first.make_authority("gw").unwrap();
+        assert_eq!(first.whose(), Whose::Authoritys);
+        assert_eq!(fs::metadata(first.authoritys()).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = open();
+        assert_eq!((again.authority(), again.fingerprint()), (first.authority(), first.fingerprint()));
+        assert_ne!(first.fingerprint(), own);
+        first.forget_authority().unwrap();
+        assert_eq!((first.fingerprint(), open().fingerprint()), (own.clone(), own));
+        first.forget_authority().unwrap();
+        fs::write(first.authoritys(), "damaged").unwrap();
+        assert_eq!(open().whose(), Whose::Gateways);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use cardea_api::{BrokerCause, BrokerStep, BrokerTest, LogLevel, Radio};
 use cardea_framing::LockId;
-use common::operate::{PASSPHRASE, PLAIN, failing, line, until};
+use common::operate::{PASSPHRASE, PLAIN, failing, kept, line, until};
 use common::{Browser, Site, a_lock};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
@@ -36,7 +36,8 @@ const PAGES: [&str; 11] = [
 async fn site(locks: u16) -> (Site, Browser) {
     let (site, owner) = Site::claimed().await;
     let radio = Radio { up: true, detail: String::new(), restarts: 0, backup: None };
-    site.gateway.status.lock().unwrap().radios.insert("zigbee".into(), radio.clone());
+    let zigbee = Radio { backup: Some(kept()), ..radio.clone() };
+    site.gateway.status.lock().unwrap().radios.insert("zigbee".into(), zigbee);
     site.gateway.status.lock().unwrap().radios.insert("lora".into(), radio);
     let mut all = site.gateway.locks.lock().unwrap();
     for n in 0..locks {

@@ -13,7 +13,7 @@ fn password() -> Zeroizing<String> {
 }
 
 fn keeper(store: &MemoryStore) -> Keeper {
-    Keeper::open(Arc::new(store.clone())).unwrap()
+    Keeper::open(Arc::new(store.clone()), &[]).unwrap()
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn nothing_secret_is_stored_and_everything_survives_a_restart() {
 async fn an_owner_that_cannot_be_read_is_an_error_and_never_an_unclaimed_gateway() {
     let store = MemoryStore::new();
     store.commit_now(vec![put(OWNER, b"{".to_vec())]).unwrap();
-    assert!(Keeper::open(Arc::new(store)).is_err());
+    assert!(Keeper::open(Arc::new(store), &[]).is_err());
 }
 
 #[tokio::test]
@@ -107,5 +107,5 @@ async fn sessions_are_bounded_replaced_at_sign_in_and_revoked() {
     let kept = keeper.sessions().first().unwrap().0;
     keeper.end(|name| name != kept).await.unwrap();
     assert_eq!(keeper.sessions().len(), 1);
-    assert_eq!(Keeper::open(Arc::new(store)).unwrap().sessions().len(), 1);
+    assert_eq!(Keeper::open(Arc::new(store), &[]).unwrap().sessions().len(), 1);
 }

@@ -10,13 +10,14 @@ use cardea_framing::LockId;
 use maud::{Markup, html};
 
 use super::claim::{new_password, weakness, with_cookie};
-use super::{Page, Tab, chip, fault, refusal, rich};
+use super::{Page, Tab, fault, passkeys, refusal, rich};
+use crate::Web;
 use crate::history::What;
-use crate::keeper::{self, ClaimError};
+use crate::keeper::ClaimError;
+use crate::passkey::Purpose;
 use crate::routes::{Call, see_other};
-use crate::session::{COOKIE, Session};
+use crate::session::COOKIE;
 use crate::texts::{self, Texts};
-use crate::{Web, pages::Tone};
 
 /// What the password was asked for once more, as a word in the address: never an address itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,14 @@ pub(crate) enum Target {
 }
 
 /// The pages of operators that ask for the password.
-const OPERATOR: [(&str, &str); 3] =
-    [("zigbee", "/radios/zigbee"), ("broker", "/broker/test"), ("diagnosis", "/diagnosis")];
+const OPERATOR: [(&str, &str); 6] = [
+    ("zigbee", "/radios/zigbee"),
+    ("broker", "/broker/test"),
+    ("diagnosis", "/diagnosis"),
+    ("authority", "/security/authority"),
+    ("passkeys", "/security/passkeys"),
+    ("reset", "/system/reset"),
+];
 
 impl Target {
     pub(crate) fn of(path: &str, lock: Option<LockId>) -> Self {
@@ -49,7 +56,7 @@ impl Target {
         }
     }
 
-    fn parse(word: &str) -> Self {
+    pub(super) fn parse(word: &str) -> Self {
         match word.strip_prefix("remove-").map(str::parse) {
             Some(Ok(lock)) => Self::Remove(lock),
             _ if word == "pair" => Self::Pair,
@@ -111,23 +118,24 @@ pub(crate) async fn sign_in(web: Arc<Web>, call: Call) -> Response {
     }
 }
 
-/// Why a password did not do.
-struct Wrong {
-    words: String,
-    status: StatusCode,
-    wait_s: Option<u64>,
+/// Why a password or a passkey did not do.
+pub(super) struct Wrong {
+    pub(super) words: String,
+    pub(super) status: StatusCode,
+    pub(super) wait_s: Option<u64>,
+}
+
+/// An address with too many wrong ones has to wait.
+pub(super) fn may_try(web: &Web, call: &Call) -> Result<(), Wrong> {
+    let Some(left) = web.rates.must_wait(call.link.peer.ip().into(), Instant::now()) else { return Ok(()) };
+    let seconds = left.as_secs().saturating_add(1);
+    let words = (call.text.wait)(seconds);
+    Err(Wrong { words, status: StatusCode::TOO_MANY_REQUESTS, wait_s: Some(seconds) })
 }
 
 async fn check(web: &Web, call: &Call) -> Result<(), Wrong> {
     let from = call.link.peer.ip();
-    if let Some(left) = web.rates.must_wait(from.into(), Instant::now()) {
-        let seconds = left.as_secs().saturating_add(1);
-        return Err(Wrong {
-            words: (call.text.wait)(seconds),
-            status: StatusCode::TOO_MANY_REQUESTS,
-            wait_s: Some(seconds),
-        });
-    }
+    may_try(web, call)?;
     match web.keeper.is_owner(call.secret("password")).await {
         Ok(true) => {
             web.rates.right(from.into());
@@ -168,7 +176,7 @@ fn password_field(text: &Texts) -> Markup {
     }
 }
 
-fn show_sign_in(web: &Web, call: &Call, wrong: Option<Wrong>) -> Response {
+pub(super) fn show_sign_in(web: &Web, call: &Call, wrong: Option<Wrong>) -> Response {
     let text = call.text;
     let content = html! {
         h1 { (text.sign_in) }
@@ -178,6 +186,7 @@ fn show_sign_in(web: &Web, call: &Call, wrong: Option<Wrong>) -> Response {
             (password_field(text))
             button class="button" { (text.sign_in) }
         }
+        (passkeys::use_one(web, call, Purpose::SignIn, None))
         p class="small soft" { (rich(text.forgotten)) " " a href="/recover" { (text.recover) } }
     };
     let page = Page { title: text.sign_in, tab: Tab::None, here: "/sign-in", live: None, narrow: true };
@@ -200,7 +209,7 @@ pub(crate) async fn prove(web: Arc<Web>, call: Call) -> Response {
     }
 }
 
-fn show_prove(web: &Web, call: &Call, target: Target, wrong: Option<Wrong>) -> Response {
+pub(super) fn show_prove(web: &Web, call: &Call, target: Target, wrong: Option<Wrong>) -> Response {
     let text = call.text;
     let content = html! {
         h1 { (text.prove) }
@@ -215,6 +224,7 @@ fn show_prove(web: &Web, call: &Call, target: Target, wrong: Option<Wrong>) -> R
                 a class="button second" href="/" { (text.cancel) }
             }
         }
+        (passkeys::use_one(web, call, Purpose::Prove, Some(target)))
     };
     let here = format!("/prove?for={target}");
     let page = Page { title: text.prove, tab: Tab::None, here: &here, live: None, narrow: true };
@@ -231,80 +241,6 @@ pub(crate) async fn sign_out(web: Arc<Web>, call: Call) -> Response {
     with_cookie(
         see_other("/sign-in"),
         &format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0"),
-    )
-}
-
-pub(crate) async fn security(web: Arc<Web>, call: Call) -> Response {
-    let (text, now) = (call.text, keeper::now());
-    let mine = call.session.as_ref().map(|(id, _)| id.name());
-    let since = |at: u64| (text.ago)(now.saturating_sub(at) / 1000);
-    let sessions = web.keeper.sessions();
-    let row = |name: &str, session: &Session, is_mine: bool| {
-        html! {
-            li {
-                div class="item" {
-                    span class="id" {
-                        @if session.browser.is_empty() { (text.unnamed_browser) } @else { (browser(&session.browser)) }
-                    }
-                    @if is_mine {
-                        (chip(Tone::Good, text.this_browser))
-                    } @else {
-                        form method="post" action="/security/end" {
-                            input type="hidden" name="token" value=(call.form_token());
-                            button class="quiet" name="session" value=(name) { (text.end) }
-                        }
-                    }
-                    span class="more" {
-                        ((text.signed_in)(&since(session.started))) " · " ((text.used)(&since(session.used)))
-                    }
-                }
-            }
-        }
-    };
-    let content = html! {
-        h1 { (text.security) }
-        section class="card" {
-            h2 { (text.sessions) }
-            p class="soft small" { (text.sessions_why) }
-            ul class="list" {
-                @for (name, session) in &sessions { (row(&hex::encode(name.0), session, Some(*name) == mine)) }
-            }
-            @if sessions.len() > 1 {
-                form method="post" action="/security/end" {
-                    input type="hidden" name="token" value=(call.form_token());
-                    button class="button second" name="session" value="others" { (text.end_others) }
-                }
-            }
-        }
-        section class="card" {
-            h2 { (text.password) }
-            p class="soft small" { (text.password_why) }
-            div class="buttons" { a class="button second" href="/security/password" { (text.change_password) } }
-        }
-        section class="card" {
-            h2 { (text.history) }
-            p class="soft small" { (text.history_why) }
-            ul class="list" {
-                @for event in web.keeper.history() {
-                    li { div class="item" {
-                        span { (text.history_of(event.what)) }
-                        span class="soft small" { (since(event.at)) }
-                    } }
-                }
-            }
-        }
-        section class="card" {
-            h2 { (text.certificate) }
-            p class="soft small" { (rich(if web.tls.is_owners() { text.certificate_owners } else { text.certificate_why })) }
-            p class="mono" { (web.fingerprint()) }
-            div class="buttons" { a class="button second" href="/security/certificate" { (text.put_certificate) } }
-        }
-    };
-    Page { title: text.security, tab: Tab::Security, here: "/security", live: None, narrow: false }.show(
-        &web,
-        &call,
-        StatusCode::OK,
-        &content,
     )
 }
 
@@ -349,43 +285,6 @@ fn show_password(web: &Web, call: &Call, wrong: Option<&str>) -> Response {
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let (title, here) = (text.change_password, "/security/password");
     Page { title, tab: Tab::Security, here, live: None, narrow: true }.show(web, call, status, &content)
-}
-
-/// What a browser calls itself, as people know it.
-fn browser(agent: &str) -> String {
-    let first = |names: &[(&'static str, &'static str)]| {
-        names.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name)
-    };
-    let program = first(&[
-        ("Edg/", "Edge"),
-        ("OPR/", "Opera"),
-        ("Firefox/", "Firefox"),
-        ("Chrome/", "Chrome"),
-        ("Safari/", "Safari"),
-    ]);
-    let system = first(&[
-        ("Android", "Android"),
-        ("iPhone", "iPhone"),
-        ("iPad", "iPad"),
-        ("Windows", "Windows"),
-        ("Mac OS", "macOS"),
-        ("Linux", "Linux"),
-    ]);
-    match (program, system) {
-        (Some(program), Some(system)) => format!("{program}, {system}"),
-        _ => agent.chars().take(60).collect(),
-    }
-}
-
-pub(crate) async fn end(web: Arc<Web>, call: Call) -> Response {
-    let Some((id, _)) = &call.session else { return see_other("/sign-in") };
-    let (mine, which) = (id.name(), call.field("session").to_owned());
-    let ends =
-        |name: crate::session::Name| name != mine && (which == "others" || hex::encode(name.0) == which);
-    match web.keeper.end(ends).await {
-        Ok(()) => see_other("/security"),
-        Err(_) => refusal(call.text, StatusCode::SERVICE_UNAVAILABLE),
-    }
 }
 
 pub(crate) async fn language(_: Arc<Web>, call: Call) -> Response {

@@ -84,7 +84,7 @@ fn show(web: &Web, call: &Call, wrong: Option<&str>) -> Response {
                 a class="button second" href="/security" { (text.cancel) }
             }
         }
-        @if web.tls.is_owners() {
+        @if web.tls.has_owners() {
             form method="post" action="/security/certificate/own" {
                 input type="hidden" name="token" value=(call.form_token());
                 p class="soft small" { (rich(text.own_certificate_why)) }

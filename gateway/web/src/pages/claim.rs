@@ -121,7 +121,7 @@ fn show(web: &Web, call: &Call, wrong: Option<&str>) -> Response {
             } @else {
                 div class="note idle" {
                     h2 { (text.claim_presence) }
-                    p { (text.claim_presence_hint) }
+                    p { (if web.settings.button { text.device.claim_button } else { text.claim_presence_hint }) }
                     pre { code { "cardea claim --confirm" } }
                 }
             }

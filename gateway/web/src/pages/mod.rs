@@ -1,6 +1,7 @@
 //! What people see.
 
 pub(crate) mod account;
+pub(crate) mod authority;
 pub(crate) mod certificate;
 pub(crate) mod claim;
 pub(crate) mod fleet;
@@ -8,8 +9,11 @@ pub(crate) mod logs;
 pub(crate) mod map;
 pub(crate) mod operate;
 pub(crate) mod pair;
+pub(crate) mod passkeys;
 pub(crate) mod plot;
 pub(crate) mod radios;
+pub(crate) mod reset;
+pub(crate) mod security;
 pub(crate) mod system;
 pub(crate) mod upstreams;
 
@@ -193,6 +197,11 @@ fn respond(status: StatusCode, html: Markup) -> Response {
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// A page without a head: nothing on it leads anywhere.
+pub(crate) fn last(text: &Texts, title: &str, content: &Markup) -> Response {
+    respond(StatusCode::OK, document(text, title, &html! {}, content, (true, None)))
 }
 
 /// A page for those who get none. It says nothing about the gateway, so anybody may have it.

@@ -6,9 +6,9 @@ use maud::{Markup, html};
 use super::operate::signal;
 use crate::texts::Texts;
 
-/// The drawing's size, in its own units.
-const WIDTH: u32 = 640;
-const HEIGHT: u32 = 140;
+/// The drawing's size, in its own units: about the pixels of a phone, so that its numbers are as large there as other text.
+const WIDTH: u32 = 360;
+const HEIGHT: u32 = 130;
 /// Room for the numbers at the left, and around.
 const LEFT: u32 = 44;
 const EDGE: u32 = 10;
@@ -92,7 +92,7 @@ pub(super) fn plot(text: &Texts, heard: &[HeardSample]) -> Markup {
                 text x=(LEFT - 6) y=(format!("{:.1}", y(mark) + 4.0)) text-anchor="end" { (mark) }
             }
             polyline points=(line.join(" ")) {}
-            @for (at, v) in &points { circle cx=(format!("{:.1}", x(*at))) cy=(format!("{:.1}", y(*v))) r="3" {} }
+            @for (at, v) in &points { circle cx=(format!("{:.1}", x(*at))) cy=(format!("{:.1}", y(*v))) r="2" {} }
         }
     }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use cardea_api::{DutyBand, Radio, RadioDetail, Reply, Request, Secret};
+use cardea_api::{DutyBand, KeptBackup, Radio, RadioDetail, Reply, Request, Secret};
 use maud::{Markup, html};
 
 use super::fleet::{coarse, take, unavailable};
@@ -17,7 +16,7 @@ use super::{Page, Tab, Tone, chip, fault, note, rich, said};
 use crate::live::{Parts, View, stream};
 use crate::routes::{Call, see_other};
 use crate::texts::Texts;
-use crate::{SealError, Web};
+use crate::{SealError, Web, keeper};
 
 /// The only radio whose network can be moved.
 const ZIGBEE: &str = "zigbee";
@@ -92,7 +91,7 @@ fn one(text: &Texts, name: &str, radio: &Radio, detail: Option<&RadioDetail>) ->
             @if let Some(advice) = advice { p { (advice) } (said(text, &radio.detail)) }
             dl class="wide" {
                 @if let Some(detail) = detail.filter(|detail| detail.moves || detail.network.is_some()) {
-                    (network(text, detail))
+                    (network(text, detail, radio.backup.as_ref()))
                 }
                 @if radio.restarts > 0 {
                     div { dt { (text.radio) } dd { ((text.restarts)(radio.restarts)) } }
@@ -112,7 +111,7 @@ fn one(text: &Texts, name: &str, radio: &Radio, detail: Option<&RadioDetail>) ->
     }
 }
 
-fn network(text: &Texts, detail: &RadioDetail) -> Markup {
+fn network(text: &Texts, detail: &RadioDetail, kept: Option<&KeptBackup>) -> Markup {
     let words = &text.operate;
     html! {
         div {
@@ -136,9 +135,9 @@ fn kept(text: &Texts, detail: &RadioDetail) -> Markup {
         div {
             dt { (words.backup_kept) }
             dd {
-                @match &detail.kept {
+                @match kept {
                     None => (words.backup_none),
-                    Some(kept) => @match kept.age_s(now_ms()) {
+                    Some(kept) => @match kept.age_s(keeper::now()) {
                         None => (words.backup_unconfirmed),
                         Some(age) => ((words.backup_confirmed)(&(text.ago)(coarse(age)))),
                     },
@@ -146,12 +145,6 @@ fn kept(text: &Texts, detail: &RadioDetail) -> Markup {
             }
         }
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn duty(text: &Texts, band: &DutyBand) -> Markup {

@@ -32,6 +32,7 @@ pub(crate) async fn page(web: Arc<Web>, call: Call) -> Response {
             p { (words.safekeeping_what) }
             p { (words.safekeeping_not) }
             p { (words.reset_how) }
+            div class="buttons" { a class="button second" href="/system/reset" { (text.device.reset) } }
         }
         section class="card" { h2 { (words.trust) } p { (words.trust_what) } p { (words.trust_not) } }
         section class="card" { h2 { (words.updates) } p { (words.updates_not) } }

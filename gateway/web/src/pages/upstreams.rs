@@ -176,8 +176,8 @@ fn result(text: &Texts, trial: &BrokerTrial, test: &BrokerTest) -> Markup {
     let words = &text.operate;
     let steps = html! {
         ul class="plain" {
-            @for done in &test.passed { li { (chip(Tone::Good, step(text, *done))) } }
-            @if let Some(failed) = &test.failed { li { (chip(Tone::Bad, step(text, failed.step))) } }
+            @for done in &test.passed { li { (chip(Tone::Good, step(text, *done, true))) } }
+            @if let Some(failed) = &test.failed { li { (chip(Tone::Bad, step(text, failed.step, false))) } }
         }
     };
     let Some(failed) = &test.failed else {
@@ -204,15 +204,22 @@ fn result(text: &Texts, trial: &BrokerTrial, test: &BrokerTest) -> Markup {
     }
 }
 
-const fn step(text: &Texts, step: BrokerStep) -> &'static str {
+/// What was found out by a step.
+const fn step(text: &Texts, step: BrokerStep, good: bool) -> &'static str {
     let text = &text.operate;
-    match step {
-        BrokerStep::Settings => text.step_settings,
-        BrokerStep::Name => text.step_name,
-        BrokerStep::Tcp => text.step_tcp,
-        BrokerStep::Tls => text.step_tls,
-        BrokerStep::Login => text.step_login,
-        BrokerStep::Subscribe => text.step_subscribe,
+    match (step, good) {
+        (BrokerStep::Settings, true) => text.step_settings,
+        (BrokerStep::Settings, false) => text.step_settings_not,
+        (BrokerStep::Name, true) => text.step_name,
+        (BrokerStep::Name, false) => text.step_name_not,
+        (BrokerStep::Tcp, true) => text.step_tcp,
+        (BrokerStep::Tcp, false) => text.step_tcp_not,
+        (BrokerStep::Tls, true) => text.step_tls,
+        (BrokerStep::Tls, false) => text.step_tls_not,
+        (BrokerStep::Login, true) => text.step_login,
+        (BrokerStep::Login, false) => text.step_login_not,
+        (BrokerStep::Subscribe, true) => text.step_subscribe,
+        (BrokerStep::Subscribe, false) => text.step_subscribe_not,
     }
 }
 

@@ -263,6 +263,11 @@ impl Texts {
             What::Recovered => self.history_recovered,
             What::Certificate => self.history_certificate,
             What::OwnCertificate => self.history_own_certificate,
+            What::Authority => self.device.history_authority,
+            What::NoAuthority => self.device.history_no_authority,
+            What::Passkey => self.device.history_passkey,
+            What::NoPasskey => self.device.history_no_passkey,
+            What::Reset => self.device.history_reset,
         }
     }
 }

@@ -132,6 +132,8 @@ impl Site {
             names: vec!["gateway.local".into()],
             gateway: "gw-test".into(),
             data_dir: directory.path().to_owned(),
+            button: false,
+            resets: Vec::new(),
         };
         let web =
             Web::open(settings, Arc::new(store.clone()), Arc::clone(&gateway) as Arc<dyn Daemon>).unwrap();

@@ -17,6 +17,8 @@ pub(crate) const PASSPHRASE: &str = "zwoelf Zeichen reichen";
 
 /// What a test sets, and what was asked.
 pub(crate) struct State {
+    /// The factory reset that was asked for.
+    pub(crate) reset: Mutex<Option<Request>>,
     pub(crate) words: Mutex<String>,
     pub(crate) test: Mutex<BrokerTest>,
     pub(crate) trials: Mutex<Vec<BrokerTrial>>,
@@ -30,6 +32,7 @@ impl Default for State {
         let test =
             BrokerTest { passed: vec![BrokerStep::Settings], failed: None, client_id: "gw-test".into() };
         Self {
+            reset: Mutex::default(),
             words: Mutex::new("plain words".into()),
             test: Mutex::new(test),
             trials: Mutex::default(),
@@ -73,6 +76,10 @@ impl State {
     pub(crate) fn answer(&self, request: Request) -> Result<Reply, String> {
         let words = self.words.lock().unwrap().clone();
         Ok(match request {
+            request @ Request::FactoryReset { .. } => {
+                *self.reset.lock().unwrap() = Some(request);
+                Reply::Done
+            }
             Request::Radios {} => Reply::Radios(vec![
                 RadioDetail {
                     radio: "zigbee".into(),
@@ -80,11 +87,6 @@ impl State {
                     channel: Some(20),
                     open_s: Some(77),
                     moves: true,
-                    kept: Some(KeptBackup {
-                        source: "dongle".into(),
-                        at: Some(now_ms() - 7_200_000),
-                        devices: 3,
-                    }),
                     duty: Vec::new(),
                 },
                 RadioDetail {
@@ -93,7 +95,6 @@ impl State {
                     channel: None,
                     open_s: None,
                     moves: false,
-                    kept: None,
                     duty: vec![DutyBand {
                         low: 868_000_000,
                         high: 868_600_000,
@@ -196,6 +197,11 @@ pub(crate) async fn until(stream: &mut (impl tokio::io::AsyncRead + Unpin), word
         assert!(read > 0, "no {words:?} in {}", String::from_utf8_lossy(&text));
         text.extend_from_slice(&buffer[..read]);
     }
+}
+
+/// The backup that the gateway keeps by itself, of two hours ago.
+pub(crate) fn kept() -> KeptBackup {
+    KeptBackup { source: "dongle".into(), at: Some(now_ms() - 7_200_000), devices: 3 }
 }
 
 fn now_ms() -> u64 {

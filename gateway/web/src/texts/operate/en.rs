@@ -86,11 +86,17 @@ pub(in crate::texts) const OPERATE: Operate = Operate {
     },
     test_failed: "It does not work",
     step_settings: "Settings and files make sense",
+    step_settings_not: "Settings and files do not make sense",
     step_name: "The name has an address",
+    step_name_not: "The name has no address",
     step_tcp: "Something listens there",
+    step_tcp_not: "Nobody can be reached there",
     step_tls: "Its certificate convinces",
+    step_tls_not: "Its certificate does not convince",
     step_login: "It takes the user",
+    step_login_not: "It does not take the user",
     step_subscribe: "It lets the gateway hear its commands",
+    step_subscribe_not: "It does not let the gateway hear its commands",
     paste: "For the configuration",
     paste_why: "Put this in the place of the section [mqtt] of /etc/cardea/cardea.toml, keeping keys of it that you have set beside these. Write the password into its file, readable for the gateway only. Then restart the gateway: `systemctl restart cardea`.",
     cause_settings: Advice {
@@ -250,7 +256,7 @@ pub(in crate::texts) const OPERATE: Operate = Operate {
     safekeeping: "Backup and reset",
     safekeeping_what: "Networks of radios are backed up one by one, each encrypted, from the page of the radio.",
     safekeeping_not: "In no backup: who claimed this page, its password and sessions, its certificate, and frames that wait. A new gateway is claimed anew, and locks repeat what was not receipted.",
-    reset_how: "A factory reset is made on the gateway's console, not from this page: stop the service, delete everything in its data directory (/var/lib/cardea unless configured otherwise), start it. That erases the claim, the sessions, the certificate, the networks' keys, the registry of locks and all frames that wait. It does not erase /etc/cardea with the broker's password, the system's own log, backups elsewhere, or what the dongle remembers. Flash memory may keep traces of deleted files.",
+    reset_how: "A factory reset erases the claim, the sessions, the certificates, the networks' keys, the registry of locks and all frames that wait. It does not erase /etc/cardea with the broker's password, the system's own log, backups elsewhere, or what the dongle remembers.",
     licences: "Licences of what is inside",
     licences_why: |n| {
         format!(

@@ -86,11 +86,17 @@ pub(in crate::texts) const OPERATE: Operate = Operate {
     },
     test_failed: "无法使用",
     step_settings: "设置与文件有效",
+    step_settings_not: "设置或文件无效",
     step_name: "域名可解析",
+    step_name_not: "域名无法解析",
     step_tcp: "端口可连接",
+    step_tcp_not: "端口无法连接",
     step_tls: "证书可信",
+    step_tls_not: "证书不可信",
     step_login: "用户可登录",
+    step_login_not: "用户无法登录",
     step_subscribe: "允许网关接收命令",
+    step_subscribe_not: "不允许网关接收命令",
     paste: "用于配置文件",
     paste_why: "用以下内容替换 /etc/cardea/cardea.toml 中的 [mqtt] 部分，并保留您另外设置的其他键。把密码写入对应文件，仅允许网关读取。然后重启网关：`systemctl restart cardea`。",
     cause_settings: Advice {
@@ -241,7 +247,7 @@ pub(in crate::texts) const OPERATE: Operate = Operate {
     safekeeping: "备份与重置",
     safekeeping_what: "无线网络逐个备份，各自加密，见无线电页面。",
     safekeeping_not: "任何备份都不包含：页面的认领、密码、会话、证书，以及等待上传的数据帧。新网关需要重新认领，门锁会重发未获回执的内容。",
-    reset_how: "恢复出厂设置在网关控制台上进行，而不在此页面：停止服务，删除数据目录（默认 /var/lib/cardea）中的所有内容，再启动。这会清除认领、会话、证书、网络密钥、门锁登记以及所有等待上传的数据帧。不会清除含有服务器密码的 /etc/cardea、系统日志、其他地方的备份以及适配器中的数据。闪存中可能残留已删除文件的痕迹。",
+    reset_how: "恢复出厂设置会清除认领、会话、证书、网络密钥、门锁登记以及所有等待上传的数据帧。不会清除含有服务器密码的 /etc/cardea、系统日志、其他地方的备份以及适配器中的数据。",
     licences: "所含组件的许可证",
     licences_why: |n| {
         format!("除自有组件外，网关由以下 {n} 个软件包构成，并列出各自适用的许可证。清单在构建网关时生成。")
