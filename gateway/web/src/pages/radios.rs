@@ -125,11 +125,11 @@ fn network(text: &Texts, detail: &RadioDetail, kept: Option<&KeptBackup>) -> Mar
                 @match detail.open_s { Some(left) => ((words.joining_open)(left)), None => (words.joining_closed) }
             }
         }
-        @if detail.moves { (kept(text, detail)) }
+        @if detail.moves { (last_backup(text, kept)) }
     }
 }
 
-fn kept(text: &Texts, detail: &RadioDetail) -> Markup {
+fn last_backup(text: &Texts, kept: Option<&KeptBackup>) -> Markup {
     let words = &text.operate;
     html! {
         div {

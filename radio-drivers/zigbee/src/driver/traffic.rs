@@ -179,10 +179,11 @@ impl Driver {
     }
 }
 
-/// Whether somebody waits for a frame. Its class is in its first byte, which is not sealed.
+/// Whether somebody waits for a frame, by its first byte, which is not sealed. A receipt is waited for by a lock, which says again
+/// what it has none for.
 fn is_urgent(frame: &[u8]) -> bool {
     let header = frame.first().and_then(|first| Header::decode(*first).ok());
-    header.is_some_and(|header| header.class == Class::Interactive && header.kind != Kind::Receipt)
+    header.is_some_and(|header| header.class == Class::Interactive || header.kind == Kind::Receipt)
 }
 
 /// Until when the coordinator may give a frame to its dongle, and whether it is to be acknowledged; `None`: it is too late.
@@ -198,6 +199,20 @@ pub(super) fn hand_over(now: Millis, deadline: Millis, sleepy: bool) -> Option<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_handshakes_and_receipts_are_waited_for_and_lists_are_not() {
+        let byte = |kind, class| Header { kind, more: false, class }.encode();
+        for kind in [Kind::PlatformEdhoc, Kind::PlatformOscore, Kind::PeerOscore] {
+            assert!(is_urgent(&[byte(kind, Class::Interactive), 0]), "{kind:?}");
+        }
+        assert!(is_urgent(&[byte(Kind::Receipt, Class::Log)]));
+        assert!(
+            !is_urgent(&[byte(Kind::Site, Class::Log)])
+                && !is_urgent(&[byte(Kind::PlatformOscore, Class::Bulk)])
+        );
+        assert!(!is_urgent(&[]) && !is_urgent(&[0xFF]));
+    }
 
     /// Whatever is chosen: hand-over at the last moment, and the longest that can follow, end at the deadline.
     #[test]
