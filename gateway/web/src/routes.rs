@@ -337,43 +337,75 @@ mod tests {
         }
     }
 
+    fn a_page(directory: &std::path::Path) -> Arc<Web> {
+        let settings = crate::Settings {
+            https: std::net::SocketAddr::from(([127, 0, 0, 1], 443)),
+            http: None,
+            names: Vec::new(),
+            gateway: "gw".into(),
+            data_dir: directory.to_owned(),
+            button: false,
+            resets: Vec::new(),
+        };
+        Web::open(settings, Arc::new(cardea_radio::MemoryStore::new()), Arc::new(Silent)).unwrap()
+    }
+
+    async fn claim(web: &Web) {
+        let code = web.claim_code().await.unwrap();
+        web.confirm_claim().unwrap();
+        web.keeper.claim(&code, "vier alte Nussbäume".to_owned().into()).await.unwrap();
+    }
+
+    /// Asks for a row of the table; each from an address of its own, because one alone may not ask so much at once.
+    async fn ask(web: &Arc<Web>, n: u8, route: &Route, cookie: &str, form: String) -> (String, Response) {
+        let path = route.path.replace("{lock}", "00112233445566ff").replace("{name}", "x");
+        let request = Request::builder()
+            .method(if route.method == Method::Get { "GET" } else { "POST" })
+            .uri(&path)
+            .header("host", "127.0.0.1")
+            .header("origin", "https://127.0.0.1")
+            .header("cookie", cookie)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .unwrap();
+        let local = std::net::SocketAddr::from(([127, 0, 0, 1], 443));
+        let link = Link { peer: std::net::SocketAddr::from(([127, 0, 1, n], 1)), local };
+        (path, crate::guard::answer(web, &router(web), link, request).await)
+    }
+
+    /// Somebody finds a browser that is signed in, a while after its owner gave the password.
+    #[tokio::test]
+    async fn what_needs_the_password_asks_for_it_again_after_a_while_and_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let web = a_page(directory.path());
+        claim(&web).await;
+        let id = web.keeper.begin("Browser", None).await.unwrap();
+        let cookie = id.set_cookie().split(';').next().unwrap().to_owned();
+        web.keeper.age_proof(id.name(), u64::try_from(crate::FRESH.as_millis()).unwrap() + 1);
+        for (n, route) in (0_u8..).zip(ROUTES) {
+            // The last of them ends the session.
+            if ["/sign-out", "/security/end"].contains(&route.path) || route.path.starts_with("/live/") {
+                continue;
+            }
+            let (path, answer) = ask(&web, n, route, &cookie, format!("token={}", id.form_token())).await;
+            let asked = answer.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
+            let asks = asked.is_some_and(|to| to.starts_with("/prove?for="));
+            assert_eq!(asks, route.rule == Rule::Proved, "{path}: {:?} {asked:?}", answer.status());
+        }
+    }
+
     /// What a stranger gets for each row of the table; a new row is asked for like the others.
     #[tokio::test]
     async fn every_route_keeps_its_rule_before_and_after_the_claim() {
         let directory = tempfile::tempdir().unwrap();
-        let local: std::net::SocketAddr = "127.0.0.1:443".parse().unwrap();
-        let settings = crate::Settings {
-            https: local,
-            http: None,
-            names: Vec::new(),
-            gateway: "gw".into(),
-            data_dir: directory.path().to_owned(),
-            button: false,
-            resets: Vec::new(),
-        };
-        let web = Web::open(settings, Arc::new(cardea_radio::MemoryStore::new()), Arc::new(Silent)).unwrap();
-        let router = router(&web);
+        let web = a_page(directory.path());
         for claimed in [false, true] {
             if claimed {
-                let code = web.claim_code().await.unwrap();
-                web.confirm_claim().unwrap();
-                web.keeper.claim(&code, "vier alte Nussbäume".to_owned().into()).await.unwrap();
+                claim(&web).await;
             }
             for (n, route) in (0_u8..).zip(ROUTES) {
-                let path = route.path.replace("{lock}", "00112233445566ff").replace("{name}", "x");
-                let method = if route.method == Method::Get { "GET" } else { "POST" };
-                let request = Request::builder()
-                    .method(method)
-                    .uri(&path)
-                    .header("host", "127.0.0.1")
-                    .header("origin", "https://127.0.0.1")
-                    .header("content-type", "application/x-www-form-urlencoded")
-                    .body(Body::empty())
-                    .unwrap();
-                // Each from an address of its own: one alone may not ask so much at once.
-                let peer = std::net::SocketAddr::from(([127, 0, 1, n], 1));
-                let link = Link { peer, local };
-                let answer = crate::guard::answer(&web, &router, link, request).await;
+                let (path, answer) = ask(&web, n, route, "", String::new()).await;
+                let method = route.method;
                 let status = answer.status().as_u16();
                 let live = route.path.starts_with("/live/");
                 let expected: &[u16] = match (route.rule, claimed, route.method) {
@@ -384,7 +416,7 @@ mod tests {
                     (Rule::SignedIn | Rule::Proved, true, Method::Get) if !live => &[303],
                     _ => &[403],
                 };
-                assert!(expected.contains(&status), "{method} {path}, claimed: {claimed}: {status}");
+                assert!(expected.contains(&status), "{method:?} {path}, claimed: {claimed}: {status}");
             }
         }
     }

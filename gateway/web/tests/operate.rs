@@ -283,7 +283,7 @@ async fn the_machine_shows_time_and_addresses_and_says_what_is_not_there() {
     let (_site, mut owner) = site(0).await;
     let page = owner.get("/system").await.body;
     for words in
-        ["2027-01-15 08:00:00 UTC", "192.0.2.7", "gateway.local", "is not in this version", "/var/lib/cardea"]
+        ["2027-01-15 08:00:00 UTC", "192.0.2.7", "gateway.local", "is not in this version", "/system/reset"]
     {
         assert!(page.contains(words), "{words}: {page}");
     }

@@ -66,6 +66,14 @@ impl Keeper {
         self.commit(vec![change]).await
     }
 
+    /// As if the password had been given so much earlier, milliseconds.
+    #[cfg(test)]
+    pub(crate) fn age_proof(&self, name: Name, by: u64) {
+        if let Some(session) = self.state().sessions.get_mut(&name) {
+            session.proved = session.proved.saturating_sub(by);
+        }
+    }
+
     /// All that live, newest first.
     pub(crate) fn sessions(&self) -> Vec<(Name, Session)> {
         let at = now();
