@@ -56,7 +56,9 @@ impl Home {
         let broker = Broker::start(dir.path(), "");
         let socket = dir.path().join("cc1101");
         let conditions = Conditions::default();
-        let ether = Ether::start(EtherConfig { socket: socket.clone(), seed: SEED, conditions }).unwrap();
+        let ether =
+            Ether::start(EtherConfig { socket: socket.clone(), seed: SEED, conditions, records: true })
+                .unwrap();
         let more = format!("[subghz]\nenabled = true\ndevice = \"unix:{}\"\n", socket.display());
         let daemon = Daemon::start(dir.path(), broker.port, &more);
         status(&daemon, "subghz up");
