@@ -113,6 +113,17 @@ fn a_restart_takes_nobody_out_and_no_counter_comes_twice() {
         }
     }
     assert!(used.len() >= 8);
+    // Nor does it matter how often, while the lock has nothing to say.
+    for _ in 0..200 {
+        net.restart();
+        net.run(SECOND / 20);
+    }
+    let frame = payload(98, 40);
+    net.send(98, 1, &frame, 20_000);
+    assert!(net.until(20 * SECOND, |net| net.down(0).contains(&frame)), "after many restarts");
+    let (now, frame) = (net.now(), payload(97, 40));
+    net.town.locks[0].send(now, &frame, now + 10 * SECOND).unwrap();
+    assert!(net.until(20 * SECOND, |net| net.up().contains(&frame)), "after many restarts");
     // Twice the same, too: a lock that restarts.
     let now = net.now();
     net.town.locks[0].reboot(now);
