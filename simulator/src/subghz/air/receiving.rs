@@ -106,18 +106,12 @@ impl World {
     /// The strongest that a receiver hears beside this burst, dBm.
     fn interference(&self, at: usize, beside: usize) -> f64 {
         let chip = self.nodes.get(at).map(|node| &node.chip);
-        self.bursts
+        self.on_air
             .iter()
-            .enumerate()
-            .rev()
-            .take(self.nodes.len() * 2)
-            .filter(|(number, burst)| {
-                *number != beside
-                    && burst.on
-                    && burst.sender != at
-                    && chip.is_some_and(|chip| near(chip, burst))
-            })
-            .map(|(_, burst)| burst.dbm - self.conditions.path_loss)
+            .filter(|number| **number != beside)
+            .filter_map(|number| self.bursts.get(*number))
+            .filter(|burst| burst.sender != at && chip.is_some_and(|chip| near(chip, burst)))
+            .map(|burst| burst.dbm - self.conditions.path_loss)
             .chain(self.jammer.map(|jammer| jammer.dbm))
             .fold(FLOOR, f64::max)
     }
