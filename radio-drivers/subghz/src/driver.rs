@@ -166,7 +166,7 @@ fn seeds() -> Result<Seeds, DriverError> {
     let (mut key, mut backoff) = ([0; 16], [0; 4]);
     key.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
     backoff.iter_mut().zip(bytes.iter().skip(16)).for_each(|(to, from)| *to = *from);
-    Ok(Seeds { key, id: bytes[20], backoff: u32::from_be_bytes(backoff) })
+    Ok(Seeds { key, id: bytes.last().copied().unwrap_or_default(), backoff: u32::from_be_bytes(backoff) })
 }
 
 /// What the thread owns.
