@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{Reply, Request};
 
-/// Verbs that are spoken in lines only: a connection that becomes a phone's, and secrets that are never text.
-pub const LINES_ONLY: [&str; 3] = ["attach", "back_up_network", "restore_network"];
+/// Verbs that are spoken in lines only: a connection that becomes a phone's, secrets that are never text, and what cannot be taken back. A
+/// program that only follows the document has erased a gateway: it repeated the name that the status had told it.
+pub const LINES_ONLY: [&str; 4] = ["attach", "back_up_network", "restore_network", "factory_reset"];
 
 /// The document. `docs/openapi.json` is a copy of it, and a test compares the two.
 #[must_use]
