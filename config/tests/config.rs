@@ -83,7 +83,7 @@ fn an_unknown_section_and_a_key_outside_its_section_are_explained() {
         said("url = \"mqtt://b\"\n"),
         "line 1: `url`: belongs in a section; did you mean `url` in [mqtt]?"
     );
-    assert!(said("[subghz]\n").contains("there are `gateway`"));
+    assert!(said("[barometer]\n").contains("there are `gateway`"));
     assert!(said("[log]\nregion = \"EU868\"\n").contains("there is one in [lora]"));
 }
 
@@ -163,6 +163,31 @@ fn a_host_program_goes_with_its_family_alone_and_is_named_in_full() {
         let text = said(&format!("{good}{lines}"));
         assert!(text.contains("zigbee.host_program") && text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn a_433_mhz_radio_keeps_to_ten_milliwatts_and_what_cannot_work_is_named() {
+    let good = "[subghz]\nenabled = true\n";
+    let config = parse(good, &[]).unwrap();
+    assert_eq!(config.subghz.device.to_string(), "/dev/spidev0.0");
+    let socket = parse("[subghz]\ndevice = \"unix:/run/cc1101\"\n", &[]).unwrap();
+    assert_eq!(socket.subghz.device.to_string(), "unix:/run/cc1101");
+    assert!(parse(&format!("{good}power = 7\nantenna_gain = 3\n"), &[]).is_ok());
+    for (line, words) in [
+        ("device = \"spidev0.0\"", "absolute path"),
+        ("device = \"unix:cc1101\"", "absolute path"),
+        ("power = 9", "-30, -20"),
+        ("antenna_gain = 1", "10 mW"),
+        ("region = \"us\"", "eu"),
+        ("profile = \"turbo\"", "standard"),
+        ("channels = [6]", "0 to 5"),
+        ("network = 0", "1 to 254"),
+        ("spi_hz = 10000000", "100000"),
+    ] {
+        let text = said(&format!("{good}{line}\n"));
+        assert!(text.starts_with("line 3: ") && text.contains(words), "{text}");
+    }
+    assert!(said("[subghz]\nprofile = \"fast\"\nchannels = [3]\n").contains("0 to 2"));
 }
 
 #[test]

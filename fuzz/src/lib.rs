@@ -77,6 +77,8 @@ pub const TARGETS: &[Target] = &[
     ("subghz_cc1101", cc1101::subghz_cc1101),
     ("subghz_serial", subghz_others::subghz_serial),
     ("subghz_sx126x", subghz_others::subghz_sx126x),
+    ("subghz_network", subghz::subghz_network),
+    ("subghz_wire", subghz::subghz_wire),
     ("x509_chain", x509::x509_chain),
     ("zigbee_ash", zigbee::zigbee_ash),
     ("zigbee_backup", zigbee::zigbee_backup),

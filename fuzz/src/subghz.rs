@@ -21,6 +21,74 @@ pub fn subghz_frame(data: &[u8]) {
     }
 }
 
+/// What comes over the socket of a virtual module, in pieces (first byte: how long each). What is understood is written to the same bytes.
+pub fn subghz_wire(data: &[u8]) {
+    use cardea_subghz::wire::{Decoder, MAX_MESSAGE};
+    let Some((piece, data)) = data.split_first() else { return };
+    let (mut decoder, mut again) = (Decoder::default(), Vec::new());
+    for bytes in data.chunks(usize::from(*piece).max(1)) {
+        decoder.push(bytes);
+        loop {
+            match decoder.poll() {
+                Ok(Some(message)) => {
+                    let bytes = message.encode();
+                    assert!(bytes.len() <= MAX_MESSAGE);
+                    again.extend(bytes);
+                }
+                Ok(None) => break,
+                Err(_) => return assert!(data.starts_with(&again)),
+            }
+        }
+    }
+    assert!(data.starts_with(&again));
+}
+
+/// Records of a store (1 byte which, 1 byte length, content), then frames from the air (0 in place of which). Whatever was stored is
+/// understood or refused, and nobody without a key moves anything.
+pub fn subghz_network(mut data: &[u8]) {
+    use cardea_radio::Event;
+    use cardea_subghz::network::{Epoch, Network, NetworkConfig, Seeds};
+    let (mut records, mut frames) = (Vec::new(), Vec::new());
+    while let [what, length, rest @ ..] = data {
+        let (body, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        data = rest;
+        match what {
+            0 => frames.push(body.to_vec()),
+            1 => records.push((b"433/settings".to_vec(), body.to_vec())),
+            2 => records.push((b"433/network".to_vec(), body.to_vec())),
+            n => records.push(([b"433/lock/".as_slice(), &[*n]].concat(), body.to_vec())),
+        }
+    }
+    let config = NetworkConfig {
+        profile: Profile::Standard,
+        region: Region::Eu433,
+        id: None,
+        channels: 3,
+        max_locks: 10,
+    };
+    let seeds = Seeds { key: [1; 16], id: 5, backoff: 9 };
+    let Ok(mut network) = Network::new(config, &seeds, records, Epoch { us: 0, ms: 0 }, 0) else { return };
+    network.handle_radio(Ok(()));
+    let mut now = 0;
+    for frame in frames {
+        now += 700_000;
+        network.handle_timeout(now);
+        if let Some(frame) = cardea_subghz_link::AirFrame::from_payload(&frame) {
+            network.handle_received(now, &frame, Quality::default());
+        }
+        if network.poll_transmit(now).is_some() {
+            network.handle_sent(now + 5_000);
+        }
+        while let Some((commit, _)) = network.poll_commit() {
+            network.handle_stored(now, commit, Ok(()));
+        }
+        let _ = network.poll_timeout(now);
+    }
+    while let Some(event) = network.poll_event() {
+        assert!(!matches!(event, Event::Joined(_) | Event::Admitted { .. }));
+    }
+}
+
 /// Both machines, with a lock in the network, get frames under the right keys, the lock's, or none: what (2 bits whose key, 3 bits
 /// kind, 1 direction, 2 how long after), a counter, a length, a body. Nobody without a key is listened to.
 pub fn subghz_machines(mut data: &[u8]) {

@@ -3,16 +3,19 @@
 
 use std::{process::Output, time::Duration};
 
-use cardea_sdk::{Bolt, LockName, PlatformEvent};
-use cardea_simulator::VirtualLock;
-use cardea_simulator::subghz::{Conditions, Ether, EtherConfig, SubghzLock};
+use cardea_radio::{Admission, AdmissionSecret};
+use cardea_sdk::{Bolt, LockName, Outcome, PlatformEvent};
+use cardea_simulator::subghz::{Burst, Conditions, Ether, EtherConfig, Faults, SubghzLock};
+use cardea_simulator::{Happening, VirtualLock};
 use cardea_subghz::Profile;
+use cardea_subghz_link::{AirFrame, Kind, Packet};
 use cardea_tests::{
     broker::Broker,
     daemon::Daemon,
     eventually,
     site::{Door, Site},
 };
+use tokio::time::sleep;
 
 const SEED: u64 = 433;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,7 +59,9 @@ impl Home {
         let broker = Broker::start(dir.path(), "");
         let socket = dir.path().join("cc1101");
         let conditions = Conditions::default();
-        let ether = Ether::start(EtherConfig { socket: socket.clone(), seed: SEED, conditions }).unwrap();
+        let ether =
+            Ether::start(EtherConfig { socket: socket.clone(), seed: SEED, conditions, records: true })
+                .unwrap();
         let more = format!("[subghz]\nenabled = true\ndevice = \"unix:{}\"\n", socket.display());
         let daemon = Daemon::start(dir.path(), broker.port, &more);
         status(&daemon, "subghz up");
@@ -106,4 +111,94 @@ async fn a_lock_on_433_mhz_is_activated_and_obeys_and_goes_on_after_a_kill_and_w
     home.moves("ten seconds in a drawer").await;
     assert!(!home.daemon.log().contains("panicked"));
     assert_eq!(ignored(&home.daemon, "forged"), 0);
+}
+
+/// A command that nobody waits for any more is not on the air, and one that a broker kept is refused as everywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_or_kept_command_and_whoever_has_no_key_open_nothing() {
+    let home = Home::new().await;
+    home.moves("activation").await;
+    let id = home.lock.id();
+
+    // Enemies: noise, what they overheard, and what they changed of it.
+    let overheard = home.ether.with(|town| town.air.bursts()).unwrap();
+    let (forged, replayed, noise) =
+        (ignored(&home.daemon, "forged"), ignored(&home.daemon, "replayed"), ignored(&home.daemon, "noise"));
+    let bolt = *home.lock.bolt().borrow();
+    let mut said = 0;
+    for burst in overheard.iter().filter(|burst| burst.sender != 0) {
+        let Some(payload) = burst.bytes.get(burst.preamble + 5..burst.bytes.len().saturating_sub(2)) else {
+            continue;
+        };
+        let mut changed = payload.to_vec();
+        if let Some(last) = changed.last_mut() {
+            *last ^= 1;
+        }
+        for frame in [payload.to_vec(), changed, vec![0xA5; 20]] {
+            let frame = AirFrame::from_payload(&frame).unwrap();
+            home.ether.stranger(Profile::Standard, move |stranger| stranger.say(frame)).unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+        said += 1;
+        if said == 30 {
+            break;
+        }
+    }
+    assert!(said > 5, "nothing was overheard");
+    eventually("what enemies say is counted", PATIENCE, || {
+        let counted = |reason| ignored(&home.daemon, reason);
+        let all = counted("forged") > forged && counted("replayed") > replayed && counted("noise") > noise;
+        all.then_some(())
+    });
+    assert_eq!(*home.lock.bolt().borrow(), bolt, "an enemy moved the bolt");
+    home.moves("enemies").await;
+
+    // Nobody is there to hear: the command is sent while it lives, and never after.
+    let chip = home.ether.with(|town| town.locks[0].chip()).unwrap();
+    let deaf = Faults { deaf: true, ..Faults::default() };
+    home.ether.with(move |town| town.air.set_faults(chip, deaf)).unwrap();
+    let bolt = *home.lock.bolt().borrow();
+    let outcome = home.site.platform.unlock(id, Duration::from_secs(5)).await.unwrap();
+    assert!(!matches!(outcome, Outcome::Done { .. }), "{outcome}");
+    sleep(Duration::from_secs(2)).await;
+    let data = |bursts: &[Burst]| {
+        let packets = bursts.iter().filter(|burst| burst.sender == 0);
+        let packets = packets.filter_map(|burst| Packet::parse(burst.bytes.get(burst.preamble + 4..)?).ok());
+        packets.filter(|packet| matches!(packet.header().kind, Kind::Data | Kind::Wake)).count()
+    };
+    let before = data(&home.ether.with(|town| town.air.bursts()).unwrap());
+    home.ether.with(move |town| town.air.set_faults(chip, Faults::default())).unwrap();
+    sleep(Duration::from_secs(10)).await;
+    let after = data(&home.ether.with(|town| town.air.bursts()).unwrap());
+    assert_eq!(*home.lock.bolt().borrow(), bolt, "a late unlock was executed");
+    assert_eq!(after, before, "something was said to a lock that nobody asked for any more");
+    home.moves("it hears again").await;
+}
+
+/// The secret of another label lets nobody in, and the right one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_lets_nobody_in_and_a_label_for_a_radio_that_is_off_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path(), "");
+    let socket = dir.path().join("cc1101");
+    let config =
+        EtherConfig { socket: socket.clone(), seed: SEED, conditions: Conditions::default(), records: true };
+    let ether = Ether::start(config).unwrap();
+    let more = format!("[subghz]\nenabled = true\ndevice = \"unix:{}\"\n", socket.display());
+    let daemon = Daemon::start(dir.path(), broker.port, &more);
+    status(&daemon, "subghz up");
+    let mut lock = SubghzLock::new_lock(SEED, 2, Profile::Standard, &ether).unwrap();
+    let wrong = Admission { lock: lock.id(), secret: AdmissionSecret::Subghz { secret: [7; 16].into() } };
+    daemon.admit(&[cardea_radio::label::reveal(&wrong).to_string()]);
+    lock.switch_on();
+    eventually("the join is refused", PATIENCE, || (ignored(&daemon, "forged") > 0).then_some(()));
+    assert!(!ether.with(|town| town.locks[0].is_joined()).unwrap());
+    daemon.admit(&[cardea_radio::label::reveal(lock.admission()).to_string()]);
+    let joined = async { while !matches!(lock.happened().await, Some((_, Happening::Joined)) | None) {} };
+    assert!(tokio::time::timeout(PATIENCE, joined).await.is_ok(), "the right label lets it in");
+    let list = text(&daemon.cli(&["radio", "list"]));
+    assert!(list.contains("subghz, network ") && list.contains("433.05–434.79 MHz"), "{list}");
+    // The secret is nowhere to be read.
+    let AdmissionSecret::Subghz { secret } = &lock.admission().secret else { panic!() };
+    assert!(!daemon.log().contains(&hex::encode(secret.as_slice())));
 }

@@ -108,10 +108,18 @@ impl<T: Transceiver> Port<T> {
         self.out.is_some()
     }
 
+    /// Switches the receiver off while nothing is sent, until [`listen`](Self::listen) or [`transmit`](Self::transmit).
+    pub fn rest(&mut self, now: Micros) {
+        if self.out.is_none() {
+            self.radio.listen(now, false);
+        }
+    }
+
     /// The channel to listen on while nothing is sent.
     pub fn listen(&mut self, now: Micros, channel: u8) {
         if self.out.is_none() {
             self.tune(now, channel);
+            self.radio.listen(now, true);
         }
     }
 
@@ -194,6 +202,7 @@ impl<T: Transceiver> Port<T> {
             out.at = now + RETRY_US;
             return self.tune(now, channel);
         }
+        self.radio.listen(now, true);
         if cca {
             let Some(busy) = self.radio.carrier(now) else {
                 (out.clear_since, out.at) = (None, now + RETRY_US);

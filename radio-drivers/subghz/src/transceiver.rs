@@ -28,6 +28,9 @@ pub trait Transceiver {
     /// [`Refusal`]: nothing was sent, and nothing else follows.
     fn send(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal>;
 
+    /// Switches the receiver on or off; it is on at first. A transceiver that is off sends nothing either.
+    fn listen(&mut self, now: Micros, on: bool);
+
     /// Listens on another frequency from now on. What is being received is lost; what is being sent is [`Failure::Aborted`].
     fn tune(&mut self, now: Micros, frequency_hz: u32);
 

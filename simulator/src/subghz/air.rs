@@ -68,7 +68,6 @@ pub struct Burst {
     pub bytes: Vec<u8>,
     /// How many of them are preamble.
     pub preamble: usize,
-    on: bool,
 }
 
 /// An edge of a chip's line.
@@ -119,6 +118,10 @@ pub(super) struct World {
     now: u64,
     nodes: Vec<Node>,
     bursts: Vec<Burst>,
+    /// Those that are not over.
+    on_air: Vec<usize>,
+    /// What was on the air is kept.
+    records: bool,
     conditions: Conditions,
     jammer: Option<Jammer>,
     chance: Random,
@@ -136,6 +139,8 @@ impl Air {
             now: 0,
             nodes: Vec::new(),
             bursts: Vec::new(),
+            on_air: Vec::new(),
+            records: true,
             conditions,
             jammer: None,
             chance: Random::new(seed, 433),
@@ -200,6 +205,11 @@ impl Air {
     #[must_use]
     pub fn bursts(&self) -> Vec<Burst> {
         self.world().bursts.clone()
+    }
+
+    /// From now on what was on the air is forgotten: for an air that is there for long.
+    pub fn forget(&self) {
+        self.world().records = false;
     }
 
     /// Other weather, from now on.
@@ -314,6 +324,15 @@ impl World {
         }
     }
 
+    fn over(&mut self, burst: usize) {
+        self.on_air.retain(|on| *on != burst);
+        if !self.records
+            && let Some(burst) = self.bursts.get_mut(burst)
+        {
+            burst.bytes = Vec::new();
+        }
+    }
+
     /// Ends what a chip's state does not allow any more, and notes its lines.
     fn tidy(&mut self) {
         for at in 0..self.nodes.len() {
@@ -321,10 +340,10 @@ impl World {
             let Some(node) = self.nodes.get_mut(at) else { continue };
             if node.chip.state() != State::Tx
                 && let Some(sending) = node.sending.take()
-                && let Some(burst) = self.bursts.get_mut(sending.burst)
             {
-                burst.on = false;
+                self.over(sending.burst);
             }
+            let Some(node) = self.nodes.get_mut(at) else { continue };
             if node.chip.state() != State::Rx {
                 node.receiving = None;
             }

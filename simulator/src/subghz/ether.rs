@@ -38,6 +38,8 @@ pub struct EtherConfig {
     pub seed: u64,
     /// Weather.
     pub conditions: Conditions,
+    /// What was on the air is kept, for as long as the air is there.
+    pub records: bool,
 }
 
 type Work = Box<dyn FnOnce(&mut Town) + Send>;
@@ -86,6 +88,9 @@ impl Ether {
     pub fn start(config: EtherConfig) -> io::Result<Self> {
         let listener = UnixListener::bind(&config.socket)?;
         let air = Air::new(config.seed, config.conditions);
+        if !config.records {
+            air.forget();
+        }
         let spi = air.chip(ChipConfig::default());
         let town = Town::new(air, spi.chip());
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);

@@ -54,8 +54,7 @@ pub enum RadioEvent {
     Drained,
 }
 
-/// A lock's radio on a chip. It listens when the link layer wants it to; what comes in at other times, the chip hears and it does
-/// not: a receiver that is off costs nothing here, and in the field a battery.
+/// A lock's radio on a chip, which is idle unless the link layer wants it to listen.
 pub struct LockRadio {
     config: RadioConfig,
     node: Node,
@@ -64,10 +63,8 @@ pub struct LockRadio {
     /// What survives a power cut.
     record: Option<Vec<u8>>,
     listen: Listen,
-    /// Since when it has listened without a break.
-    since: Option<Micros>,
     /// When it looks for a carrier next, and until when it does.
-    sniff: Option<(Micros, Micros)>,
+    sniff: Option<(Micros, Option<Micros>)>,
     events: Vec<RadioEvent>,
 }
 
@@ -88,7 +85,6 @@ impl LockRadio {
             chip,
             record: None,
             listen: Listen::Off,
-            since: None,
             sniff: None,
             events: Vec::new(),
         })
@@ -182,7 +178,6 @@ impl LockRadio {
             self.look(now);
             if !self.port.is_sending() {
                 if let Some(transmit) = self.node.poll_transmit(now) {
-                    self.since = None;
                     self.port.transmit(clock, transmit);
                     moved = true;
                 } else {
@@ -198,9 +193,7 @@ impl LockRadio {
     fn port_event(&mut self, event: PortEvent, now: Micros) {
         match event {
             PortEvent::Received { frame, quality, at, .. } => {
-                if self.was_listening(at, &frame) {
-                    self.node.handle_received(at, frame.as_bytes(), quality);
-                }
+                self.node.handle_received(at, frame.as_bytes(), quality);
             }
             PortEvent::Sent { at } => {
                 self.node.handle_sent(at);
@@ -214,48 +207,33 @@ impl LockRadio {
         }
     }
 
-    /// It was switched on before the frame's third byte: the bit clock needs two bytes of preamble.
-    fn was_listening(&self, at: Micros, frame: &AirFrame) -> bool {
-        let profile = self.config.profile;
-        let two_bytes = 2 * 8 * 1_000_000 / u64::from(profile.bit_rate());
-        let begin = at.saturating_sub(profile.air_time(frame.len()));
-        self.since.is_some_and(|since| since <= begin + two_bytes)
-    }
-
     /// The receiver as the link layer wants it.
     fn tune(&mut self, now: Micros) {
         let listen = self.node.poll_listen(now);
-        let channel = match listen {
-            Listen::Off => None,
-            Listen::On { channel } | Listen::Sniff { channel } => Some(channel),
-        };
-        let before = match self.listen {
-            Listen::Off => None,
-            Listen::On { channel } | Listen::Sniff { channel } => Some(channel),
-        };
-        if channel != before || (channel.is_some() && self.since.is_none()) {
-            self.since = channel.map(|_| now);
-        }
         let sniffs = matches!(listen, Listen::Sniff { .. });
         if sniffs != matches!(self.listen, Listen::Sniff { .. }) {
-            self.sniff = sniffs.then_some((now, now + SNIFF));
+            self.sniff = sniffs.then_some((now, None));
         }
         self.listen = listen;
-        if let Some(channel) = channel {
-            self.port.listen(now, channel);
+        match listen {
+            Listen::Off => self.port.rest(now),
+            Listen::On { channel } | Listen::Sniff { channel } => self.port.listen(now, channel),
         }
     }
 
     fn look(&mut self, now: Micros) {
-        let Some((look, until)) = self.sniff.filter(|(look, _)| *look <= now) else { return };
-        if self.port.carrier(now) == Some(true) {
-            self.sniff = None; // it listens until the link layer says otherwise
-        } else if now >= until {
-            self.sniff = None;
-            self.node.handle_silence(now);
-            self.tune(now);
-        } else {
-            self.sniff = Some(((look + LOOK).max(now + 1).min(until.max(now + 1)), until));
+        let Some((_, until)) = self.sniff.filter(|(look, _)| *look <= now) else { return };
+        match (self.port.carrier(now), until) {
+            // It listens until the link layer says otherwise.
+            (Some(true), _) => self.sniff = None,
+            (Some(false), Some(until)) if now >= until => {
+                self.sniff = None;
+                self.node.handle_silence(now);
+                self.tune(now);
+            }
+            // The time counts from when it hears.
+            (Some(false), until) => self.sniff = Some((now + LOOK, until.or(Some(now + SNIFF)))),
+            (None, until) => self.sniff = Some((now + LOOK, until)),
         }
     }
 }
@@ -333,7 +311,7 @@ impl Stranger {
     }
 
     pub(super) fn due(&self) -> Micros {
-        self.port.poll_timeout()
+        if !self.says.is_empty() && !self.port.is_sending() { 0 } else { self.port.poll_timeout() }
     }
 
     pub(super) fn turn(&mut self, clock: &mut dyn FnMut() -> Micros) {

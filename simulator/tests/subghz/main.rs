@@ -10,6 +10,10 @@
 
 mod bench;
 mod faults;
+mod many;
+mod net;
+mod network;
+mod port;
 
 use bench::{Bench, Ended, frame};
 use cardea_simulator::subghz::{ChipConfig, Conditions};

@@ -200,6 +200,21 @@ fn what_is_stopped_is_cut_off_on_the_air_and_nobody_takes_it() {
 }
 
 #[test]
+fn a_receiver_that_is_switched_off_hears_and_sends_nothing_until_it_is_on_again() {
+    let mut bench = Bench::pair(10, Profile::Standard);
+    let at = bench.air.now();
+    bench.radio(1).listen(at, false);
+    assert_eq!(bench.radio(1).send(at, &frame(9, 1), false), Err(Refusal::NotReady));
+    assert_eq!(bench.send(0, &frame(20, 1), true), Ok(None));
+    bench.run(2 * SECOND);
+    assert!(bench.events(1).is_empty());
+    let at = bench.air.now();
+    bench.radio(1).listen(at, true);
+    bench.run(SECOND / 100);
+    bench.works();
+}
+
+#[test]
 fn a_tcxo_is_fed_and_without_feed_the_chip_is_not_used() {
     let tcxo = Some(Tcxo { voltage: 2, start_us: 5_000 });
     for (tcxo, up) in [(tcxo, true), (None, false)] {

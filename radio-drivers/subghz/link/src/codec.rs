@@ -222,6 +222,14 @@ impl Packet {
         self.plain.get(HEADER_LEN..self.plain.len().saturating_sub(MIC_LEN)).unwrap_or_default()
     }
 
+    /// What was on the air between LEN and CRC.
+    #[must_use]
+    pub fn whitened(&self) -> Vec<u8, MAX_LEN> {
+        let mut bytes = self.plain.clone();
+        whiten(&mut bytes);
+        bytes
+    }
+
     /// Whether the code is right under this key and whole counter.
     #[must_use]
     pub fn verify(&self, key: &Key, counter: u32) -> bool {

@@ -11,20 +11,23 @@ const REPEATS: u8 = 8;
 pub(crate) struct Sender {
     next: u32,
     limit: u32,
+    /// Somebody wanted a number since the start. Before that none is reserved: restarts alone use none up.
+    asked: bool,
 }
 
 impl Sender {
     /// After a restart: everything below the stored limit may have been used.
     pub(crate) fn restore(limit: u32) -> Self {
-        Self { next: limit, limit }
+        Self { next: limit, limit, asked: false }
     }
 
     /// A new session whose first block is stored with it.
     pub(crate) fn fresh(limit: u32) -> Self {
-        Self { next: 0, limit }
+        Self { next: 0, limit, asked: false }
     }
 
     pub(crate) fn take(&mut self) -> Option<u32> {
+        self.asked = true;
         let counter = self.next;
         (counter < self.limit).then(|| {
             self.next += 1;
@@ -34,7 +37,7 @@ impl Sender {
 
     /// What storage should hold now: half a block ahead is asked for before it is needed.
     pub(crate) fn wanted(&self, block: u32) -> u32 {
-        if self.limit.saturating_sub(self.next) >= block / 2 {
+        if !self.asked || self.limit.saturating_sub(self.next) >= block / 2 {
             self.limit
         } else {
             self.next.saturating_add(block)
@@ -84,7 +87,7 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// After a restart: what was accepted before is below the stored limit.
     pub(crate) fn restore(limit: u32) -> Self {
-        Self { next: limit, limit, last: None, seen: limit, repeats: 0 }
+        Self { next: limit, limit, last: None, seen: limit.saturating_sub(1), repeats: 0 }
     }
 
     pub(crate) fn fresh(limit: u32) -> Self {
@@ -137,6 +140,9 @@ impl Receiver {
 
     /// What storage should hold now. Two blocks, since the sender jumps by one when it restarts.
     pub(crate) fn wanted(&self) -> u32 {
+        if self.last.is_none() && self.seen < self.next {
+            return self.limit; // nothing new since the restart: the floor must not run away from who is silent
+        }
         let highest = self.next.max(self.seen);
         if self.limit.saturating_sub(highest) >= BLOCK + BLOCK / 2 {
             self.limit
@@ -163,6 +169,24 @@ mod tests {
         assert_eq!(receiver.whole(0x0005), 0x0002_0005);
         assert_eq!(receiver.whole(0xFF00), 0x0001_FF00);
         assert_eq!(Receiver::fresh(9).whole(0xFFFF), 0xFFFF); // nothing lies below zero
+    }
+
+    #[test]
+    fn restarts_alone_move_neither_counter_nor_floor() {
+        let (mut tx, mut rx) = (Sender::restore(300), Receiver::restore(700));
+        for _ in 0..1_000 {
+            (tx, rx) = (Sender::restore(tx.wanted(BLOCK)), Receiver::restore(rx.wanted()));
+        }
+        assert_eq!((tx.limit(), rx.floor()), (300, 700));
+        assert_eq!(tx.take(), None);
+        tx.stored(tx.wanted(BLOCK));
+        assert_eq!(tx.take(), Some(300));
+        rx.saw(699);
+        assert_eq!((rx.judge(699), rx.wanted()), (Verdict::BelowFloor, 700));
+        rx.saw(700);
+        assert_eq!(rx.judge(700), Verdict::NotReserved);
+        rx.stored(rx.wanted());
+        assert_eq!(rx.judge(700), Verdict::New);
     }
 
     proptest! {

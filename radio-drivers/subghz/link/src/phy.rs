@@ -118,6 +118,8 @@ pub const ACK_LATEST: Micros = 30_000;
 pub const ACK_SPREAD: Micros = ACK_LATEST - ACK_EARLIEST;
 /// The longest pause between two strobes of a burst.
 pub const STROBE_GAP: Micros = 1_500;
+/// How long a channel must be clear before it is used.
+pub const CLEAR: Micros = 5_000;
 /// One slot of the backoff.
 pub const SLOT: Micros = 10_000;
 /// Two crystals of ±40 ppm.

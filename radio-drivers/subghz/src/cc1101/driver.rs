@@ -66,6 +66,8 @@ pub(super) enum Phase {
     /// Receive was ordered, from idle.
     Tuning,
     Listening,
+    /// Idle, because it was told to.
+    Resting,
     /// Transmit was ordered; over at the latest then.
     Sending(Micros),
 }
@@ -229,6 +231,15 @@ impl<S: SpiDevice> Cc1101<S> {
         Ok(())
     }
 
+    fn rest(&mut self) -> Result<(), Problem> {
+        self.chip.idle()?;
+        self.chip.strobe(Strobe::Sfrx)?;
+        self.chip.strobe(Strobe::Sftx)?;
+        self.forget();
+        (self.phase, self.look) = (Phase::Resting, Micros::MAX);
+        Ok(())
+    }
+
     /// Idle, both FIFOs empty, receive.
     pub(super) fn start_over(&mut self, now: Micros) -> Result<(), Problem> {
         self.unsent.clear();
@@ -252,7 +263,7 @@ impl<S: SpiDevice> Cc1101<S> {
 
     fn service(&mut self, now: Micros) {
         let result = match self.phase {
-            Phase::Down | Phase::Resetting => return,
+            Phase::Down | Phase::Resetting | Phase::Resting => return,
             Phase::Tuning | Phase::Listening => self.look_in(now),
             Phase::Sending(deadline) => self.look_out(now, deadline),
         };
@@ -296,7 +307,7 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
             return Err(Refusal::Length);
         }
         match self.phase {
-            Phase::Down | Phase::Resetting | Phase::Tuning => return Err(Refusal::NotReady),
+            Phase::Down | Phase::Resetting | Phase::Resting | Phase::Tuning => return Err(Refusal::NotReady),
             Phase::Sending(_) => return Err(Refusal::Occupied),
             Phase::Listening if self.packet_since.is_some() || self.stale => return Err(Refusal::Occupied),
             Phase::Listening => {}
@@ -319,13 +330,24 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
         Ok(())
     }
 
+    fn listen(&mut self, now: Micros, on: bool) {
+        let result = match (on, self.phase) {
+            (false, Phase::Tuning | Phase::Listening) => self.rest(),
+            (true, Phase::Resting) => self.receive(now),
+            _ => return,
+        };
+        if let Err(problem) = result {
+            self.trouble(now, problem);
+        }
+    }
+
     fn tune(&mut self, now: Micros, frequency_hz: u32) {
         if self.config.frequency_hz == frequency_hz {
             return;
         }
         self.config.frequency_hz = frequency_hz;
         match self.phase {
-            Phase::Down => return,
+            Phase::Down | Phase::Resting => return,
             Phase::Resetting => return self.expected = self.config.registers(),
             Phase::Sending(_) => self.event(Event::Unsent(Failure::Aborted)),
             Phase::Tuning | Phase::Listening => {}

@@ -38,6 +38,8 @@ const MAX_EVENTS: usize = 1_024;
 const STORE_PAUSE: Micros = 1_000_000;
 /// Between two alarms of a jammed channel.
 const ALARM_PAUSE: Micros = 600_000_000;
+/// A network that has moved calls itself well after so long without another alarm.
+const CALM: Micros = 60_000_000;
 
 /// What the operator decides about a 433 MHz network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,8 @@ pub struct Network {
     commits: store::Commits,
     radio: Result<(), String>,
     jammed: bool,
+    /// When that is over: it has moved.
+    calm_at: Option<Micros>,
     alarm_after: Micros,
     health: Option<Health>,
     shed: u64,
@@ -166,6 +170,7 @@ impl Network {
             joins_until: None,
             radio: Err("the radio is not open yet".into()),
             jammed: false,
+            calm_at: None,
             alarm_after: 0,
             health: None,
             shed: 0,
@@ -256,6 +261,9 @@ impl Network {
         if self.joins_until.take_if(|until| now >= *until).is_some() {
             tracing::info!("433 MHz: the time for joining is over");
         }
+        if self.calm_at.is_some_and(|at| now >= at) {
+            self.jammed(now, false);
+        }
         self.note_airtime(now);
         self.commits.handle_timeout(now);
     }
@@ -263,7 +271,7 @@ impl Network {
     /// When [`handle_timeout`](Self::handle_timeout) and [`poll_transmit`](Self::poll_transmit) are due.
     pub fn poll_timeout(&mut self, now: Micros) -> Option<Micros> {
         let link = if self.radio.is_ok() { self.link.poll_timeout(now) } else { None };
-        [link, self.joins_until, self.commits.due()].into_iter().flatten().min()
+        [link, self.joins_until, self.calm_at, self.commits.due()].into_iter().flatten().min()
     }
 
     // ------------------------------------------------------------------------------------- the gateway
@@ -307,6 +315,7 @@ impl Network {
                 GatewayEvent::Jammed(jammed) => self.jammed(now, jammed),
                 GatewayEvent::Channel(channel) => {
                     tracing::warn!(channel, "433 MHz: the network moves to another channel");
+                    self.calm_at = self.jammed.then_some(now.saturating_add(CALM));
                     self.check_health();
                 }
             }
@@ -328,7 +337,7 @@ impl Network {
     }
 
     fn jammed(&mut self, now: Micros, jammed: bool) {
-        self.jammed = jammed;
+        (self.jammed, self.calm_at) = (jammed, None);
         if jammed && now >= self.alarm_after {
             self.alarm_after = now.saturating_add(ALARM_PAUSE);
             let detail = format!("433 MHz: channel {} has been busy for 30 s", self.link.channel());

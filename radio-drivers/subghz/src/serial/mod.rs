@@ -391,6 +391,9 @@ impl<P: Bytes> Transceiver for Serial<P> {
         Ok(())
     }
 
+    /// It cannot be switched off.
+    fn listen(&mut self, _now: Micros, _on: bool) {}
+
     /// Its channel is in its own configuration.
     fn tune(&mut self, _now: Micros, _frequency_hz: u32) {}
 

@@ -64,6 +64,8 @@ pub(super) enum Phase {
     /// Receive was ordered, or waits in the script.
     Tuning,
     Listening,
+    /// In standby, because it was told to.
+    Resting,
     /// Transmit was ordered; over at the latest then.
     Sending(Micros),
 }
@@ -247,6 +249,10 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Sx126x<S, B, R> {
             Phase::Held => self.release(now),
             Phase::SettingUp => self.set_up(now),
             Phase::Tuning | Phase::Listening => self.look_in(now),
+            Phase::Resting => {
+                self.look = Micros::MAX;
+                self.give()
+            }
             Phase::Sending(deadline) => self.look_out(now, deadline),
         };
         self.conclude(now, result);
@@ -304,7 +310,9 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Transceiver for Sx126x<S, B, R> {
             return Err(Refusal::Length);
         }
         match self.phase {
-            Phase::Down | Phase::Held | Phase::SettingUp | Phase::Tuning => return Err(Refusal::NotReady),
+            Phase::Down | Phase::Held | Phase::SettingUp | Phase::Tuning | Phase::Resting => {
+                return Err(Refusal::NotReady);
+            }
             Phase::Sending(_) => return Err(Refusal::Occupied),
             Phase::Listening => {}
         }
@@ -322,6 +330,22 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Transceiver for Sx126x<S, B, R> {
         }
     }
 
+    fn listen(&mut self, now: Micros, on: bool) {
+        match (on, self.phase) {
+            (false, Phase::Tuning | Phase::Listening) => {
+                self.script = [Command::Standby { crystal: true }.encode()].into();
+                (self.packet_since, self.ended) = (None, None);
+                self.phase = Phase::Resting;
+                self.service(now);
+            }
+            (true, Phase::Resting) => {
+                let result = self.receive(now);
+                self.conclude(now, result);
+            }
+            _ => {}
+        }
+    }
+
     fn tune(&mut self, now: Micros, frequency_hz: u32) {
         if self.config.frequency_hz == frequency_hz {
             return;
@@ -329,7 +353,7 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Transceiver for Sx126x<S, B, R> {
         self.config.frequency_hz = frequency_hz;
         match self.phase {
             // The script that follows has it, and so has the order to receive.
-            Phase::Down | Phase::Held | Phase::SettingUp => return,
+            Phase::Down | Phase::Held | Phase::SettingUp | Phase::Resting => return,
             Phase::Sending(_) => self.event(Event::Unsent(Failure::Aborted)),
             Phase::Tuning | Phase::Listening => {}
         }

@@ -36,6 +36,7 @@ impl Gateway {
         broker: &str,
         forwarder: [u8; 8],
         dongle: &Path,
+        module: &Path,
     ) -> Result<Self> {
         let program = match program {
             Some(program) => program,
@@ -70,6 +71,9 @@ forwarders = ["{forwarder}"]
 [zigbee]
 enabled = true
 device = "{dongle}"
+[subghz]
+enabled = true
+device = "unix:{module}"
 [web]
 enabled = true
 https = "{page}"
@@ -82,6 +86,7 @@ socket = "{socket}"
             data = data.display(),
             forwarder = hex::encode(forwarder),
             dongle = dongle.display(),
+            module = module.display(),
             socket = folder.join("cardea.sock").display(),
         );
         std::fs::write(&config, text)?;

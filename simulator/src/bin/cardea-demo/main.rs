@@ -1,4 +1,4 @@
-//! The whole of Cardea in one command: a broker, the real gateway daemon, an owner's platform and four virtual locks.
+//! The whole of Cardea in one command: a broker, the real gateway daemon, an owner's platform and five virtual locks.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a narration")]
 
@@ -14,10 +14,12 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use cardea_radio::LorawanClass;
 use cardea_sdk::{Ask, Bolt, Outcome, Platform, PlatformEvent};
+use cardea_simulator::subghz::{Conditions, Ether, EtherConfig, SubghzLock};
 use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
 use cardea_simulator::{
     Air, Broker, Forwarder, ForwarderConfig, Happening, LockConfig, Region, VirtualLock, Weather,
 };
+use cardea_subghz::Profile;
 use clap::Parser;
 use gateway::Gateway;
 use story::{Door, Seen, Story};
@@ -116,13 +118,19 @@ async fn demo(arguments: Arguments) -> Result<bool> {
         .context("the virtual Zigbee dongle")?;
     let port = dongle.port().to_owned();
     story.say(&format!("a virtual Zigbee dongle is plugged in at {}", port.display()));
-    let mut gateway = Gateway::start(arguments.cardea.clone(), folder.path(), &url, FORWARDER, &port)?;
+    let socket = folder.path().join("cc1101");
+    let conditions = Conditions { loss: arguments.loss, ..Conditions::default() };
+    let ether = Ether::start(EtherConfig { socket: socket.clone(), seed, conditions, records: false })
+        .context("the virtual 433 MHz module")?;
+    story.say(&format!("a virtual CC1101 is wired to unix:{}", socket.display()));
+    let mut gateway =
+        Gateway::start(arguments.cardea.clone(), folder.path(), &url, FORWARDER, &port, &socket)?;
     story.say(&format!(
         "the gateway daemon {} runs as process {}",
         gateway.program().display(),
         gateway.id()
     ));
-    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, dongle, plan).await;
+    let outcome = tell(&story, &broker, &url, folder.path(), &mut gateway, (dongle, ether), plan).await;
     let cast = match outcome {
         Ok(cast) => cast,
         Err(error) => {
@@ -156,6 +164,8 @@ struct Cast {
     forwarder_config: ForwarderConfig,
     air: std::sync::Arc<Air>,
     dongle: Dongle,
+    /// The air of 433 MHz, which ends with this.
+    _ether: Ether,
 }
 
 async fn tell(
@@ -164,7 +174,7 @@ async fn tell(
     url: &str,
     folder: &std::path::Path,
     gateway: &mut Gateway,
-    dongle: Dongle,
+    (dongle, ether): (Dongle, Ether),
     plan: Plan,
 ) -> Result<Cast> {
     let Plan { seed, loss, unclaimed } = plan;
@@ -210,6 +220,10 @@ async fn tell(
     let lock = SealedLock::start(seed, 4, POLL, &dongle).context("a virtual lock")?;
     doors.push(admit(story, &platform, gateway, 4, lock.into_lock(), "Zigbee").await?);
 
+    let lock = SubghzLock::new_lock(seed, 7, Profile::Standard, &ether).context("a virtual lock")?;
+    doors.push(admit(story, &platform, gateway, 7, lock, "433 MHz").await?);
+    doors.iter().filter(|door| door.number == 7).for_each(Door::switch_on);
+
     for door in &doors {
         story
             .wait(&format!("{door} joins"), JOIN, |seen| match seen {
@@ -219,9 +233,9 @@ async fn tell(
             .await?;
     }
     // Not before: until then the Zigbee network is open, and a lock that nobody has let in would be reported.
-    let labels = put_on_the_shelf(story, &platform, &air, (&dongle, seed), (&page, password)).await?;
+    let labels = put_on_the_shelf(story, &platform, &air, (&dongle, &ether, seed), (&page, password)).await?;
     story.say(&format!(
-        "two more locks wait for YOU to pair them at {page}: their labels are at http://{labels}/"
+        "three more locks wait for YOU to pair them at {page}: their labels are at http://{labels}/"
     ));
 
     for door in &doors {
@@ -245,12 +259,21 @@ async fn tell(
             bail!("{door} pinned another owner root");
         }
     }
-    story.say("all four locks are activated: both sides proved the owner code, and the gateway saw neither");
+    story.say("all five locks are activated: both sides proved the owner code, and the gateway saw neither");
 
-    let [sleepy, _, listening, zigbee] = doors.as_slice() else { bail!("there should be four locks") };
+    let [sleepy, _, listening, zigbee, subghz] = doors.as_slice() else {
+        bail!("there should be five locks")
+    };
     for (ask, wanted) in [(Ask::Unlock, Bolt::Unlocked), (Ask::Lock, Bolt::Locked)] {
         let ms = act(story, &platform, zigbee, ask, wanted).await?;
         story.say(&format!("{zigbee}: {ask} answered in {ms} ms; it sleeps, and polls each second"));
+    }
+
+    for (ask, wanted) in [(Ask::Unlock, Bolt::Unlocked), (Ask::Lock, Bolt::Locked)] {
+        let ms = act(story, &platform, subghz, ask, wanted).await?;
+        story.say(&format!(
+            "{subghz}: {ask} answered in {ms} ms; it sleeps, and listens for 2 ms twice a second"
+        ));
     }
 
     story
@@ -288,7 +311,7 @@ async fn tell(
     ));
 
     witness::blind(story, broker, gateway, &doors, &home)?;
-    Ok(Cast { platform, doors, forwarder: Some(forwarder), forwarder_config, air, dongle })
+    Ok(Cast { platform, doors, forwarder: Some(forwarder), forwarder_config, air, dongle, _ether: ether })
 }
 
 /// Opens the gateway's page to the user: claimed, with a password of this run that is given back, or with the code to claim it.
@@ -324,7 +347,7 @@ async fn put_on_the_shelf(
     story: &Story,
     platform: &Platform,
     air: &std::sync::Arc<Air>,
-    (dongle, seed): (&Dongle, u64),
+    (dongle, ether, seed): (&Dongle, &Ether, u64),
     (page, password): (&str, Option<String>),
 ) -> Result<std::net::SocketAddr> {
     let lorawan = LockConfig { number: 5, class: LorawanClass::A, region: Region::Eu868 };
@@ -332,6 +355,9 @@ async fn put_on_the_shelf(
         (5, "LoRaWAN", VirtualLock::start(seed, lorawan, air).context("a virtual lock")?),
         (6, "Zigbee", SealedLock::start(seed, 6, POLL, dongle).context("a virtual lock")?.into_lock()),
     ];
+    let subghz = SubghzLock::new_lock(seed, 8, Profile::Standard, ether).context("a virtual lock")?;
+    subghz.switch_on();
+    let locks = locks.into_iter().chain([(8, "433 MHz", subghz)]);
     let mut waiting = Vec::new();
     for (number, radio, lock) in locks {
         let (name, admission) =

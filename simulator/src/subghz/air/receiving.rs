@@ -105,19 +105,14 @@ impl World {
 
     /// The strongest that a receiver hears beside this burst, dBm.
     fn interference(&self, at: usize, beside: usize) -> f64 {
-        let modem = self.nodes.get(at).map(|node| Modem::of(&node.chip));
-        self.bursts
+        let listener = self.nodes.get(at).filter(|_| !self.on_air.is_empty());
+        let modem = listener.map(|node| Modem::of(&node.chip));
+        self.on_air
             .iter()
-            .enumerate()
-            .rev()
-            .take(self.nodes.len() * 2)
-            .filter(|(number, burst)| {
-                *number != beside
-                    && burst.on
-                    && burst.sender != at
-                    && modem.as_ref().is_some_and(|modem| modem.near(burst))
-            })
-            .map(|(_, burst)| burst.dbm - self.conditions.path_loss)
+            .filter(|number| **number != beside)
+            .filter_map(|number| self.bursts.get(*number))
+            .filter(|burst| burst.sender != at && modem.as_ref().is_some_and(|modem| modem.near(burst)))
+            .map(|burst| burst.dbm - self.conditions.path_loss)
             .chain(self.jammer.map(|jammer| jammer.dbm))
             .fold(FLOOR, f64::max)
     }

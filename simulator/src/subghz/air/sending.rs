@@ -23,8 +23,8 @@ impl World {
             dbm: modem.dbm,
             bytes: prefix.pop_front().into_iter().collect(),
             preamble: modem.preamble,
-            on: true,
         });
+        self.on_air.push(start);
         node.sending = Some(Sending {
             burst: start,
             prefix,
@@ -82,9 +82,9 @@ impl World {
         match byte {
             Some(byte) => on_air.bytes.push(byte),
             None => {
-                on_air.on = false;
                 node.sending = None;
                 node.chip.transmitted(now);
+                self.over(burst);
             }
         }
     }

@@ -2,7 +2,7 @@ use heapless::Vec;
 
 use crate::codec::MTU;
 use crate::mic::Secret;
-use crate::phy::{Profile, guard};
+use crate::phy::{CLEAR, Profile, guard};
 use crate::session::Session;
 use crate::{LockId, Micros};
 
@@ -108,8 +108,10 @@ impl Peer {
             Some(anchor) if down.bursts == 0 => {
                 let age = now.saturating_sub(anchor);
                 let guard = guard(age + interval);
-                let listens = anchor + (age + guard).div_ceil(interval) * interval;
-                let (start, end) = (listens - guard, listens + guard + profile.sniff());
+                // The first strobe waits for a clear channel, and must not be late for that.
+                let before = guard + CLEAR;
+                let listens = anchor + (age + before).div_ceil(interval) * interval;
+                let (start, end) = (listens - before, listens + guard + profile.sniff());
                 if end - start >= full.1 - full.0 { full } else { (start, end) }
             }
             _ => full,
@@ -149,8 +151,8 @@ mod tests {
     #[test]
     fn a_lock_that_was_heard_is_met_at_its_next_listening() {
         let (start, end) = waiting(500, Some(1_000_000)).plan(10_200_000, Profile::Standard).unwrap();
-        assert!(start < 10_500_000 - 80 * 9 && start > 10_490_000, "{start}");
-        assert_eq!(end - start, 2 * guard(9_700_000) + Profile::Standard.sniff());
+        assert!(start + CLEAR < 10_500_000 - 80 * 9 && start > 10_490_000, "{start}");
+        assert_eq!(end - start, CLEAR + 2 * guard(9_700_000) + Profile::Standard.sniff());
     }
 
     #[test]
