@@ -160,13 +160,14 @@ fn commit_on(store: &Arc<dyn NetworkStore>, id: u64, batch: Vec<Change>, give: O
 }
 
 fn seeds() -> Result<Seeds, DriverError> {
-    let mut bytes = zeroize::Zeroizing::new([0; 21]);
-    getrandom::fill(bytes.as_mut_slice())
-        .map_err(|error| DriverError::System(io::Error::other(error.to_string())))?;
-    let (mut key, mut backoff) = ([0; 16], [0; 4]);
-    key.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
-    backoff.iter_mut().zip(bytes.iter().skip(16)).for_each(|(to, from)| *to = *from);
-    Ok(Seeds { key, id: bytes[20], backoff: u32::from_be_bytes(backoff) })
+    let (mut seeds, mut rest) = (Seeds { key: [0; 16], id: 0, backoff: 0 }, [0; 5]);
+    let no_random = |error: getrandom::Error| DriverError::System(io::Error::other(error.to_string()));
+    getrandom::fill(&mut seeds.key).map_err(no_random)?;
+    getrandom::fill(&mut rest).map_err(no_random)?;
+    let [id, backoff @ ..] = rest;
+    // 0 and 255 are nobody's.
+    (seeds.id, seeds.backoff) = (1 + id % 254, u32::from_be_bytes(backoff));
+    Ok(seeds)
 }
 
 /// What the thread owns.
