@@ -13,8 +13,8 @@ const NETWORK: &[u8] = b"433/network";
 const LOCK: &[u8] = b"433/lock/";
 /// Of the record of [`Settings`].
 const VERSION: u8 = 1;
-/// The budget of an hour is stored in so many parts, so that a restart does not begin a new hour.
-const PARTS: u64 = 20;
+/// The budget of an hour is stored in so many parts, cut off, so that a restart does not begin a new hour.
+const PARTS: u64 = 100;
 
 /// What is ours to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl Network {
     /// Notes in the store what of the hour's budget is spent.
     pub(super) fn note_airtime(&mut self, now: Micros) {
         let part = self.config.region.budget() / PARTS;
-        let spent = u8::try_from(self.link.air_time(now).div_ceil(part).min(PARTS)).unwrap_or(0);
+        let spent = u8::try_from((self.link.air_time(now) / part).min(PARTS)).unwrap_or(0);
         let stored = self.settings.spent;
         // Less is noted only when it is much less: what is stored too high errs on the right side, and flash wears out.
         if spent > stored || spent + 4 < stored || (spent <= 1 && stored > 1) {
