@@ -19,6 +19,7 @@ pub mod resources;
 pub mod sdk;
 pub mod site;
 pub mod subghz;
+pub mod subghz_others;
 pub mod unsealed;
 pub mod x509;
 pub mod zigbee;
@@ -74,6 +75,8 @@ pub const TARGETS: &[Target] = &[
     ("subghz_frame", subghz::subghz_frame),
     ("subghz_machines", subghz::subghz_machines),
     ("subghz_cc1101", cc1101::subghz_cc1101),
+    ("subghz_serial", subghz_others::subghz_serial),
+    ("subghz_sx126x", subghz_others::subghz_sx126x),
     ("subghz_network", subghz::subghz_network),
     ("subghz_wire", subghz::subghz_wire),
     ("x509_chain", x509::x509_chain),

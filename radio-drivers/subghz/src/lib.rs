@@ -6,8 +6,9 @@
 //! [`Network`](network::Network) and [`Port`](port::Port) are state machines; [`driver`] gives them a thread and a clock, and a test a
 //! virtual one ([`engine`]). Below them is the transceiver: a frame of bytes in, a frame of bytes out with how and when it was heard.
 //!
-//! [`Transceiver`] is what every one of them is to the link layer. [`cc1101`] is the one that there is: registers, and a driver
-//! without clock, thread or interrupt (time and edges are arguments, the SPI is `embedded-hal`'s).
+//! [`Transceiver`] is what every one of them is to the link layer: [`cc1101`] and [`sx126x`], registers or commands and a driver
+//! without clock, thread or interrupt (time and edges are arguments, SPI and pins are `embedded-hal`'s), and [`serial`], a module
+//! that makes bytes of a UART into packets of its own. [`driver`] starts the first of them; the others have no shell yet.
 //!
 //! What is on the air: preamble, sync word twice, a length byte, the frame, CRC-16/CMS over length and frame. The chip makes and
 //! checks all of it but the frame. It does not whiten: makers' chips do not agree on that, so the link layer whitens in software
@@ -24,6 +25,8 @@ pub mod driver;
 pub mod engine;
 pub mod network;
 pub mod port;
+pub mod serial;
+pub mod sx126x;
 mod transceiver;
 pub mod wire;
 

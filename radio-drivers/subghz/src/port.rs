@@ -190,7 +190,11 @@ impl<T: Transceiver> Port<T> {
         let now = clock();
         let Some(out) = &mut self.out else { return };
         let Transmit { channel, cca, start_by, .. } = out.transmit;
-        if now > start_by {
+        // What leaves later than it is handed over must be handed over sooner.
+        let abilities = self.radio.abilities();
+        let late = |now: Micros| now.saturating_add(abilities.start_us.into()) > start_by;
+        let cca = cca && abilities.carrier_sense;
+        if late(now) {
             self.counters.busy += 1;
             return self.give_up();
         }
@@ -219,7 +223,7 @@ impl<T: Transceiver> Port<T> {
                 out.begun = true;
                 // Between the look at the clock and the order we may have been away.
                 let now = clock();
-                if now > start_by {
+                if late(now) {
                     self.counters.late += 1;
                     self.radio.abort(now);
                 }

@@ -13,8 +13,8 @@ pub const MAX_FRAME: usize = 255;
 /// | | strength | LQI | frequency error | carrier sense | time of reception |
 /// |---|---|---|---|---|---|
 /// | CC1101 | yes | yes | yes | yes | edge of the kernel |
-/// | SX126x in GFSK (not written) | yes | no | no in GFSK packets | yes, by RSSI | edge of the kernel |
-/// | serial, transparent (not written) | no | no | no | no | when the port gave the last byte |
+/// | SX126x in GFSK | yes | no | no in GFSK packets | yes, by RSSI | edge of the kernel |
+/// | serial, transparent | no | no | no | no | when the port gave the last byte |
 ///
 /// Without carrier sense [`send`](Self::send) with `listen` sends at once: the module does it by itself or not at all.
 pub trait Transceiver {
@@ -69,6 +69,9 @@ pub struct Abilities {
     pub offset: bool,
     /// It can listen before it sends.
     pub carrier_sense: bool,
+    /// How much later than [`send`](Transceiver::send) the first bit may leave, at the most, microseconds. Who has a last moment to begin
+    /// counts it in. 0 where it is a few microseconds.
+    pub start_us: u32,
 }
 
 /// An interrupt line of a chip.
@@ -78,6 +81,8 @@ pub enum Line {
     Packet,
     /// A FIFO wants attention (CC1101: GDO2).
     Fifo,
+    /// High from the end of a packet, in or out, until it is fetched (SX126x: DIO1).
+    Done,
 }
 
 /// What a transceiver tells.

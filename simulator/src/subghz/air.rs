@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chip::{Chip, ChipConfig, Faults, Heard, State};
-use super::spi::Spi;
+use super::model::Model;
+use super::spi::{BusyPin, ResetPin, Spi};
+use super::sx126x::{Sx126x, Sx126xConfig};
 use crate::Random;
 use meaning::Pn9;
 
@@ -85,7 +87,8 @@ struct Sending {
     /// What comes after the byte that is on the air.
     prefix: VecDeque<u8>,
     left: Option<usize>,
-    crc: u16,
+    /// So far, and the polynomial.
+    crc: Option<(u16, u16)>,
     whitening: Pn9,
     tail: VecDeque<u8>,
     next: u64,
@@ -96,14 +99,15 @@ struct Receiving {
     burst: usize,
     sync: u32,
     left: Option<usize>,
-    crc: u16,
+    /// So far, and the polynomial.
+    crc: Option<(u16, u16)>,
     whitening: Pn9,
     tail: Vec<u8>,
     errors: u32,
 }
 
 struct Node {
-    chip: Chip,
+    chip: Model,
     sending: Option<Sending>,
     receiving: Option<Receiving>,
     lines: [bool; 2],
@@ -146,17 +150,32 @@ impl Air {
     /// Another chip; its number counts from 0.
     #[must_use]
     pub fn chip(&self, config: ChipConfig) -> Spi {
+        self.add(Model::Cc1101(Box::new(Chip::new(config))))
+    }
+
+    /// Another chip, of the other kind: its SPI, BUSY and NRESET. DIO1 is line 0 of its [`Edge`]s.
+    #[must_use]
+    pub fn sx126x(&self, config: Sx126xConfig) -> (Spi, BusyPin, ResetPin) {
+        let spi = self.add(Model::Sx126x(Box::new(Sx126x::new(config))));
+        let (busy, reset) = (BusyPin::of(&spi), ResetPin::of(&spi));
+        (spi, busy, reset)
+    }
+
+    /// How often such a chip was told something while it was busy.
+    #[must_use]
+    pub fn violations(&self, chip: usize) -> u64 {
+        match self.world().nodes.get(chip).map(|node| &node.chip) {
+            Some(Model::Sx126x(chip)) => chip.violations(),
+            _ => 0,
+        }
+    }
+
+    fn add(&self, chip: Model) -> Spi {
         let mut world = self.world();
-        let chip = world.nodes.len();
+        let at = world.nodes.len();
         let lines = [false; 2];
-        world.nodes.push(Node {
-            chip: Chip::new(config),
-            sending: None,
-            receiving: None,
-            lines,
-            edges: VecDeque::new(),
-        });
-        Spi::new(Arc::clone(&self.0), chip)
+        world.nodes.push(Node { chip, sending: None, receiving: None, lines, edges: VecDeque::new() });
+        Spi::new(Arc::clone(&self.0), at)
     }
 
     /// Microseconds since the start.
@@ -206,7 +225,7 @@ impl Air {
     /// What is wrong with a chip from now on.
     pub fn set_faults(&self, chip: usize, faults: Faults) {
         if let Some(node) = self.world().nodes.get_mut(chip) {
-            node.chip.faults = faults;
+            node.chip.set_faults(faults);
         }
     }
 
@@ -227,9 +246,28 @@ impl Air {
 
 impl World {
     pub(super) fn select(&mut self, chip: usize) {
+        let now = self.now;
         if let Some(node) = self.nodes.get_mut(chip) {
-            node.chip.select();
+            node.chip.select(now);
         }
+    }
+
+    /// A look at BUSY takes a microsecond.
+    pub(super) fn busy(&mut self, chip: usize) -> bool {
+        self.advance_by(1_000);
+        match self.nodes.get(chip).map(|node| &node.chip) {
+            Some(Model::Sx126x(chip)) => chip.busy(self.now),
+            _ => false,
+        }
+    }
+
+    /// NRESET, low or high.
+    pub(super) fn hold(&mut self, chip: usize, low: bool) {
+        let now = self.now;
+        if let Some(Model::Sx126x(chip)) = self.nodes.get_mut(chip).map(|node| &mut node.chip) {
+            chip.hold(now, low);
+        }
+        self.tidy();
     }
 
     pub(super) fn exchange(&mut self, chip: usize, byte_ns: u64, byte: u8) -> u8 {
@@ -269,7 +307,7 @@ impl World {
     fn next(&self) -> Option<(u64, usize)> {
         let next = |(at, node): (usize, &Node)| {
             let sending = node.sending.as_ref().map(|sending| sending.next);
-            node.chip.due.into_iter().chain(sending).min().map(|due| (due, at))
+            node.chip.due().into_iter().chain(sending).min().map(|due| (due, at))
         };
         self.nodes.iter().enumerate().filter_map(next).min()
     }
@@ -277,7 +315,7 @@ impl World {
     /// What is due for one chip.
     fn turn(&mut self, at: usize, due: u64) {
         let Some(node) = self.nodes.get_mut(at) else { return };
-        if node.chip.due.is_some_and(|settled| settled <= due) {
+        if node.chip.due().is_some_and(|settled| settled <= due) {
             if node.chip.settled(due) {
                 self.begin(at);
             }
@@ -300,20 +338,20 @@ impl World {
         for at in 0..self.nodes.len() {
             let heard = self.heard(at);
             let Some(node) = self.nodes.get_mut(at) else { continue };
-            if node.chip.state != State::Tx
+            if node.chip.state() != State::Tx
                 && let Some(sending) = node.sending.take()
             {
                 self.over(sending.burst);
             }
             let Some(node) = self.nodes.get_mut(at) else { continue };
-            if node.chip.state != State::Rx {
+            if node.chip.state() != State::Rx {
                 node.receiving = None;
             }
-            for (line, (iocfg, gdo)) in node.lines.iter_mut().zip([(2, 0), (0, 2)]) {
-                let high = node.chip.line(iocfg, heard);
+            for (line, gdo) in node.lines.iter_mut().zip([0, 2]) {
+                let high = node.chip.line(gdo, heard);
                 if high != *line {
                     *line = high;
-                    if !node.chip.faults.mute_lines {
+                    if !node.chip.faults().mute_lines {
                         node.edges.push_back(Edge { at_ns: self.now, gdo, high });
                     }
                 }

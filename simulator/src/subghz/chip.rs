@@ -43,6 +43,8 @@ pub struct Faults {
     pub stuck: bool,
     /// It hears nothing until it is reset.
     pub deaf: bool,
+    /// BUSY of an SX126x stays like this.
+    pub busy: Option<bool>,
     /// Its edges reach nobody.
     pub mute_lines: bool,
     /// This register loses this bit whenever it is written.
@@ -107,6 +109,7 @@ pub(super) struct Heard {
     /// RSSI register.
     pub(super) rssi: u8,
     pub(super) carrier: bool,
+    pub(super) dbm: f64,
 }
 
 /// Values after a reset (SWRS061 section 29).

@@ -1,10 +1,10 @@
-//! A virtual 433 MHz air with CC1101 chips on it, on a virtual clock.
+//! A virtual 433 MHz air with CC1101 and SX126x chips on it, on a virtual clock.
 //!
 //! ```text
 //! gateway ── socket ── Ether ── Spi ── Chip ┐
 //! lock agent ── LockRadio ── Spi ── Chip ───┤
 //! driver ── Spi (embedded-hal) ── Chip ──┐
-//! driver ── Spi ── Chip ─────────────────┼── Air: strength, loss, bit errors, collisions, a jammer, crystals that are off
+//! driver ── Spi, pins ── Sx126x ─────────┼── Air: strength, loss, bit errors, collisions, a jammer, crystals that are off
 //! PyPI cc1101 ── its transfers ── Chip ──┘      └ Burst: what was on the air, for an IQ file
 //! ```
 //!
@@ -20,8 +20,10 @@ mod chip;
 mod ether;
 mod iq;
 mod lock;
+mod model;
 mod radio;
 mod spi;
+mod sx126x;
 mod town;
 
 pub use air::{Air, Burst, Conditions, Edge, Jammer};
@@ -30,5 +32,6 @@ pub use ether::{Ether, EtherConfig};
 pub use iq::{Iq, cu8};
 pub use lock::SubghzLock;
 pub use radio::{LockRadio, RadioConfig, RadioEvent, Stranger};
-pub use spi::Spi;
+pub use spi::{BusyPin, ResetPin, Spi};
+pub use sx126x::Sx126xConfig;
 pub use town::Town;

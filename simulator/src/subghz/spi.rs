@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use embedded_hal::digital;
 use embedded_hal::spi::{ErrorType, Operation, SpiDevice};
 
 use super::air::World;
@@ -62,6 +63,58 @@ impl SpiDevice for Spi {
                 Operation::DelayNs(ns) => world.advance_by(u64::from(*ns)),
             }
         }
+        Ok(())
+    }
+}
+
+/// BUSY of an SX126x. A look takes a microsecond of the air's clock.
+pub struct BusyPin(Arc<Mutex<World>>, usize);
+
+impl BusyPin {
+    pub(super) fn of(spi: &Spi) -> Self {
+        Self(Arc::clone(&spi.world), spi.chip)
+    }
+}
+
+impl digital::ErrorType for BusyPin {
+    type Error = Infallible;
+}
+
+impl digital::InputPin for BusyPin {
+    fn is_high(&mut self) -> Result<bool, Infallible> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).busy(self.1))
+    }
+
+    fn is_low(&mut self) -> Result<bool, Infallible> {
+        self.is_high().map(|high| !high)
+    }
+}
+
+/// NRESET of an SX126x.
+pub struct ResetPin(Arc<Mutex<World>>, usize);
+
+impl ResetPin {
+    pub(super) fn of(spi: &Spi) -> Self {
+        Self(Arc::clone(&spi.world), spi.chip)
+    }
+
+    fn hold(&self, low: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).hold(self.1, low);
+    }
+}
+
+impl digital::ErrorType for ResetPin {
+    type Error = Infallible;
+}
+
+impl digital::OutputPin for ResetPin {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        self.hold(true);
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        self.hold(false);
         Ok(())
     }
 }

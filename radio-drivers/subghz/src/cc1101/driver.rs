@@ -298,6 +298,7 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
             lqi: true,
             offset: true,
             carrier_sense: true,
+            start_us: 0,
         }
     }
 
@@ -403,7 +404,7 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
                 self.ended = Some(at);
                 self.service(at);
             }
-            (Line::Fifo, _) => self.service(at),
+            (Line::Fifo | Line::Done, _) => self.service(at),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Bytes in, as one receiver hears them.
 
-use super::meaning::{CRYSTAL_HZ, Pn9, crc16, fits, near, rssi, tuned};
+use super::meaning::{CRYSTAL_HZ, Modem, Pn9, crc16, rssi};
 use super::{CAPTURE, CARRIER, FLOOR, Heard, Receiving, SENSITIVITY, State, World};
 
 impl World {
@@ -8,22 +8,29 @@ impl World {
     pub(super) fn deliver(&mut self, at: usize, number: usize) {
         let Some(burst) = self.bursts.get(number) else { return };
         let Some(node) = self.nodes.get(at) else { return };
-        if node.chip.state != State::Rx || node.chip.faults.deaf {
+        if node.chip.state() != State::Rx || node.chip.faults().deaf {
             return;
         }
-        let place = burst.bytes.len();
+        let (place, modem) = (burst.bytes.len(), Modem::of(&node.chip));
         let strength = burst.dbm - self.conditions.path_loss;
         if node.receiving.is_none() {
             // Bit clock and gain want two bytes of preamble before the sync word.
             let early = place < burst.preamble.saturating_sub(1);
-            if early && fits(&node.chip, burst) && strength >= SENSITIVITY {
+            if early && modem.fits(burst) && strength >= SENSITIVITY {
                 let lost = place == 1 && self.chance.chance(self.conditions.loss);
                 // One draw a packet: who missed its first byte misses it all.
                 if !lost && place == 1 || place > 1 && self.conditions.loss == 0.0 {
-                    let whitening = Pn9::new(node.chip.get(0x08) & 0x40 != 0);
+                    let whitening = Pn9::new(modem.whitening);
                     let (tail, left) = (Vec::new(), None);
-                    let receiving =
-                        Receiving { burst: number, sync: 0, left, crc: 0xFFFF, whitening, tail, errors: 0 };
+                    let receiving = Receiving {
+                        burst: number,
+                        sync: 0,
+                        left,
+                        crc: modem.crc,
+                        whitening,
+                        tail,
+                        errors: 0,
+                    };
                     if let Some(node) = self.nodes.get_mut(at) {
                         node.receiving = Some(receiving);
                     }
@@ -43,8 +50,7 @@ impl World {
                 byte ^= u8::from(self.chance.chance(self.conditions.bit_errors)) << bit;
             }
         }
-        let (preamble, off) = (burst.preamble, burst.carrier_hz - tuned(&node.chip));
-        let rssi = rssi(strength);
+        let (preamble, off) = (burst.preamble, burst.carrier_hz - modem.carrier_hz);
         let Some(node) = self.nodes.get_mut(at) else { return };
         let Some(receiving) = node.receiving.as_mut() else { return };
         receiving.errors += (byte ^ sent).count_ones();
@@ -54,32 +60,30 @@ impl World {
         if place <= preamble + 4 {
             receiving.sync = receiving.sync << 8 | u32::from(byte);
             if place == preamble + 4 {
-                let [high, low] = [node.chip.get(0x04), node.chip.get(0x05)];
-                if (receiving.sync ^ u32::from_be_bytes([high, low, high, low])).count_ones() > 2 {
+                let sync = modem.sync.first_chunk().map_or(0, |sync| u32::from_be_bytes(*sync));
+                if (receiving.sync ^ sync).count_ones() > 2 {
                     node.receiving = None;
                 } else {
-                    node.chip.packet = true;
-                    node.chip.freqest = (off / (CRYSTAL_HZ / 16_384.0)).round() as i8;
+                    node.chip.synced((off / (CRYSTAL_HZ / 16_384.0)).round() as i8);
                 }
             }
             return;
         }
         let plain = receiving.whitening.mix(byte);
         let kept = match receiving.left {
-            None if plain > node.chip.get(0x06) => {
-                // Longer than PKTLEN: dropped, and the search goes on.
-                node.chip.packet = false;
+            None if plain > modem.longest => {
+                node.chip.too_long(strength);
                 node.receiving = None;
                 return;
             }
             None => {
                 receiving.left = Some(usize::from(plain));
-                receiving.crc = crc16(receiving.crc, plain);
+                receiving.crc = receiving.crc.map(|(crc, by)| (crc16(by, crc, plain), by));
                 node.chip.put(plain)
             }
             Some(left @ 1..) => {
                 receiving.left = Some(left - 1);
-                receiving.crc = crc16(receiving.crc, plain);
+                receiving.crc = receiving.crc.map(|(crc, by)| (crc16(by, crc, plain), by));
                 node.chip.put(plain)
             }
             Some(0) => {
@@ -87,14 +91,10 @@ impl World {
                 if receiving.tail.len() < 2 {
                     return;
                 }
-                let right = receiving.tail == receiving.crc.to_be_bytes();
+                let right = receiving.crc.is_some_and(|(crc, _)| receiving.tail == crc.to_be_bytes());
                 let lqi = (receiving.errors.min(60) * 2) as u8 + 4;
                 node.receiving = None;
-                let kept = node.chip.put(rssi) && node.chip.put(u8::from(right) << 7 | lqi);
-                if kept {
-                    node.chip.received();
-                }
-                kept
+                node.chip.finish(right, strength, rssi(strength), lqi)
             }
         };
         if !kept {
@@ -105,12 +105,13 @@ impl World {
 
     /// The strongest that a receiver hears beside this burst, dBm.
     fn interference(&self, at: usize, beside: usize) -> f64 {
-        let chip = self.nodes.get(at).map(|node| &node.chip);
+        let listener = self.nodes.get(at).filter(|_| !self.on_air.is_empty());
+        let modem = listener.map(|node| Modem::of(&node.chip));
         self.on_air
             .iter()
             .filter(|number| **number != beside)
             .filter_map(|number| self.bursts.get(*number))
-            .filter(|burst| burst.sender != at && chip.is_some_and(|chip| near(chip, burst)))
+            .filter(|burst| burst.sender != at && modem.as_ref().is_some_and(|modem| modem.near(burst)))
             .map(|burst| burst.dbm - self.conditions.path_loss)
             .chain(self.jammer.map(|jammer| jammer.dbm))
             .fold(FLOOR, f64::max)
@@ -118,8 +119,8 @@ impl World {
 
     pub(super) fn heard(&self, at: usize) -> Heard {
         let receives =
-            self.nodes.get(at).is_some_and(|node| node.chip.state == State::Rx && !node.chip.faults.deaf);
+            self.nodes.get(at).is_some_and(|node| node.chip.state() == State::Rx && !node.chip.faults().deaf);
         let strength = if receives { self.interference(at, usize::MAX) } else { FLOOR };
-        Heard { rssi: rssi(strength), carrier: strength >= CARRIER }
+        Heard { rssi: rssi(strength), carrier: strength >= CARRIER, dbm: strength }
     }
 }

@@ -2,41 +2,35 @@
 
 use std::collections::VecDeque;
 
-use super::meaning::{Pn9, byte_ns, crc16, deviation, power, tuned};
-use super::{Burst, Sending, State, World};
+use super::meaning::{Modem, Pn9, crc16};
+use super::{Burst, Sending, World};
 
 impl World {
     pub(super) fn begin(&mut self, at: usize) {
         let (now, start) = (self.now, self.bursts.len());
         let Some(node) = self.nodes.get_mut(at) else { return };
-        let chip = &node.chip;
-        let lengths = [2, 3, 4, 6, 8, 12, 16, 24];
-        let preamble = lengths.get(usize::from(chip.get(0x13) >> 4 & 7)).copied().unwrap_or(4);
-        let sync = [chip.get(0x04), chip.get(0x05)];
-        let mut prefix = VecDeque::from(vec![0xAA; preamble]);
-        prefix.extend(sync);
-        if chip.get(0x12) & 3 == 3 {
-            prefix.extend(sync);
-        }
-        let byte_ns = byte_ns(chip);
+        let modem = Modem::of(&node.chip);
+        let byte_ns = modem.byte_ns;
+        let mut prefix = VecDeque::from(vec![0xAA; modem.preamble]);
+        prefix.extend(modem.sync);
         self.bursts.push(Burst {
             sender: at,
             start_ns: now,
             byte_ns,
-            carrier_hz: tuned(chip),
-            deviation_hz: deviation(chip),
-            gaussian: chip.get(0x12) >> 4 & 7 == 1,
-            dbm: power(chip),
+            carrier_hz: modem.carrier_hz,
+            deviation_hz: modem.deviation_hz,
+            gaussian: modem.gaussian,
+            dbm: modem.dbm,
             bytes: prefix.pop_front().into_iter().collect(),
-            preamble,
+            preamble: modem.preamble,
         });
         self.on_air.push(start);
         node.sending = Some(Sending {
             burst: start,
             prefix,
             left: None,
-            crc: 0xFFFF,
-            whitening: Pn9::new(chip.get(0x08) & 0x40 != 0),
+            crc: modem.crc,
+            whitening: Pn9::new(modem.whitening),
             tail: VecDeque::new(),
             next: now + byte_ns,
         });
@@ -63,25 +57,24 @@ impl World {
             on_air.bytes.push(byte);
             return;
         }
-        node.chip.packet = true;
+        node.chip.sends();
         let byte = match sending.left {
             Some(0) => sending.tail.pop_front(),
-            _ => match node.chip.tx.pop_front() {
+            _ => match node.chip.take() {
                 Some(byte) => {
                     let (white, left) = (sending.whitening.mix(byte), sending.left);
-                    sending.crc = crc16(sending.crc, byte);
+                    sending.crc = sending.crc.map(|(crc, by)| (crc16(by, crc, byte), by));
                     let left = left.map_or(usize::from(byte), |left| left - 1);
                     sending.left = Some(left);
-                    if left == 0 && node.chip.get(0x08) & 0x04 != 0 {
-                        let [high, low] = sending.crc.to_be_bytes();
+                    if let (0, Some((crc, _))) = (left, sending.crc) {
+                        let [high, low] = crc.to_be_bytes();
                         let high = sending.whitening.mix(high);
                         sending.tail = VecDeque::from([high, sending.whitening.mix(low)]);
                     }
                     Some(white)
                 }
                 None => {
-                    node.chip.state = State::Underflow;
-                    node.chip.packet = false;
+                    node.chip.ran_out();
                     return;
                 }
             },
