@@ -215,6 +215,7 @@ async function main() {
     check((await other.page.locator("html").getAttribute("lang")) === "en", "the chosen language");
     await journey(owner, "zigbee", { by: "photo" });
     await journey(other, "loopback");
+    await journey(owner, "subghz");
     await journey(owner, "lora", { by: "camera", meanwhile: async () => {
       await lookAround(browser, state, [["overview", ""], ["locks", "locks"], ["pair", "pair"], ["security", "security"],
         ["password", "security/password"], ["about", "about"], ["prove", "prove?for=pair"]]);

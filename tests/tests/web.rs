@@ -10,8 +10,10 @@ use std::{
 
 use cardea_framing::Class;
 use cardea_radio::{LorawanClass, label};
+use cardea_simulator::subghz::{Conditions, Ether, EtherConfig, SubghzLock};
 use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
 use cardea_simulator::{Air, Forwarder, ForwarderConfig, LockConfig, Region, VirtualLock, Weather};
+use cardea_subghz::Profile;
 use cardea_tests::{
     broker::Broker,
     daemon::Daemon,
@@ -111,6 +113,8 @@ struct Around {
     _forwarder: Forwarder,
     loopback: LoopRadio,
     lora: VirtualLock,
+    subghz: VirtualLock,
+    _ether: Ether,
     _zigbee: VirtualLock,
 }
 
@@ -123,6 +127,7 @@ impl Around {
             // A Zigbee lock looks for a network by itself.
             "wake zigbee" => {}
             "wake lora" => self.lora.switch_on(),
+            "wake subghz" => self.subghz.switch_on(),
             "wake loopback" => {
                 let lock = *self.loopback.locks.keys().next().unwrap();
                 self.loopback.inject(lock, &[]);
@@ -150,11 +155,17 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
     let dongle =
         Dongle::plug_in(Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default()), config).unwrap();
     let udp = free_udp_port();
+    let socket = dir.path().join("cc1101");
+    let ether =
+        EtherConfig { socket: socket.clone(), seed: SEED, conditions: Conditions::default(), records: false };
+    let ether = Ether::start(ether).unwrap();
     let radios = format!(
         "[lora]\nenabled = true\nbind = \"127.0.0.1:{udp}\"\nregion = \"EU868\"\nforwarders = [\"{}\"]\n\
-         [zigbee]\nenabled = true\ndevice = \"{}\"\n",
+         [zigbee]\nenabled = true\ndevice = \"{}\"\n\
+         [subghz]\nenabled = true\ndevice = \"unix:{}\"\n",
         hex::encode(FORWARDER),
-        dongle.port().display()
+        dongle.port().display(),
+        socket.display()
     );
     let broker = Broker::open();
     let (daemon, port) = daemon(dir.path(), broker.port, &radios);
@@ -168,6 +179,7 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
     let lora = LockConfig { number: 1, class: LorawanClass::A, region: Region::Eu868 };
     let lora = VirtualLock::new(SEED, lora, &air).unwrap();
     let zigbee = SealedLock::start(SEED, 2, 500, &dongle).unwrap().into_lock();
+    let subghz = SubghzLock::new_lock(SEED, 3, Profile::Standard, &ether).unwrap();
     let loopback = LoopRadio::new(daemon.loopback, 1, 500);
     let text = |lock: &VirtualLock| label::reveal(lock.admission()).to_string();
     let empty = dir.path().join("empty.png");
@@ -180,7 +192,12 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
         "url": format!("https://gateway.local:{port}/"),
         "code": code,
         "password": PASSWORD,
-        "labels": { "lora": text(&lora), "zigbee": text(&zigbee), "loopback": loopback.labels()[0] },
+        "labels": {
+            "lora": text(&lora),
+            "zigbee": text(&zigbee),
+            "subghz": text(&subghz),
+            "loopback": loopback.labels()[0],
+        },
         "pictures": {
             "zigbee": picture(dir.path(), "zigbee", &text(&zigbee)),
             "owner": other_picture(dir.path()),
@@ -189,8 +206,17 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
         },
         "shots": shots,
     });
-    let mut around =
-        Around { daemon, broker, dongle, _forwarder: forwarder, loopback, lora, _zigbee: zigbee };
+    let mut around = Around {
+        daemon,
+        broker,
+        dongle,
+        _forwarder: forwarder,
+        loopback,
+        lora,
+        subghz,
+        _ether: ether,
+        _zigbee: zigbee,
+    };
     let mut browser =
         script.arg(facts.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut answers = browser.stdin.take().unwrap();
