@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{BrokerTrial, LogLevel, MAX_REQUEST, Secret, lock_id};
 
 #[cfg(doc)]
-use crate::Reply;
+use crate::{PeerEvent, PeerLine, Reply};
 
 /// What is asked of the daemon.
 ///
