@@ -79,3 +79,48 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mic::{Key, Secret};
+    use crate::{GatewayConfig, Profile, Quality, Region};
+
+    const LOCK: LockId = [7; 8];
+
+    fn join(nonce: u32) -> crate::AirFrame {
+        let header = Header {
+            address: UNASSIGNED,
+            network: 3,
+            kind: Kind::Join,
+            up: true,
+            ack: false,
+            pending: false,
+            counter: 0,
+        };
+        let body = Body::Join(Join { lock: LOCK, nonce });
+        seal(header, nonce, &body.encode(), &Secret([5; 16]).join_key()).unwrap()
+    }
+
+    /// A lock asks only where a beacon says that it may; whoever has its secret need not keep to that.
+    #[test]
+    fn a_join_at_a_closed_window_is_not_answered_however_right_it_is() {
+        let config = GatewayConfig {
+            profile: Profile::Standard,
+            region: Region::Eu433,
+            network: 3,
+            channels: 1,
+            seed: 1,
+        };
+        let mut gateway = Gateway::<4>::new(config, Key([9; 16]), [], 0).unwrap();
+        gateway.admit(LOCK, Secret([5; 16])).unwrap();
+        let mut asks =
+            |at, nonce| gateway.handle_received(at, join(nonce).as_bytes(), Quality { rssi: -50, lqi: 200 });
+        assert!(!asks(1_000, 1), "it was never open");
+        gateway.open_join(2_000, 10_000);
+        let mut asks =
+            |at, nonce| gateway.handle_received(at, join(nonce).as_bytes(), Quality { rssi: -50, lqi: 200 });
+        assert!(asks(9_999, 2) && !asks(10_000, 3));
+        assert_eq!(gateway.stats().strangers, 2);
+    }
+}
