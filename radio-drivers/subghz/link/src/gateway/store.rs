@@ -124,6 +124,11 @@ impl<const PEERS: usize> Gateway<PEERS> {
             }
             PEER => {
                 let peer = Peer::restore(&mut read)?;
+                // Of two with one name or one address, one would be stored again and again and the other never.
+                let is_taken = |other: &Peer| other.lock == peer.lock || other.address == peer.address;
+                if self.peers.iter().any(is_taken) {
+                    return Err(Error::Body);
+                }
                 self.peers.push(peer).map_err(|_| Error::Length)?;
             }
             _ => return Err(Error::Version),
