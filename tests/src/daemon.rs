@@ -108,6 +108,13 @@ socket = "{socket}"
         crate::whole_lines(&self.log)
     }
 
+    /// What the CLI says, which must succeed.
+    pub fn told(&self, arguments: &[&str]) -> String {
+        let out = self.cli(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    }
+
     /// Runs the CLI against it.
     pub fn cli(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(program("cardea"));

@@ -39,12 +39,6 @@ fn daemon(dir: &Path, mqtt: u16, more: &str) -> (Daemon, u16) {
     (Daemon::start(dir, mqtt, &web), port)
 }
 
-fn told(daemon: &Daemon, arguments: &[&str]) -> String {
-    let out = daemon.cli(arguments);
-    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 /// A label's picture as a camera sees it: drawn by the command that makers print with.
 fn picture(dir: &Path, name: &str, text: &str) -> PathBuf {
     let (svg, png) = (dir.join(format!("{name}.svg")), dir.join(format!("{name}.png")));
@@ -122,8 +116,8 @@ impl Around {
     /// Does what the browser asks for, and says what it has to know.
     fn order(&mut self, order: &str) -> String {
         match order {
-            "confirm" => drop(told(&self.daemon, &["claim", "--confirm"])),
-            "recover" => return told(&self.daemon, &["recover"]),
+            "confirm" => drop(self.daemon.told(&["claim", "--confirm"])),
+            "recover" => return self.daemon.told(&["recover"]),
             // A Zigbee lock looks for a network by itself.
             "wake zigbee" => {}
             "wake lora" => self.lora.switch_on(),
@@ -187,7 +181,7 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
     std::fs::write(&blank, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 9 9\"/>").unwrap();
     convert(&blank, &empty);
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
-    let code = told(&daemon, &["claim-code"]);
+    let code = daemon.told(&["claim-code"]);
     let facts = serde_json::json!({
         "url": format!("https://gateway.local:{port}/"),
         "code": code,
@@ -265,7 +259,7 @@ fn before_the_claim_no_broker_is_spoken_to_and_no_lock_let_in_and_the_status_say
     let text = std::fs::read_to_string(&daemon.config).unwrap();
     std::fs::write(&daemon.config, text.replace("[web]\nenabled = true", "[web]\nenabled = false")).unwrap();
     daemon.up();
-    told(&daemon, &["locks", "admit", &label]);
+    daemon.told(&["locks", "admit", &label]);
     eventually("the broker is spoken to", Duration::from_secs(30), || broker.accept().ok());
 
     // And one that has locks already goes on serving them when a page is switched on; new ones wait for the claim.
@@ -290,14 +284,14 @@ fn the_command_line_makes_the_code_and_knows_the_certificate() {
         assert!(!refused.status.success());
         assert!(String::from_utf8_lossy(&refused.stderr).contains(todo), "it says what to do");
     }
-    let (first, second) = (told(&daemon, &["claim-code"]), told(&daemon, &["claim-code"]));
+    let (first, second) = (daemon.told(&["claim-code"]), daemon.told(&["claim-code"]));
     assert!(first != second && second.len() == 19, "{second}");
-    let fingerprint = told(&daemon, &["fingerprint"]);
+    let fingerprint = daemon.told(&["fingerprint"]);
 
     daemon.kill();
     daemon.up();
-    assert_eq!(told(&daemon, &["fingerprint"]), fingerprint);
-    told(&daemon, &["claim", "--confirm"]);
+    assert_eq!(daemon.told(&["fingerprint"]), fingerprint);
+    daemon.told(&["claim", "--confirm"]);
     // What a browser would show is what the command says.
     let shown = Command::new("sh")
         .arg("-c")

@@ -17,12 +17,6 @@ const SEED: u64 = 41;
 const PATIENCE: Duration = Duration::from_secs(120);
 const PASSWORD: &str = "vier alte Nussbaeume";
 
-fn told(daemon: &Daemon, arguments: &[&str]) -> String {
-    let out = daemon.cli(arguments);
-    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 #[test]
 fn the_pairing_page_says_what_the_platform_has_signed() {
     let Some(mut script) = node("browser_activation.js") else { return };
@@ -45,12 +39,12 @@ fn the_pairing_page_says_what_the_platform_has_signed() {
 
     let facts = serde_json::json!({
         "url": format!("https://gateway.local:{port}/"),
-        "code": told(&daemon, &["claim-code"]),
+        "code": daemon.told(&["claim-code"]),
         "password": PASSWORD,
         "label": label::reveal(lock.admission()).to_string(),
         "shots": std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots"),
     });
-    told(&daemon, &["claim", "--confirm"]);
+    daemon.told(&["claim", "--confirm"]);
     let mut browser =
         script.arg(facts.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut answers = browser.stdin.take().unwrap();
@@ -62,12 +56,12 @@ fn the_pairing_page_says_what_the_platform_has_signed() {
                 continue;
             }
             "right code" => {
-                assert!(told(&daemon, &["locks"]).contains("wrong code"));
+                assert!(daemon.told(&["locks"]).contains("wrong code"));
                 runtime.block_on(site.platform.enroll(name, lock.owner_code())).unwrap();
                 lock.touch();
                 runtime.block_on(site.activated(lock.id()));
                 eventually("the command line says so, too", PATIENCE, || {
-                    told(&daemon, &["locks"]).contains("activated").then_some(())
+                    daemon.told(&["locks"]).contains("activated").then_some(())
                 });
             }
             "blank lock" => {
@@ -84,7 +78,7 @@ fn the_pairing_page_says_what_the_platform_has_signed() {
                     };
                     tokio::time::timeout(PATIENCE, wait).await.unwrap();
                 });
-                told(&daemon, &["locks", "remove", &lock.id().to_string()]);
+                daemon.told(&["locks", "remove", &lock.id().to_string()]);
                 lock = VirtualLock::on_loopback(SEED, 1, radio).unwrap();
             }
             other => panic!("the browser says {other:?}"),

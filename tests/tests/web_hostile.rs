@@ -15,12 +15,6 @@ const SEED: u64 = 43;
 /// The name of a file, so without a slash; and of a browser, which is shown to its 60th letter.
 const HOSTILE: &str = "<img src=x onerror=window.owned=1><svg onload=owned=1>";
 
-fn told(daemon: &Daemon, arguments: &[&str]) -> String {
-    let out = daemon.cli(arguments);
-    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 #[test]
 fn what_is_said_is_text_and_the_time_of_a_lock_that_never_comes_ends() {
     let Some(mut script) = node("browser_hostile.js") else { return };
@@ -47,13 +41,13 @@ fn what_is_said_is_text_and_the_time_of_a_lock_that_never_comes_ends() {
     daemon.up();
     let facts = serde_json::json!({
         "url": format!("https://gateway.local:{port}/"),
-        "code": told(&daemon, &["claim-code"]),
+        "code": daemon.told(&["claim-code"]),
         "password": "vier alte Nussbaeume",
         "label": label::reveal(lock.admission()).to_string(),
         "hostile": HOSTILE,
         "shots": Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots"),
     });
-    told(&daemon, &["claim", "--confirm"]);
+    daemon.told(&["claim", "--confirm"]);
     let mut browser =
         script.arg(facts.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut answers = browser.stdin.take().unwrap();
@@ -62,7 +56,7 @@ fn what_is_said_is_text_and_the_time_of_a_lock_that_never_comes_ends() {
         match line.unwrap().as_str() {
             "done" => done = true,
             "is it gone" => {
-                let gone = told(&daemon, &["locks"]).contains("no lock is admitted");
+                let gone = daemon.told(&["locks"]).contains("no lock is admitted");
                 writeln!(answers, "{}", if gone { "gone" } else { "there" }).unwrap();
             }
             other => panic!("the browser says {other:?}"),

@@ -13,12 +13,6 @@ use cardea_tests::{
     node::node,
 };
 
-fn told(daemon: &Daemon, arguments: &[&str]) -> String {
-    let out = daemon.cli(arguments);
-    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 #[test]
 fn an_operator_reads_every_page_tries_a_broker_and_downloads_the_bundle() {
     let Some(mut script) = node("browser_operate.js") else { return };
@@ -31,12 +25,12 @@ fn an_operator_reads_every_page_tries_a_broker_and_downloads_the_bundle() {
     let locks: Vec<_> = radio.locks.keys().copied().collect();
     let facts = serde_json::json!({
         "url": format!("https://gateway.local:{port}/"),
-        "code": told(&daemon, &["claim-code"]),
+        "code": daemon.told(&["claim-code"]),
         "password": "vier alte Nussbaeume",
         "lock": locks[0].to_string(),
         "shots": std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots"),
     });
-    told(&daemon, &["claim", "--confirm"]);
+    daemon.told(&["claim", "--confirm"]);
     let mut browser =
         script.arg(facts.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     // No lock is let in before the claim.
@@ -44,7 +38,7 @@ fn an_operator_reads_every_page_tries_a_broker_and_downloads_the_bundle() {
     BufReader::new(browser.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "claimed\n");
     for label in radio.labels() {
-        told(&daemon, &["locks", "admit", &label]);
+        daemon.told(&["locks", "admit", &label]);
     }
     for lock in &locks {
         radio.inject(*lock, &[]);

@@ -12,12 +12,6 @@ use cardea_tests::{daemon::Daemon, eventually, free_port, loopback::LoopRadio, n
 const PASSWORD: &str = "vier alte Nussbaeume";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn told(daemon: &Daemon, arguments: &[&str]) -> String {
-    let out = daemon.cli(arguments);
-    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
 fn run(program: &str, arguments: &[&str]) -> String {
     let out = Command::new(program).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
@@ -56,13 +50,13 @@ fn an_owner_installs_the_authority_uses_a_passkey_and_sets_the_gateway_back() {
     let authority = dir.path().join("authority.crt");
     let mut facts = serde_json::json!({
         "url": format!("https://gateway.local:{port}/"),
-        "code": told(&daemon, &["claim-code"]),
+        "code": daemon.told(&["claim-code"]),
         "password": PASSWORD,
         "authority": authority,
         "shots": Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots"),
         "stage": "untrusting",
     });
-    told(&daemon, &["claim", "--confirm"]);
+    daemon.told(&["claim", "--confirm"]);
     // Two people's homes: a browser makes a certificate store of its own where there is none.
     let (other, home) = (dir.path().join("other"), dir.path().join("home"));
     std::fs::create_dir_all(&other).unwrap();
@@ -87,8 +81,8 @@ fn an_owner_installs_the_authority_uses_a_passkey_and_sets_the_gateway_back() {
     run("certutil", &["-d", &database, "-A", "-t", "C,,", "-n", "gateway", "-i", pem.to_str().unwrap()]);
 
     let label = LoopRadio::new(daemon.loopback, 1, 500).labels().remove(0);
-    told(&daemon, &["locks", "admit", &label]);
-    let before = told(&daemon, &["fingerprint"]);
+    daemon.told(&["locks", "admit", &label]);
+    let before = daemon.told(&["fingerprint"]);
     facts["stage"] = "trusting".into();
     browse(&facts, &home, |order| {
         assert_eq!(order, "is reset");
@@ -97,8 +91,8 @@ fn an_owner_installs_the_authority_uses_a_passkey_and_sets_the_gateway_back() {
             let out = daemon.cli(&["claim-code"]);
             out.status.success().then_some(())
         });
-        assert!(told(&daemon, &["locks"]).contains("no lock is admitted"));
-        assert_ne!(told(&daemon, &["fingerprint"]), before);
+        assert!(daemon.told(&["locks"]).contains("no lock is admitted"));
+        assert_ne!(daemon.told(&["fingerprint"]), before);
         let left: Vec<_> = std::fs::read_dir(&daemon.data)
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -109,8 +103,8 @@ fn an_owner_installs_the_authority_uses_a_passkey_and_sets_the_gateway_back() {
     // By the console, with the gateway's name, and never without.
     let refused = daemon.cli(&["factory-reset", "--confirm", "gw-other"]);
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("gw-test"));
-    let fingerprint = told(&daemon, &["fingerprint"]);
-    told(&daemon, &["factory-reset", "--confirm", "gw-test"]);
+    let fingerprint = daemon.told(&["fingerprint"]);
+    daemon.told(&["factory-reset", "--confirm", "gw-test"]);
     eventually("the gateway starts anew", PATIENCE, || {
         let out = daemon.cli(&["fingerprint"]);
         let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
