@@ -28,6 +28,7 @@ pub mod port;
 pub mod serial;
 pub mod sx126x;
 mod transceiver;
+mod watch;
 pub mod wire;
 
 pub use cardea_subghz_link::{Profile, Region};

@@ -9,7 +9,7 @@ use embedded_hal::spi::SpiDevice;
 
 use super::chip::Chip;
 use super::registers::{COUNT, Config, OFFSET_STEP_HZ, Register, Status, Strobe};
-use super::watch::Watch;
+use crate::watch::Watch;
 use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Transceiver};
 
 /// After a reset, until the crystal runs and registers can be written.

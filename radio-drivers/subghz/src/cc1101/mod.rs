@@ -12,6 +12,7 @@ mod driver;
 pub mod registers;
 mod watch;
 
+pub use crate::watch::WATCH_US;
 pub use driver::{Cc1101, Counters};
 pub use registers::{Config, Power, Profile};
-pub use watch::{RECALIBRATE_US, WATCH_US};
+pub use watch::RECALIBRATE_US;

@@ -10,7 +10,7 @@ use embedded_hal::spi::SpiDevice;
 
 use super::chip::{Chip, Trouble};
 use super::command::{Amplifier, Command, Config, dbm, irq, mode, register};
-use super::watch::Watch;
+use crate::watch::Watch;
 use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Transceiver};
 
 /// NRESET is low for so long; 100 µs are asked for.

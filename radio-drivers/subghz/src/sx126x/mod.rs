@@ -18,7 +18,7 @@ pub mod command;
 mod driver;
 mod watch;
 
+pub use crate::watch::WATCH_US;
 pub use chip::BUSY_LOOKS;
 pub use command::{Amplifier, Config, Tcxo};
 pub use driver::{BUSY_US, Counters, Sx126x};
-pub use watch::WATCH_US;
