@@ -37,7 +37,7 @@ pub enum PortEvent {
         /// When.
         at: Micros,
     },
-    /// It could not begin in time, or not be sent whole: it counts as not sent.
+    /// The channel was not clear, or it could not begin in time, or not be sent whole: it counts as not sent.
     NotSent,
     /// A look at the carrier while nothing of ours was on the air; true: somebody's is.
     Carrier(bool),
@@ -48,7 +48,7 @@ pub enum PortEvent {
 /// What was not sent, and why. Since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortCounters {
-    /// The channel was not clear, or the transceiver not ready, until the last moment.
+    /// The channel was not clear, or the transceiver not ready until the last moment.
     pub busy: u64,
     /// Begun after the last moment, and cut off.
     pub late: u64,
@@ -138,7 +138,7 @@ impl<T: Transceiver> Port<T> {
     /// As [`Transceiver::handle_edge`].
     pub fn handle_edge(&mut self, at: Micros, line: Line, high: bool) {
         self.radio.handle_edge(at, line, high);
-        self.collect(at);
+        self.collect();
     }
 
     /// Time has come to [`poll_timeout`](Self::poll_timeout). Early is harmless.
@@ -147,7 +147,7 @@ impl<T: Transceiver> Port<T> {
         if self.radio.poll_timeout() <= now {
             self.radio.handle_timeout(now);
         }
-        self.collect(now);
+        self.collect();
         if self.out.as_ref().is_some_and(|out| !out.begun && out.at <= now) {
             self.attempt(clock);
         }
@@ -208,9 +208,10 @@ impl<T: Transceiver> Port<T> {
                 (out.clear_since, out.at) = (None, now + RETRY_US);
                 return;
             };
+            // Not waited for here: all who did would begin in the same moment after. When to try again is drawn by the link layer.
             if busy {
-                (out.clear_since, out.at) = (None, now + LOOK_US);
-                return;
+                self.counters.busy += 1;
+                return self.give_up();
             }
             let until = *out.clear_since.get_or_insert(now) + CLEAR_US;
             if now < until {
@@ -236,10 +237,10 @@ impl<T: Transceiver> Port<T> {
                 (out.clear_since, out.at) = (None, now + RETRY_US);
             }
         }
-        self.collect(now);
+        self.collect();
     }
 
-    fn collect(&mut self, now: Micros) {
+    fn collect(&mut self) {
         while let Some(event) = self.radio.poll_event() {
             match event {
                 Event::Received(Received { frame, rssi, lqi, offset_hz, at, .. }) => {
@@ -258,8 +259,9 @@ impl<T: Transceiver> Port<T> {
                     }
                 }
                 Event::Unsent(Failure::Busy) => {
-                    if let Some(out) = self.out.as_mut().filter(|out| out.begun) {
-                        (out.begun, out.clear_since, out.at) = (false, None, now + LOOK_US);
+                    if self.out.as_ref().is_some_and(|out| out.begun) {
+                        self.counters.busy += 1;
+                        self.give_up();
                     }
                 }
                 Event::Unsent(failure) => {

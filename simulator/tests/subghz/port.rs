@@ -92,24 +92,57 @@ fn who_was_away_between_the_look_at_the_clock_and_the_order_is_cut_off() {
     }
 }
 
+/// Whoever waited for the end of the same frame would begin in the same moment: when to try again is for the link layer to draw.
 #[test]
-fn a_busy_channel_is_waited_for_until_the_last_moment_and_not_a_microsecond_longer() {
-    for (patience, sent) in [(10_000, false), (60_000, true)] {
+fn a_busy_channel_is_told_at_once_and_a_clear_one_is_used_after_five_milliseconds() {
+    // The other frame, of 17 ms, begins so long before; 3 ms after, within the five.
+    for (before, busy) in [(1_000_i64, true), (-3_000, true), (25_000, false)] {
         let mut bench = Bench::new();
         let air = bench.air.clone();
+        let other = |bench: &mut Bench| {
+            let now = air.now();
+            bench.ports[1].transmit(&mut || air.now(), transmit(60, false, now + 1_000));
+        };
+        if before > 0 {
+            other(&mut bench);
+            bench.run(before as u64);
+        }
+        let asked = air.now();
+        bench.ports[0].transmit(&mut || air.now(), transmit(20, true, asked + 60_000));
+        if before < 0 {
+            bench.run(before.unsigned_abs());
+            other(&mut bench);
+        }
+        bench.run(5_500);
+        let told = bench.ends(0);
+        assert_eq!(told.iter().any(|e| matches!(e, PortEvent::NotSent)), busy, "{before}: {told:?}");
+        assert_eq!(bench.ports[0].counters().busy, u64::from(busy));
+        bench.run(200_000);
+        assert_eq!(bench.ends(0).iter().any(|e| matches!(e, PortEvent::Sent { .. })), !busy);
+        let bursts = air.bursts();
+        assert_eq!(bursts.len(), 1 + usize::from(!busy));
+        if !busy {
+            let begun = bursts[1].start_ns / 1_000;
+            assert!((asked + 5_000..asked + 7_000).contains(&begun), "{begun} after {asked}");
+        }
+    }
+}
+
+#[test]
+fn a_transceiver_that_is_not_ready_is_waited_for_until_the_last_moment_and_not_a_microsecond_longer() {
+    for (patience, sent) in [(300, false), (10_000, true)] {
+        let mut bench = Bench::new();
+        let air = bench.air.clone();
+        // Switched off, it has to calibrate first.
         let now = air.now();
-        bench.ports[1].transmit(&mut || air.now(), transmit(60, false, now + 1_000));
+        bench.ports[0].rest(now);
         bench.run(1_000);
         let start_by = air.now() + patience;
-        bench.ports[0].transmit(&mut || air.now(), transmit(20, true, start_by));
-        bench.run(200_000);
-        let bursts = air.bursts();
+        bench.ports[0].transmit(&mut || air.now(), transmit(20, false, start_by));
+        bench.run(100_000);
         assert_eq!(bench.ends(0).iter().any(|e| matches!(e, PortEvent::Sent { .. })), sent);
-        assert_eq!(bursts.len(), 1 + usize::from(sent));
-        if let [first, second] = &bursts[..] {
-            let end = first.start_ns + first.bytes.len() as u64 * first.byte_ns;
-            assert!(second.start_ns >= end + 5_000_000, "clear for 5 ms first");
-            assert!(second.start_ns / 1_000 <= start_by + 100);
-        }
+        let bursts = air.bursts();
+        assert_eq!(bursts.len(), usize::from(sent));
+        assert!(bursts.iter().all(|burst| burst.start_ns / 1_000 <= start_by + 100));
     }
 }

@@ -71,10 +71,11 @@ impl Profile {
         }
     }
 
-    /// How long a lock listens for a strobe: two strobes and the pauses around them, so that one is heard whole.
+    /// How long a lock listens for a strobe: three strobes and the pauses around them, so that two are heard whole. Of one alone a
+    /// tenth is lost where a tenth of all frames is, and a lock that sleeps on costs three sendings and a second, long burst.
     #[must_use]
     pub const fn sniff(self) -> Micros {
-        2 * self.air_time_of_body(3) + 2 * STROBE_GAP
+        3 * (self.air_time_of_body(3) + STROBE_GAP)
     }
 
     /// From the end of a frame to the end of its acknowledgement, at the latest.
@@ -83,10 +84,20 @@ impl Profile {
         ACK_LATEST + GUARD + self.air_time_of_body(2)
     }
 
+    /// One slot of the backoff. A sender that draws later must find the one before on the air, and twenty that speak at once must
+    /// all have had their turn before the last is given up.
+    #[must_use]
+    pub const fn slot(self) -> Micros {
+        match self {
+            Self::Slow => 40_000,
+            Self::Standard | Self::Fast => 10_000,
+        }
+    }
+
     /// How long a lock stays awake for data: three frames of full length with their acknowledgements and backoffs.
     #[must_use]
     pub const fn awake(self) -> Micros {
-        3 * (self.air_time_of_body(crate::MTU) + self.ack_wait() + 4 * SLOT)
+        3 * (self.air_time_of_body(crate::MTU) + self.ack_wait() + 4 * self.slot())
     }
 }
 
@@ -120,8 +131,6 @@ pub const ACK_SPREAD: Micros = ACK_LATEST - ACK_EARLIEST;
 pub const STROBE_GAP: Micros = 1_500;
 /// How long a channel must be clear before it is used.
 pub const CLEAR: Micros = 5_000;
-/// One slot of the backoff.
-pub const SLOT: Micros = 10_000;
 /// Two crystals of ±40 ppm.
 pub const DRIFT_PPM: u64 = 80;
 /// Guard time without drift: rounding, interrupt latency.

@@ -1,7 +1,7 @@
 use crate::{AirFrame, Micros};
 
-/// Put this on the air. The driver answers with `handle_sent` at the end of the frame, or with `handle_busy` if it did not
-/// start by [`start_by`](Self::start_by).
+/// Put this on the air. The driver answers with `handle_sent` at the end of the frame, or with `handle_busy` if the channel was not
+/// clear, or it did not start by [`start_by`](Self::start_by).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// LEN, whitened bytes, CRC: what follows the sync word.
@@ -10,7 +10,8 @@ pub struct Transmit {
     pub channel: u8,
     /// Bytes of `aa` before the sync word.
     pub preamble: u8,
-    /// Only if the channel is clear: below -90 dBm for 5 ms. Otherwise at once.
+    /// Only if the channel is clear: below -90 dBm for 5 ms. If it is not, `handle_busy` at once, and no waiting for its end: all who
+    /// waited would begin together. Otherwise at once.
     pub cca: bool,
     /// Not a microsecond later may the preamble begin: the frame would be on the air after its deadline.
     pub start_by: Micros,
@@ -83,7 +84,11 @@ pub(crate) struct Chance(u32);
 
 impl Chance {
     pub(crate) fn new(seed: u32) -> Self {
-        Self(seed | 1)
+        // Seeds are serial numbers as often as not, and a register with few ones in it says little for its first words.
+        let mut word = seed ^ 0x9E37_79B9;
+        word = (word ^ word >> 16).wrapping_mul(0x85EB_CA6B);
+        word = (word ^ word >> 13).wrapping_mul(0xC2B2_AE35);
+        Self((word ^ word >> 16).max(1))
     }
 
     /// 0 to `below` - 1.
@@ -94,8 +99,9 @@ impl Chance {
         (Micros::from(self.0) * below.max(1)) >> 32
     }
 
-    /// Binary exponential backoff: 2 slots after the first failure, at most 32.
-    pub(crate) fn backoff(&mut self, failures: u8) -> Micros {
-        (1 + self.below(2 << failures.min(4))) * crate::phy::SLOT
+    /// Binary exponential backoff: up to four slots more than one after the first failure, at most 32. To the microsecond: nobody's
+    /// slots begin when another's do, and two that drew the same whole slot would meet for certain.
+    pub(crate) fn backoff(&mut self, slot: Micros, failures: u8) -> Micros {
+        slot + self.below((2 << failures.min(4)) * slot)
     }
 }

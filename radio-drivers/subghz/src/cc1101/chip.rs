@@ -5,8 +5,10 @@ use embedded_hal::spi::SpiDevice;
 use super::registers::{COUNT, FIFO, Register, STABLE, Status, Strobe, access, port, state};
 use crate::Problem;
 
-/// Reads of a register that changes meanwhile, until two in a row agree (errata: a read may meet the change).
-const READS: usize = 8;
+/// Reads of a register that changes meanwhile, until two in a row agree (errata: a read may meet the change). Many: where one read in
+/// forty is wrong, which is far more than on any chip, eight were too few about once in a quarter of an hour of a busy channel,
+/// and a chip in order was reset.
+const READS: usize = 24;
 /// Looks at the state after an order to be idle, which takes the chip a microsecond or none.
 const IDLE_LOOKS: usize = 16;
 

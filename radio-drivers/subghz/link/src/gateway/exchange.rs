@@ -3,7 +3,7 @@
 use super::{Flight, Gateway, GatewayEvent};
 use crate::body::{Body, Wake};
 use crate::codec::{Header, Kind, seal};
-use crate::phy::{BUSY_TRIES, SLOT, STROBE_GAP, TRIES};
+use crate::phy::{BUSY_TRIES, STROBE_GAP, TRIES};
 use crate::{Micros, Outcome, Transmit};
 
 /// Bursts for one frame: the second takes the whole interval.
@@ -77,7 +77,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
         let stage = if sleeps {
             let Some(counter) = session.tx.take() else {
-                down.not_before = now + SLOT; // storage is asked for more
+                down.not_before = now + self.config.profile.slot(); // storage is asked for more
                 return;
             };
             Stage::Strobes { counter, end, begun: false }
@@ -120,7 +120,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let session = self.peer(address)?.current.as_ref()?;
         let frame = seal(header, counter, &body, &session.keys.down)?;
         // Only the first may wait for a clear channel; the others follow it without a pause.
-        let start_by = if begun { now + STROBE_GAP } else { now + SLOT };
+        let start_by = if begun { now + STROBE_GAP } else { now + self.config.profile.slot() };
         Some(self.put(now, frame, Flight::Strobe, channel, !begun, start_by))
     }
 
@@ -145,14 +145,14 @@ impl<const PEERS: usize> Gateway<PEERS> {
             down.counter = session.tx.take();
         }
         let Some(counter) = down.counter else {
-            down.not_before = now + SLOT;
+            down.not_before = now + self.config.profile.slot();
             self.exchange = None;
             return None;
         };
         let header =
             Header { address, network, kind: Kind::Data, up: false, ack: true, pending: false, counter: 0 };
         let frame = seal(header, counter, &down.body, &session.keys.down)?;
-        let start_by = (down.deadline - air).min(now + 2 * SLOT);
+        let start_by = (down.deadline - air).min(now + 2 * self.config.profile.slot());
         Some(self.put(now, frame, Flight::Data, channel, true, start_by))
     }
 
@@ -175,12 +175,12 @@ impl<const PEERS: usize> Gateway<PEERS> {
     }
 
     pub(super) fn exchange_busy(&mut self, now: Micros) {
-        let pause = self.chance.backoff(0);
+        let pause = self.chance.backoff(self.config.profile.slot(), 0);
         let Some(exchange) = &mut self.exchange else { return };
         let address = exchange.address;
         let woken = matches!(exchange.stage, Stage::Data(_) | Stage::Strobes { begun: true, .. });
         if woken && let Stage::Data(at) = &mut exchange.stage {
-            *at = now + pause.min(2 * SLOT);
+            *at = now + pause.min(2 * self.config.profile.slot());
         }
         let Some(down) = self.peer(address).and_then(|peer| peer.down.as_mut()) else { return };
         down.busy += 1;
@@ -191,7 +191,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         if !woken {
             down.planned = None;
             self.exchange = None;
-            let pause = self.chance.backoff(busy);
+            let pause = self.chance.backoff(self.config.profile.slot(), busy);
             if let Some(down) = self.peer(address).and_then(|peer| peer.down.as_mut()) {
                 down.not_before = now + pause;
             }
@@ -206,13 +206,13 @@ impl<const PEERS: usize> Gateway<PEERS> {
             return;
         }
         let (address, tries) = (exchange.address, exchange.tries);
-        let pause = self.chance.below(2) * SLOT;
+        let pause = self.chance.below(2) * self.config.profile.slot();
         if tries < TRIES - 1 {
             exchange.stage = Stage::Data(now + pause);
             return;
         }
         self.exchange = None;
-        let pause = self.chance.backoff(1);
+        let pause = self.chance.backoff(self.config.profile.slot(), 1);
         let Some(peer) = self.peer(address) else { return };
         peer.awake_until = now;
         let Some(down) = &mut peer.down else { return };

@@ -79,7 +79,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let Some((flight, ..)) = self.flight.take() else { return };
         match flight {
             Flight::Reply(_) => {}
-            Flight::Beacon => self.next_beacon = now + self.chance.backoff(2),
+            Flight::Beacon => self.next_beacon = now + self.chance.backoff(self.config.profile.slot(), 2),
             Flight::Strobe | Flight::Data => self.exchange_busy(now),
         }
     }

@@ -147,7 +147,7 @@ impl Node {
                 if floor > counter {
                     out.counter = None;
                     out.awaiting = None;
-                    out.not_before = now + self.chance.backoff(0);
+                    out.not_before = now + self.chance.backoff(self.config.profile.slot(), 0);
                 }
                 return Some(true);
             }
@@ -225,7 +225,7 @@ impl Node {
         if let Some(out) = &mut self.out {
             out.counter = None;
         }
-        self.hello_at = Some(now + ACK_EARLIEST + self.chance.below(crate::phy::SLOT));
+        self.hello_at = Some(now + ACK_EARLIEST + self.chance.below(self.config.profile.slot()));
         self.next_sniff = now;
         true
     }

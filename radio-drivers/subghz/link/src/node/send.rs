@@ -3,7 +3,7 @@ use heapless::Vec;
 use super::{Flight, Node, NodeEvent};
 use crate::body::{Body, Hello, Join};
 use crate::codec::{AirFrame, Header, Kind, MTU, UNASSIGNED, seal};
-use crate::phy::{ACK_SPREAD, BUSY_TRIES, SLOT, TRIES};
+use crate::phy::{ACK_SPREAD, BUSY_TRIES, TRIES};
 use crate::{Micros, Outcome, Refusal, Transmit};
 
 /// A JOIN is answered once the gateway has stored it.
@@ -121,7 +121,7 @@ impl Node {
             }
             return None;
         }
-        let start_by = out.deadline.saturating_sub(air).min(now + 20 * SLOT);
+        let start_by = out.deadline.saturating_sub(air).min(now + 20 * self.config.profile.slot());
         let frame = self.frame_of_out()?;
         self.sniff = None;
         Some(self.put(now, frame, Flight::Out, air, start_by))
@@ -143,7 +143,7 @@ impl Node {
         }
         let joined = self.joined.as_mut()?;
         if out.counter.is_none() {
-            out.not_before += SLOT; // if none is left: storage is asked for more
+            out.not_before += self.config.profile.slot(); // if none is left: storage is asked for more
             out.counter = Some(joined.session.tx.take()?);
         }
         header.kind = if out.what == What::Hello { Kind::Hello } else { Kind::Data };
@@ -195,7 +195,7 @@ impl Node {
         let Some(out) = self.out.as_mut().filter(|_| flight == Flight::Out) else { return };
         out.busy += 1;
         let busy = out.busy;
-        out.not_before = now + self.chance.backoff(busy);
+        out.not_before = now + self.chance.backoff(self.config.profile.slot(), busy);
         self.troubled(now, true);
         if busy >= BUSY_TRIES {
             self.finish(now, Outcome::Busy);
@@ -216,7 +216,7 @@ impl Node {
         if tries >= TRIES {
             self.finish(now, Outcome::Unheard);
         } else {
-            out.not_before = now + self.chance.backoff(tries);
+            out.not_before = now + self.chance.backoff(self.config.profile.slot(), tries);
         }
     }
 
