@@ -162,7 +162,7 @@ impl Peer {
     }
 
     fn restore(read: &mut Reader<'_>) -> Result<Self, Error> {
-        let (lock, secret, address) = (read.take()?, Secret(read.take()?), read.u8()?);
+        let (lock, secret, address) = (read.take()?, Secret(read.take()?), read.address()?);
         let mut peer = Self::new(lock, secret, address);
         (peer.dirty, peer.fresh) = (false, false);
         (peer.interval_ms, peer.linger_ms) = (read.u16()?, read.u16()?);

@@ -86,7 +86,7 @@ impl Node {
         if read.0.is_empty() {
             return Ok(());
         }
-        let [network, address, channels] = read.take()?;
+        let (network, address, channels) = (read.u8()?, read.address()?, read.u8()?);
         let (key, next_beacon) = (Key(read.take()?), read.u32()?);
         let session = Session::restore(&self.secret, &self.config.lock, &mut read)?;
         if !read.0.is_empty() {
