@@ -60,3 +60,37 @@ fn with_an_empty_budget_nothing_is_begun_and_no_beacon_sent() {
         }
     }
 }
+
+/// Whatever else was spent meanwhile: a burst and its repeats go no further than the budget does.
+#[test]
+fn when_the_budget_ends_in_the_middle_nothing_more_is_begun() {
+    for (interval_ms, ends_after) in [(0, Kind::Data), (500, Kind::Wake), (500, Kind::Data)] {
+        let mut bench = Bench::new(Profile::Standard, Region::Eu433, interval_ms);
+        bench.run(300_000);
+        bench.gateway.send(bench.now, 1, &LOCK, &[1; 48], bench.now + 60_000_000).unwrap();
+        let mut more = 0;
+        while let Some((packet, transmit)) = bench.next(9_000_000) {
+            bench.sent(&transmit);
+            more += usize::from(bench.gateway.duty.spent(bench.now) >= 324_000_000);
+            if packet.header().kind == ends_after {
+                bench.gateway.spent_before(bench.now, 324_000_000);
+            }
+        }
+        assert_eq!(
+            (more, &bench.outcomes[..]),
+            (0, &[Outcome::NoAirtime][..]),
+            "{interval_ms} {ends_after:?}"
+        );
+    }
+}
+
+/// A lock that is woken for a frame that may not follow was woken for nothing.
+#[test]
+fn a_burst_is_not_begun_if_the_frame_behind_it_would_be_too_much() {
+    let mut bench = Bench::new(Profile::Standard, Region::Eu433, 500);
+    bench.run(300_000);
+    bench.gateway.spent_before(bench.now, 324_000_000 - 400_000);
+    bench.gateway.send(bench.now, 1, &LOCK, &[1; 48], bench.now + 60_000_000).unwrap();
+    assert_eq!(of_kind(&bench.run(5_000_000), Kind::Wake), []);
+    assert_eq!(bench.outcomes, [Outcome::NoAirtime]);
+}
