@@ -405,6 +405,10 @@ impl Lock {
             ctx.radio(self.radio, Command::Cancel { handle: on_radio.handle });
         }
         if let Some(active) = down.active.take() {
+            // Admitted again before it was forgotten, its link would go on with what has no end any more.
+            if let Some(link) = &mut self.link {
+                link.abandon(active.handle);
+            }
             finish(ctx, active.id, ResultState::Failed, Some(reason::REMOVED));
         }
         for waiting in down.waiting {

@@ -15,6 +15,7 @@ mod admission;
 mod bench;
 mod bounds;
 mod clock;
+mod late;
 mod peers;
 
 use bench::*;

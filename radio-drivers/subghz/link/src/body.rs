@@ -1,6 +1,6 @@
 use heapless::Vec;
 
-use crate::codec::{Error, Kind, MTU};
+use crate::codec::{Error, Kind, MTU, is_assignable};
 use crate::mic::Key;
 use crate::{LockId, Quality};
 
@@ -191,7 +191,7 @@ impl Body {
                 lock: read.take()?,
                 node_nonce: read.u32()?,
                 gateway_nonce: read.u32()?,
-                address: read.u8()?,
+                address: read.address()?,
                 channels: read.u8()?,
                 wrapped: read.take()?,
             }),
@@ -216,6 +216,11 @@ impl Reader<'_> {
 
     pub(crate) fn u8(&mut self) -> Result<u8, Error> {
         self.take().map(u8::from_be_bytes)
+    }
+
+    /// One that a lock may have.
+    pub(crate) fn address(&mut self) -> Result<u8, Error> {
+        self.u8().and_then(|address| if is_assignable(address) { Ok(address) } else { Err(Error::Body) })
     }
 
     pub(crate) fn u16(&mut self) -> Result<u16, Error> {

@@ -27,6 +27,11 @@ pub const BROADCAST: u8 = 0x00;
 /// ADDR of JOIN and ACCEPT.
 pub const UNASSIGNED: u8 = 0xFE;
 
+/// Whether a lock may have this address.
+pub(crate) const fn is_assignable(address: u8) -> bool {
+    address != BROADCAST && address < UNASSIGNED
+}
+
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_CMS);
 
 /// Why bytes from the air are no frame. Not one of them is anybody's fault: noise does it too.

@@ -26,6 +26,8 @@ mod node;
 pub mod phy;
 mod radio;
 mod session;
+#[cfg(test)]
+mod testing;
 
 pub use body::{Accept, Ack, Beacon, Body, Hello, Join, Wake};
 pub use codec::{AirFrame, Error, Header, Kind, MTU, Packet};

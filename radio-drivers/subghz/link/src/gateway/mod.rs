@@ -6,6 +6,8 @@ mod peer;
 mod receive;
 mod send;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use heapless::{Deque, Vec};
 

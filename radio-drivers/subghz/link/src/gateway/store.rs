@@ -1,6 +1,7 @@
 //! What the gateway keeps through a power cut: a record of the network, and one for each lock.
 
 use heapless::Vec;
+use zeroize::Zeroizing;
 
 use super::peer::Peer;
 use super::{Gateway, GatewayEvent};
@@ -31,8 +32,8 @@ pub enum RecordName {
 pub struct Record {
     /// Which record.
     pub name: RecordName,
-    /// Its content; `None` erases it.
-    pub content: Option<Vec<u8, LONGEST>>,
+    /// Its content, wiped when dropped; `None` erases it.
+    pub content: Option<Zeroizing<Vec<u8, LONGEST>>>,
 }
 
 type Limits = Option<(Nonces, (u32, u32))>;
@@ -60,7 +61,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         if self.network_dirty || limit != self.counter.limit() {
             self.network_dirty = false;
             self.writing = Some(Writing::Network { limit });
-            let mut content = Vec::new();
+            let mut content = Zeroizing::new(Vec::new());
             content.push(NETWORK).ok()?;
             content.extend_from_slice(&self.key.0).ok()?;
             content.extend_from_slice(&limit.to_be_bytes()).ok()?;
@@ -142,8 +143,8 @@ impl Peer {
         self.dirty || [&self.current, &self.pending].into_iter().flatten().any(Session::is_short)
     }
 
-    fn record(&self) -> Option<Vec<u8, LONGEST>> {
-        let mut record = Vec::new();
+    fn record(&self) -> Option<Zeroizing<Vec<u8, LONGEST>>> {
+        let mut record = Zeroizing::new(Vec::new());
         let flags = u8::from(self.current.is_some())
             | u8::from(self.pending.is_some()) << 1
             | u8::from(self.last_nonce.is_some()) << 2;
@@ -162,7 +163,7 @@ impl Peer {
     }
 
     fn restore(read: &mut Reader<'_>) -> Result<Self, Error> {
-        let (lock, secret, address) = (read.take()?, Secret(read.take()?), read.u8()?);
+        let (lock, secret, address) = (read.take()?, Secret(read.take()?), read.address()?);
         let mut peer = Self::new(lock, secret, address);
         (peer.dirty, peer.fresh) = (false, false);
         (peer.interval_ms, peer.linger_ms) = (read.u16()?, read.u16()?);

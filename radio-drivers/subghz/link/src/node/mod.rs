@@ -4,6 +4,8 @@ mod receive;
 mod search;
 mod send;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use heapless::{Deque, Vec};
 

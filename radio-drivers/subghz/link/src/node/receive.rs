@@ -155,7 +155,7 @@ impl Node {
         }
         let what = out.what;
         self.finish(now, Outcome::Heard);
-        if core::mem::take(&mut self.unconfirmed) && what == What::Hello {
+        if what == What::Hello && core::mem::take(&mut self.unconfirmed) {
             self.tell(NodeEvent::Joined);
         }
         self.search.found();

@@ -1,6 +1,7 @@
 //! What a lock keeps through a power cut.
 
 use heapless::Vec;
+use zeroize::Zeroizing;
 
 use super::Joined;
 use crate::body::Reader;
@@ -38,8 +39,8 @@ impl Store {
 
 impl Node {
     /// A record to be written in place of the last one; answered by [`handle_stored`](Self::handle_stored). It holds a key: erase
-    /// the old one.
-    pub fn poll_store(&mut self) -> Option<Vec<u8, RECORD>> {
+    /// the old one. This copy is wiped when dropped.
+    pub fn poll_store(&mut self) -> Option<Zeroizing<Vec<u8, RECORD>>> {
         let short = self.joined.as_ref().is_some_and(|joined| joined.session.is_short());
         if self.store.writing.is_some() || !(self.store.must || short) {
             return None;
@@ -62,8 +63,8 @@ impl Node {
         }
     }
 
-    fn record(&self) -> Vec<u8, RECORD> {
-        let mut record = Vec::new();
+    fn record(&self) -> Zeroizing<Vec<u8, RECORD>> {
+        let mut record = Zeroizing::new(Vec::new());
         // RECORD is the sum of all parts, so nothing is left out.
         let mut put = |bytes: &[u8]| record.extend_from_slice(bytes).unwrap_or_default();
         put(&[VERSION]);
@@ -86,7 +87,7 @@ impl Node {
         if read.0.is_empty() {
             return Ok(());
         }
-        let [network, address, channels] = read.take()?;
+        let (network, address, channels) = (read.u8()?, read.address()?, read.u8()?);
         let (key, next_beacon) = (Key(read.take()?), read.u32()?);
         let session = Session::restore(&self.secret, &self.config.lock, &mut read)?;
         if !read.0.is_empty() {

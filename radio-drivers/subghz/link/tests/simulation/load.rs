@@ -40,13 +40,18 @@ impl Tally {
     }
 }
 
+/// The most in any 3,600 s.
 fn hour_of_air(sent: &[(Micros, Micros)]) -> Micros {
-    sent.iter()
-        .map(|(from, _)| {
-            sent.iter().filter(|(at, _)| (*from..from + 3_600_000_000).contains(at)).map(|s| s.1).sum()
-        })
-        .max()
-        .unwrap_or(0)
+    let (mut first, mut spent, mut most) = (0, 0, 0);
+    for (from, air) in sent {
+        spent += air;
+        while sent[first].0 + 3_600_000_000 <= *from {
+            spent -= sent[first].1;
+            first += 1;
+        }
+        most = most.max(spent);
+    }
+    most
 }
 
 /// Each lock sends once a minute, the gateway answers nothing; then 20 locks at once; then 20 commands at once.
