@@ -12,8 +12,8 @@ const CALIBRATION_NS: u64 = 724_000;
 const SETTLE_NS: u64 = 75_000;
 /// Between transmit and receive.
 const SWITCH_NS: u64 = 31_000;
-/// After a reset until the SPI means anything.
-const RESET_NS: u64 = 150_000;
+/// After a reset or sleep until the crystal runs and the SPI means anything.
+const CRYSTAL_NS: u64 = 150_000;
 
 /// What a module is made with.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +53,8 @@ pub struct Faults {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
+    /// Until it is selected.
+    Sleep,
     Idle,
     /// On the way to receive (false) or transmit (true).
     Calibrating(bool),
@@ -68,6 +70,7 @@ pub(super) enum State {
 impl State {
     fn marc(self) -> u8 {
         match self {
+            Self::Sleep => 0x00,
             Self::Idle => 0x01,
             Self::Calibrating(_) => 0x08,
             Self::Settling(_) => 0x0A,
@@ -83,7 +86,7 @@ impl State {
     /// Bits 6 to 4 of the status byte.
     fn short(self) -> u8 {
         match self {
-            Self::Idle => 0,
+            Self::Sleep | Self::Idle => 0,
             Self::Rx => 1,
             Self::Tx => 2,
             Self::Calibrating(_) => 4,
@@ -169,13 +172,27 @@ impl Chip {
     /// As after the supply was away: registers are those of a reset, and it is idle.
     pub(super) fn reset(&mut self, now: u64) {
         let faults = Faults { stuck: false, deaf: false, ..self.faults };
-        *self = Self { faults, ready: now + RESET_NS, ..Self::new(self.config) };
+        *self = Self { faults, ready: now + CRYSTAL_NS, ..Self::new(self.config) };
     }
 
     // ------------------------------------------------------------------------------------- SPI
 
-    pub(super) fn select(&mut self) {
+    pub(super) fn select(&mut self, now: u64) {
         (self.access, self.power_at) = (Access::Header, 0);
+        if self.state == State::Sleep {
+            (self.state, self.ready) = (State::Idle, now + CRYSTAL_NS);
+        }
+    }
+
+    /// What a sleeping chip does not keep: FIFOs, all of the power table but its first byte, TEST2 to TEST0.
+    fn sleep(&mut self) {
+        self.halt();
+        self.state = State::Sleep;
+        self.rx.clear();
+        self.tx.clear();
+        (self.overflow, self.twice) = (false, None);
+        self.patable.iter_mut().skip(1).for_each(|byte| *byte = 0);
+        self.registers.iter_mut().zip(RESET).skip(0x2C).for_each(|(is, reset)| *is = reset);
     }
 
     /// One byte in, one byte out.
@@ -311,6 +328,7 @@ impl Chip {
             }
             (0x36, State::Overflow | State::Underflow) => {}
             (0x36, _) => self.halt(),
+            (0x39, State::Idle) => self.sleep(),
             (0x3A, State::Idle | State::Overflow) => {
                 self.rx.clear();
                 (self.overflow, self.twice) = (false, None);

@@ -54,7 +54,7 @@ impl Model {
 
     pub(super) fn select(&mut self, now: u64) {
         match self {
-            Self::Cc1101(chip) => chip.select(),
+            Self::Cc1101(chip) => chip.select(now),
             Self::Sx126x(chip) => chip.select(now),
         }
     }

@@ -15,6 +15,7 @@ mod many;
 mod net;
 mod network;
 mod port;
+mod rest;
 
 use bench::{Bench, Ended, frame};
 use cardea_simulator::subghz::{ChipConfig, Conditions};
