@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod energy;
 mod faults;
 mod many;
 mod net;
