@@ -151,9 +151,9 @@ impl Model {
         }
     }
 
-    pub(super) fn overflowed(&mut self, chance: &Random) {
+    pub(super) fn overflowed(&mut self) {
         if let Self::Cc1101(chip) = self {
-            chip.overflowed(chance);
+            chip.overflowed();
         }
     }
 }
