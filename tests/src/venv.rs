@@ -60,7 +60,12 @@ pub fn schemathesis(script: &str) -> Option<Command> {
     newer("CARDEA_TEST_SCHEMATHESIS", "schemathesis", script)
 }
 
-/// An environment whose Python is newer than the system's may be.
+/// The same for Universal Radio Hacker: `CARDEA_TEST_URH`, else `target/test-urh`.
+pub fn urh(script: &str) -> Option<Command> {
+    newer("CARDEA_TEST_URH", "urh", script)
+}
+
+/// An environment that wants another Python or machine than this one may be.
 fn newer(variable: &str, name: &str, script: &str) -> Option<Command> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let venv = std::env::var_os(variable)

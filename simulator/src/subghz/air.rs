@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chip::{Chip, ChipConfig, Faults, Heard, State};
 use super::model::Model;
+use super::spent::{Account, Spent};
 use super::spi::{BusyPin, ResetPin, Spi};
 use super::sx126x::{Sx126x, Sx126xConfig};
 use crate::Random;
@@ -108,6 +109,7 @@ struct Receiving {
 
 struct Node {
     chip: Model,
+    account: Account,
     sending: Option<Sending>,
     receiving: Option<Receiving>,
     lines: [bool; 2],
@@ -170,11 +172,34 @@ impl Air {
         }
     }
 
+    /// How long a chip was in what.
+    #[must_use]
+    pub fn spent(&self, chip: usize) -> Spent {
+        let world = self.world();
+        world.nodes.get(chip).map_or_else(Spent::default, |node| node.account.spent(world.now))
+    }
+
+    /// What a register of a CC1101 holds, without its SPI.
+    #[must_use]
+    pub fn register(&self, chip: usize, register: u8) -> Option<u8> {
+        match self.world().nodes.get(chip).map(|node| &node.chip) {
+            Some(Model::Cc1101(chip)) => Some(chip.get(register)),
+            _ => None,
+        }
+    }
+
     fn add(&self, chip: Model) -> Spi {
         let mut world = self.world();
         let at = world.nodes.len();
-        let lines = [false; 2];
-        world.nodes.push(Node { chip, sending: None, receiving: None, lines, edges: VecDeque::new() });
+        let (lines, account) = ([false; 2], Account::new(world.now, chip.state()));
+        world.nodes.push(Node {
+            chip,
+            account,
+            sending: None,
+            receiving: None,
+            lines,
+            edges: VecDeque::new(),
+        });
         Spi::new(Arc::clone(&self.0), at)
     }
 
@@ -338,6 +363,7 @@ impl World {
         for at in 0..self.nodes.len() {
             let heard = self.heard(at);
             let Some(node) = self.nodes.get_mut(at) else { continue };
+            node.account.note(self.now, node.chip.state());
             if node.chip.state() != State::Tx
                 && let Some(sending) = node.sending.take()
             {

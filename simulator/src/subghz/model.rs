@@ -54,7 +54,7 @@ impl Model {
 
     pub(super) fn select(&mut self, now: u64) {
         match self {
-            Self::Cc1101(chip) => chip.select(),
+            Self::Cc1101(chip) => chip.select(now),
             Self::Sx126x(chip) => chip.select(now),
         }
     }
@@ -151,9 +151,9 @@ impl Model {
         }
     }
 
-    pub(super) fn overflowed(&mut self, chance: &Random) {
+    pub(super) fn overflowed(&mut self) {
         if let Self::Cc1101(chip) = self {
-            chip.overflowed(chance);
+            chip.overflowed();
         }
     }
 }

@@ -54,7 +54,7 @@ pub enum RadioEvent {
     Drained,
 }
 
-/// A lock's radio on a chip, which is idle unless the link layer wants it to listen.
+/// A lock's radio on a chip, which sleeps unless the link layer wants it to listen.
 pub struct LockRadio {
     config: RadioConfig,
     node: Node,

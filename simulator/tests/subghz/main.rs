@@ -10,11 +10,13 @@
 )]
 
 mod bench;
+mod energy;
 mod faults;
 mod many;
 mod net;
 mod network;
 mod port;
+mod rest;
 
 use bench::{Bench, Ended, frame};
 use cardea_simulator::subghz::{ChipConfig, Conditions};

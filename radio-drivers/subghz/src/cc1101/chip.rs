@@ -12,6 +12,9 @@ const READS: usize = 24;
 /// Looks at the state after an order to be idle, which takes the chip a microsecond or none.
 const IDLE_LOOKS: usize = 16;
 
+/// A byte that waits in front of a full receive FIFO, and is counted by RXBYTES.
+const IN_FRONT: usize = 1;
+
 pub(super) struct Chip<S> {
     spi: S,
 }
@@ -80,7 +83,7 @@ impl<S: SpiDevice> Chip<S> {
 
     /// The first `n` bytes of the receive FIFO, behind what is in `into`.
     pub(super) fn read_fifo(&mut self, n: usize, into: &mut Vec<u8>) -> Result<(), Problem> {
-        let mut bytes = [0; 1 + FIFO];
+        let mut bytes = [0; 1 + FIFO + IN_FRONT];
         bytes[0] = port::FIFO | access::READ | access::BURST;
         let Some(used) = bytes.get_mut(..=n) else { return Err(Problem::Stuck) };
         if n > 0 {

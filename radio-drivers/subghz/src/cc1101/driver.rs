@@ -1,6 +1,7 @@
 //! The driver's states: made ready, listening, sending.
 
 mod listening;
+mod resting;
 mod sending;
 
 use std::collections::VecDeque;
@@ -27,8 +28,14 @@ const OFFSET_FRAMES: i32 = 8;
 /// Events that wait for their reader; older ones are dropped.
 const EVENTS: usize = 64;
 /// What may differ from the configuration until receive is ordered the next time.
-const CHANGED: [Register; 5] =
-    [Register::FsCtrl0, Register::IocFg2, Register::Freq2, Register::Freq1, Register::Freq0];
+const CHANGED: [Register; 6] = [
+    Register::FsCtrl0,
+    Register::IocFg2,
+    Register::IocFg0,
+    Register::Freq2,
+    Register::Freq1,
+    Register::Freq0,
+];
 /// PKTSTATUS: GDO0, which is a packet's middle.
 const IN_PACKET: u8 = 0x01;
 /// PKTSTATUS: the channel is clear, as MCSM1 has it.
@@ -66,8 +73,10 @@ pub(super) enum Phase {
     /// Receive was ordered, from idle.
     Tuning,
     Listening,
-    /// Idle, because it was told to.
+    /// Asleep, because it was told to.
     Resting,
+    /// Selected for the first time after that: the crystal starts.
+    Waking,
     /// Transmit was ordered; over at the latest then.
     Sending(Micros),
 }
@@ -231,15 +240,6 @@ impl<S: SpiDevice> Cc1101<S> {
         Ok(())
     }
 
-    fn rest(&mut self) -> Result<(), Problem> {
-        self.chip.idle()?;
-        self.chip.strobe(Strobe::Sfrx)?;
-        self.chip.strobe(Strobe::Sftx)?;
-        self.forget();
-        (self.phase, self.look) = (Phase::Resting, Micros::MAX);
-        Ok(())
-    }
-
     /// Idle, both FIFOs empty, receive.
     pub(super) fn start_over(&mut self, now: Micros) -> Result<(), Problem> {
         self.unsent.clear();
@@ -263,7 +263,7 @@ impl<S: SpiDevice> Cc1101<S> {
 
     fn service(&mut self, now: Micros) {
         let result = match self.phase {
-            Phase::Down | Phase::Resetting | Phase::Resting => return,
+            Phase::Down | Phase::Resetting | Phase::Resting | Phase::Waking => return,
             Phase::Tuning | Phase::Listening => self.look_in(now),
             Phase::Sending(deadline) => self.look_out(now, deadline),
         };
@@ -307,7 +307,9 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
             return Err(Refusal::Length);
         }
         match self.phase {
-            Phase::Down | Phase::Resetting | Phase::Resting | Phase::Tuning => return Err(Refusal::NotReady),
+            Phase::Down | Phase::Resetting | Phase::Resting | Phase::Waking | Phase::Tuning => {
+                return Err(Refusal::NotReady);
+            }
             Phase::Sending(_) => return Err(Refusal::Occupied),
             Phase::Listening if self.packet_since.is_some() || self.stale => return Err(Refusal::Occupied),
             Phase::Listening => {}
@@ -333,7 +335,7 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
     fn listen(&mut self, now: Micros, on: bool) {
         let result = match (on, self.phase) {
             (false, Phase::Tuning | Phase::Listening) => self.rest(),
-            (true, Phase::Resting) => self.receive(now),
+            (true, Phase::Resting) => self.wake(now),
             _ => return,
         };
         if let Err(problem) = result {
@@ -347,7 +349,7 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
         }
         self.config.frequency_hz = frequency_hz;
         match self.phase {
-            Phase::Down | Phase::Resting => return,
+            Phase::Down | Phase::Resting | Phase::Waking => return,
             Phase::Resetting => return self.expected = self.config.registers(),
             Phase::Sending(_) => self.event(Event::Unsent(Failure::Aborted)),
             Phase::Tuning | Phase::Listening => {}
@@ -414,6 +416,11 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
                 Phase::Down => self.reset(now),
                 Phase::Resetting => {
                     if let Err(problem) = self.set_up(now) {
+                        self.trouble(now, problem);
+                    }
+                }
+                Phase::Waking => {
+                    if let Err(problem) = self.woken(now) {
                         self.trouble(now, problem);
                     }
                 }

@@ -29,6 +29,8 @@ pub enum Strobe {
     Stx = 0x35,
     /// Be idle.
     Sidle = 0x36,
+    /// Sleep once the chip is deselected; from idle only. The next selection wakes it.
+    Spwd = 0x39,
     /// Empty the receive FIFO; in idle or after an overflow only.
     Sfrx = 0x3A,
     /// Empty the transmit FIFO; in idle or after an underflow only.
@@ -291,6 +293,8 @@ impl Config {
 pub const MCSM1_LISTEN: u8 = 0x33;
 /// The same, but transmits at once.
 pub const MCSM1_AT_ONCE: u8 = 0x03;
+/// IOCFG: low.
+pub const IOCFG_LOW: u8 = 0x2F;
 /// IOCFG: high while the receive FIFO holds its threshold or more.
 pub const IOCFG_RX_THRESHOLD: u8 = 0x00;
 /// IOCFG: high while the transmit FIFO holds its threshold or more.

@@ -99,7 +99,7 @@ impl World {
         };
         if !kept {
             node.receiving = None;
-            node.chip.overflowed(&self.chance);
+            node.chip.overflowed();
         }
     }
 

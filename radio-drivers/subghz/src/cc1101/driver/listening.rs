@@ -12,7 +12,7 @@ impl<S: SpiDevice> Cc1101<S> {
         let marc = self.chip.state()?;
         let bytes = self.chip.steady(Status::RxBytes)?;
         let waiting = usize::from(bytes & 0x7F);
-        // Errata: after an overflow the state may still be receive; the bit does not lie.
+        // Errata: one or two bytes too many are neither state nor bit; then the packet's end does not come, and its time runs out.
         if bytes & 0x80 != 0 || marc == state::RX_OVERFLOW {
             self.counters.overflows += 1;
             return self.start_over(now);

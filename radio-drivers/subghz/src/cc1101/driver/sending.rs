@@ -33,7 +33,7 @@ impl<S: SpiDevice> Cc1101<S> {
         self.set(Register::IocFg2, function)
     }
 
-    fn set(&mut self, register: Register, value: u8) -> Result<(), Problem> {
+    pub(super) fn set(&mut self, register: Register, value: u8) -> Result<(), Problem> {
         match self.expected.get_mut(register as usize) {
             Some(expected) if *expected != value => *expected = value,
             _ => return Ok(()),
