@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cardea_subghz::Line;
 use cardea_subghz::device::{self, wait};
 use cardea_subghz::wire::{Decoder, Message};
 use cardea_subghz_link::{LockId, Micros};
@@ -272,7 +273,8 @@ impl Thread {
             self.town.advance(now);
             while let Some(edge) = self.town.edge() {
                 let at = edge.at_ns / 1_000 + self.origin;
-                self.say(&Message::Edge { packet: edge.gdo == 0, high: edge.high, at });
+                let line = if edge.gdo == 0 { Line::Packet } else { Line::Fifo };
+                self.say(&Message::Edge { line, high: edge.high, at });
             }
             if self.town.air.now() >= now {
                 return;
@@ -342,7 +344,7 @@ impl Thread {
                 }
                 Ok(None) => {}
                 // Edges are ours to tell.
-                Ok(Some(Message::Edge { .. })) | Err(_) => {
+                Ok(Some(_)) | Err(_) => {
                     self.host = None;
                     return;
                 }

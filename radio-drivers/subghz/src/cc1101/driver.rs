@@ -10,7 +10,7 @@ use embedded_hal::spi::SpiDevice;
 use super::chip::Chip;
 use super::registers::{COUNT, Config, OFFSET_STEP_HZ, Register, Status, Strobe};
 use crate::watch::Watch;
-use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Transceiver};
+use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Tally, Transceiver};
 
 /// After a reset, until the crystal runs and registers can be written.
 const RESET_US: Micros = 1_000;
@@ -429,5 +429,18 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
 
     fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    fn tally(&self) -> Tally {
+        let Counters { received, sent, bad_crc, malformed, overflows, missed_edges, resets, .. } =
+            self.counters;
+        Tally {
+            received,
+            sent,
+            bad_crc,
+            malformed: malformed.saturating_add(overflows),
+            missed_edges,
+            resets,
+        }
     }
 }

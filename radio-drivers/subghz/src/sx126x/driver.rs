@@ -11,7 +11,7 @@ use embedded_hal::spi::SpiDevice;
 use super::chip::{Chip, Trouble};
 use super::command::{Amplifier, Command, Config, dbm, irq, mode, register};
 use crate::watch::Watch;
-use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Transceiver};
+use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Tally, Transceiver};
 
 /// NRESET is low for so long; 100 µs are asked for.
 const RESET_US: Micros = 300;
@@ -406,6 +406,11 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Transceiver for Sx126x<S, B, R> {
 
     fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    fn tally(&self) -> Tally {
+        let Counters { received, sent, bad_crc, malformed, missed_edges, resets, .. } = self.counters;
+        Tally { received, sent, bad_crc, malformed, missed_edges, resets }
     }
 }
 
