@@ -16,6 +16,7 @@
 mod environment;
 mod rules;
 mod sections;
+mod subghz;
 mod template;
 mod toml_file;
 mod values;
@@ -25,11 +26,13 @@ use std::path::{Path, PathBuf};
 pub use sections::{
     Api, Config, Gateway, Limits, Log, Loopback, Lora, Metrics, Mqtt, Platform, Subghz, Unsealed, Web, Zigbee,
 };
+pub use subghz::{
+    SubghzBus, SubghzChip, SubghzDevice, SubghzModel, SubghzModule, SubghzProfile, SubghzRegion, SubghzTcxo,
+};
 pub use template::{redacted, schema, template};
 pub use values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, GpioButton,
-    LogFormat, NetId, PlatformKey, Region, SubghzDevice, SubghzProfile, SubghzRegion, UnsealedDevice,
-    ZigbeeFamily, ZigbeeId,
+    LogFormat, NetId, PlatformKey, Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 
 /// Where the configuration is looked for when nobody says otherwise.

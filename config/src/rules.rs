@@ -1,7 +1,7 @@
 //! The rules between keys, and of what types cannot say.
 
 use crate::sections::Config;
-use crate::values::{SubghzProfile, UnsealedDevice, ZigbeeFamily};
+use crate::values::{UnsealedDevice, ZigbeeFamily};
 use crate::{Place, Problem};
 
 impl Config {
@@ -105,29 +105,9 @@ impl Config {
             "unsealed.home_assistant",
             PREFIX_RULE,
         );
-        let subghz = &self.subghz;
-        need(
-            (100_000..=6_500_000).contains(&subghz.spi_hz),
-            "subghz.spi_hz",
-            "must be 100000 to 6500000: the chip takes bursts no faster",
-        );
-        need(
-            matches!(subghz.power, -30 | -20 | -10 | 0 | 5 | 7 | 10),
-            "subghz.power",
-            "must be one of -30, -20, -10, 0, 5, 7 and 10 dBm",
-        );
-        need(
-            i16::from(subghz.power) + i16::from(subghz.antenna_gain) <= 10,
-            if subghz.antenna_gain > 0 { "subghz.antenna_gain" } else { "subghz.power" },
-            "with `subghz.power` makes more than the 10 mW e.r.p. (10 dBm) of the band: take less power",
-        );
-        let most = if subghz.profile == SubghzProfile::Fast { 2 } else { 5 };
-        need(
-            subghz.channels.iter().all(|channel| *channel <= most),
-            "subghz.channels",
-            "must be 0 to 5, with profile \"fast\" 0 to 2",
-        );
-        need(subghz.network.is_none_or(|id| (1..=254).contains(&id)), "subghz.network", "must be 1 to 254");
+        for (key, message) in self.subghz.problems() {
+            need(false, &format!("subghz.{key}"), &message);
+        }
         need(
             !self.loopback.enabled || self.loopback.bind.ip().is_loopback(),
             "loopback.bind",

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::subghz::{SubghzChip, SubghzDevice, SubghzModel, SubghzProfile, SubghzRegion, SubghzTcxo};
 use crate::values::{
     BrokerUrl, ClockSource, Custody, DevNonce, Encoding, Eui64, FlowControl, GatewayName, GpioButton,
-    LogFormat, NetId, PlatformKey, Region, SubghzDevice, SubghzProfile, SubghzRegion, UnsealedDevice,
-    ZigbeeFamily, ZigbeeId,
+    LogFormat, NetId, PlatformKey, Region, UnsealedDevice, ZigbeeFamily, ZigbeeId,
 };
 
 /// One key as the template and the spelling help see it.
@@ -258,34 +258,69 @@ section! {
 }
 
 section! {
-    /// 433 MHz through a CC1101 module on the SPI header (docs/433-radio.md). The rules of the band are kept: power, and time on
-    /// the air. Whether they are those of your country is for you to find out.
+    /// 433 MHz through a module on the header (docs/433-radio.md): a CC1101 or an SX126x on SPI, or one that passes the bytes of a UART
+    /// through. Keys that belong to another `chip` are refused. The rules of the band are kept: power, and time on the air. Whether
+    /// they are those of your country is for you to find out.
     Subghz {
         /// Switches the radio on.
         enabled: bool = false;
-        /// The module's SPI. "unix:" and a path is the socket of a virtual module, for tests and demonstrations.
-        device: SubghzDevice = SubghzDevice::Spi(PathBuf::from("/dev/spidev0.0"));
-        /// Clock of the SPI, Hz, 100000 to 6500000.
-        spi_hz: u32 = 4_000_000;
-        /// GPIO chip of the module's line GDO0.
-        gpio_chip: PathBuf = PathBuf::from("/dev/gpiochip0");
-        /// Number of that line on its chip.
-        gdo0: u32 = 25;
+        /// What the module is: "cc1101", "sx126x" (SX1261, SX1262, SX1268; locks do not notice which of the two) or "serial" (HC-12,
+        /// E32 and their like, which only their own kind hears).
+        chip: SubghzChip = SubghzChip::Cc1101;
+        /// The module's SPI, or with chip "serial" its TTY, best by a name that stays: one from /dev/serial/by-id. "unix:" and a path is the
+        /// socket of a virtual module, for tests and demonstrations.
+        device: SubghzDevice = SubghzDevice::Local(PathBuf::from("/dev/spidev0.0"));
         /// Rules of the band: "eu" (10 mW e.r.p., 10 % of the time) or "cn" (10 mW e.r.p.; 1 % of the time, by our own caution).
         region: SubghzRegion = SubghzRegion::Eu;
-        /// Modulation of the network: "standard" (38.4 kbit/s), "slow" (4.8 kbit/s, reaches farther) or "fast" (100 kbit/s, for many
-        /// locks nearby). Locks are made for one; all must join anew when it is changed.
-        profile: SubghzProfile = SubghzProfile::Standard;
-        /// Output power of the module, dBm: -30, -20, -10, 0, 5, 7 or 10.
-        power: i8 = 10;
+        /// Output power of the module, dBm, 10 unless set. With chip "cc1101" -30, -20, -10, 0, 5, 7 or 10; with "sx126x" -9 to 10; with
+        /// "serial" what its maker's tool set it to, which must be said because the gateway can neither set nor read it.
+        power: Option<i8> = None, example "10";
         /// Gain of the antenna over a dipole less the loss of its cable, dB. Power and gain together may be 10 dBm at most.
         antenna_gain: i8 = 0;
-        /// Channels that the network may move to when its own is jammed, by number; 0 (433.92 MHz) is always used. 1 to 5, with
-        /// profile "fast" 1 and 2.
-        channels: Vec<u8> = vec![1, 2];
         /// Network id, 1 to 254: one that no neighbour has. A random one is made and kept unless set; all locks must join anew when
         /// it is changed.
         network: Option<u8> = None, example "42";
+        /// Chips "cc1101" and "sx126x": modulation of the network, "standard" (38.4 kbit/s) unless set, "slow" (4.8 kbit/s, reaches farther)
+        /// or "fast" (100 kbit/s, for many locks nearby). Locks are made for one; all must join anew when it is changed.
+        profile: Option<SubghzProfile> = None, example "\"standard\"";
+        /// Chips "cc1101" and "sx126x": channels that the network may move to when its own is jammed, by number, 1 and 2 unless set; 0
+        /// (433.92 MHz) is always used. 1 to 5, with profile "fast" 1 and 2.
+        channels: Option<Vec<u8>> = None, example "[1, 2]";
+        /// Chips "cc1101" and "sx126x": clock of the SPI, Hz, 4000000 unless set; 100000 to 6500000, with "sx126x" to 16000000.
+        spi_hz: Option<u32> = None, example "4000000";
+        /// Chips "cc1101" and "sx126x": GPIO chip of the module's lines, /dev/gpiochip0 unless set.
+        gpio_chip: Option<PathBuf> = None, example "\"/dev/gpiochip0\"";
+        /// Chip "cc1101": number of the line at GDO0 on its chip, 25 unless set.
+        gdo0: Option<u32> = None, example "25";
+        /// Chip "sx126x": number of the line at DIO1, an input, 25 unless set.
+        dio1: Option<u32> = None, example "25";
+        /// Chip "sx126x": number of the line at BUSY, an input, 24 unless set.
+        busy: Option<u32> = None, example "24";
+        /// Chip "sx126x": number of the line at NRESET (NRST, RST), an output, 23 unless set.
+        nreset: Option<u32> = None, example "23";
+        /// Chip "sx126x": which it is, "sx1261", "sx1262" or "sx1268"; "sx1262" unless set.
+        model: Option<SubghzModel> = None, example "\"sx1262\"";
+        /// Chip "sx126x": voltage at which DIO3 feeds the module's TCXO, as its maker says: "1.6V", "1.7V", "1.8V", "2.2V", "2.4V", "2.7V",
+        /// "3.0V" or "3.3V". "none" unless set: the module has a crystal.
+        tcxo: Option<SubghzTcxo> = None, example "\"1.8V\"";
+        /// Chip "sx126x" with `tcxo`: milliseconds that it takes to start, 1 to 10, 5 unless set.
+        tcxo_start_ms: Option<u8> = None, example "5";
+        /// Chip "sx126x": DIO2 switches the antenna between sending and receiving, true unless set. A module whose switch wants other lines
+        /// (RXEN, TXEN) is not supported.
+        dio2_switch: Option<bool> = None, example "true";
+        /// Chip "sx126x": the board has the coil of the DC-DC converter, false unless set.
+        dcdc: Option<bool> = None, example "false";
+        /// Chip "serial": baud of the UART, 1200 to 921600, 9600 unless set.
+        baud: Option<u32> = None, example "9600";
+        /// Chip "serial": rate on the air, bits per second, as the module is set. This and what follows must be said: nothing of it can be
+        /// read from a module, and who guesses is late, or on the air for longer than is allowed.
+        air_bps: Option<u32> = None, example "5000";
+        /// Chip "serial": bytes that the module puts into one packet on the air.
+        packet_bytes: Option<u16> = None, example "58";
+        /// Chip "serial": milliseconds on the air that such a packet costs beside its bytes: preamble, header, checksum.
+        overhead_ms: Option<u16> = None, example "20";
+        /// Chip "serial": milliseconds that the module waits behind the last byte before it sends, at the most.
+        hold_ms: Option<u16> = None, example "10";
     }
 }
 

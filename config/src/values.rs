@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -32,6 +31,8 @@ macro_rules! string_value {
         }
     };
 }
+
+pub(crate) use string_value;
 
 /// The name of a gateway: it is a topic level and, unless configured otherwise, the MQTT client id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -397,67 +398,4 @@ pub enum FlowControl {
     Hardware,
     /// XON and XOFF.
     Software,
-}
-
-/// Where a 433 MHz module is: an SPI device by its absolute path, or `unix:` and the absolute path of a virtual module's socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum SubghzDevice {
-    /// An SPI device.
-    Spi(PathBuf),
-    /// A socket.
-    Socket(PathBuf),
-}
-
-impl FromStr for SubghzDevice {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (path, made): (_, fn(PathBuf) -> Self) = match text.strip_prefix("unix:") {
-            Some(path) => (path, Self::Socket),
-            None => (text, Self::Spi),
-        };
-        let fits = path.starts_with('/') && path.len() <= 255 && !path.chars().any(char::is_control);
-        if fits {
-            Ok(made(path.into()))
-        } else {
-            Err(format!("{text:?} is not an absolute path, nor `unix:` and one"))
-        }
-    }
-}
-
-impl fmt::Display for SubghzDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Spi(path) => write!(f, "{}", path.display()),
-            Self::Socket(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-string_value!(
-    SubghzDevice,
-    "^(unix:)?/.*$",
-    "/dev/spidev…, or unix: and the path of a virtual module's socket"
-);
-
-/// Rules of the 433 MHz band.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SubghzRegion {
-    /// Europe.
-    Eu,
-    /// China.
-    Cn,
-}
-
-/// Modulation of a 433 MHz network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SubghzProfile {
-    /// 4.8 kbit/s.
-    Slow,
-    /// 38.4 kbit/s.
-    Standard,
-    /// 100 kbit/s.
-    Fast,
 }

@@ -49,22 +49,42 @@ fn an_empty_file_and_the_template_are_the_defaults() {
     assert_eq!(parse(&template(), &[]).unwrap(), Config::default());
 }
 
+/// All examples of the template, but for those that it says belong to another 433 MHz chip than this.
+fn uncommented(chip: &str) -> String {
+    let (mut text, mut comment) = (String::new(), String::new());
+    for line in template().lines() {
+        if let Some(words) = line.strip_prefix("# ") {
+            comment.push_str(words);
+            continue;
+        }
+        let of_chips =
+            comment.strip_prefix("Chip").and_then(|rest| rest.split_once(": ")).map(|(chips, _)| chips);
+        if of_chips.is_none_or(|chips| chips.contains(chip)) {
+            text.push_str(line.strip_prefix('#').unwrap_or(line));
+            text.push('\n');
+        }
+        comment.clear();
+    }
+    text
+}
+
 #[test]
 fn every_commented_example_is_itself_valid() {
-    let uncommented: String = template()
-        .lines()
-        .map(|l| match l.strip_prefix('#') {
-            Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
-            _ => format!("{l}\n"),
-        })
-        .collect();
-    // What goes with another value than the default only.
-    let uncommented = uncommented
-        .replace("mqtt://127.0.0.1:1883", "mqtts://broker.example")
-        .replace("family = \"zboss\"", "family = \"zboss-host\"");
-    let config = parse(&uncommented, &[]).unwrap();
-    assert_eq!(config.mqtt.url.port, 8883);
-    assert!(config.gateway.id.is_some() && config.mqtt.key_file.is_some());
+    for chip in ["cc1101", "sx126x", "serial"] {
+        // What goes with another value than the default only.
+        let text = uncommented(chip)
+            .replace("mqtt://127.0.0.1:1883", "mqtts://broker.example")
+            .replace("family = \"zboss\"", "family = \"zboss-host\"")
+            .replace("chip = \"cc1101\"", &format!("chip = \"{chip}\""));
+        let config = parse(&text, &[]).unwrap_or_else(|error| panic!("{chip}: {error}"));
+        assert_eq!(config.mqtt.url.port, 8883);
+        assert!(config.gateway.id.is_some() && config.mqtt.key_file.is_some());
+        let subghz = config.subghz;
+        assert_eq!(
+            (subghz.gdo0.is_some(), subghz.tcxo.is_some(), subghz.hold_ms.is_some()),
+            (chip == "cc1101", chip == "sx126x", chip == "serial"),
+        );
+    }
 }
 
 #[test]
@@ -163,31 +183,6 @@ fn a_host_program_goes_with_its_family_alone_and_is_named_in_full() {
         let text = said(&format!("{good}{lines}"));
         assert!(text.contains("zigbee.host_program") && text.contains(words), "{text}");
     }
-}
-
-#[test]
-fn a_433_mhz_radio_keeps_to_ten_milliwatts_and_what_cannot_work_is_named() {
-    let good = "[subghz]\nenabled = true\n";
-    let config = parse(good, &[]).unwrap();
-    assert_eq!(config.subghz.device.to_string(), "/dev/spidev0.0");
-    let socket = parse("[subghz]\ndevice = \"unix:/run/cc1101\"\n", &[]).unwrap();
-    assert_eq!(socket.subghz.device.to_string(), "unix:/run/cc1101");
-    assert!(parse(&format!("{good}power = 7\nantenna_gain = 3\n"), &[]).is_ok());
-    for (line, words) in [
-        ("device = \"spidev0.0\"", "absolute path"),
-        ("device = \"unix:cc1101\"", "absolute path"),
-        ("power = 9", "-30, -20"),
-        ("antenna_gain = 1", "10 mW"),
-        ("region = \"us\"", "eu"),
-        ("profile = \"turbo\"", "standard"),
-        ("channels = [6]", "0 to 5"),
-        ("network = 0", "1 to 254"),
-        ("spi_hz = 10000000", "100000"),
-    ] {
-        let text = said(&format!("{good}{line}\n"));
-        assert!(text.starts_with("line 3: ") && text.contains(words), "{text}");
-    }
-    assert!(said("[subghz]\nprofile = \"fast\"\nchannels = [3]\n").contains("0 to 2"));
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod run;
 mod sealing;
 mod server;
 mod service;
+mod subghz;
 mod supervisor;
 mod unsealed;
 

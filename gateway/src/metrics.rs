@@ -225,7 +225,7 @@ fn subghz_families(out: &mut Text, SubghzCounters { link, chip, port, shed, netw
     out.family("cardea_subghz_ignored_total", "counter", "Received by the 433 MHz radio and not used.");
     for (reason, count) in [
         ("checksum", chip.bad_crc),
-        ("noise", chip.malformed.saturating_add(chip.overflows).saturating_add(link.noise)),
+        ("noise", chip.malformed.saturating_add(link.noise)),
         ("forged", link.forged),
         ("replayed", link.replayed),
         ("stranger", link.strangers),
@@ -246,6 +246,8 @@ fn subghz_families(out: &mut Text, SubghzCounters { link, chip, port, shed, netw
     out.counter("cardea_subghz_received_total", "Frames with a right checksum.", chip.received);
     out.counter("cardea_subghz_sent_total", "Frames on the air at 433 MHz.", chip.sent);
     out.counter("cardea_subghz_resets_total", "Resets of the 433 MHz module.", chip.resets);
+    let missed = "Ends of frames that no interrupt line of the 433 MHz module told.";
+    out.counter("cardea_subghz_missed_edges_total", missed, chip.missed_edges);
     let airtime = "Time on the air at 433 MHz in the last hour, milliseconds.";
     out.gauge("cardea_subghz_airtime_milliseconds", airtime, network.airtime.0 / 1_000);
 }

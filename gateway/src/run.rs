@@ -388,7 +388,7 @@ fn drivers(
         ));
     }
     if config.subghz.enabled {
-        let (settings, counters) = (subghz_settings(config), subghz_counters.clone());
+        let (settings, counters) = (crate::subghz::settings(config), subghz_counters.clone());
         drivers.push((
             "subghz",
             Arc::new(move |end| {
@@ -441,44 +441,6 @@ fn zigbee_settings(config: &Config) -> zigbee::DriverConfig {
         max_devices: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
         ordinary: unsealed::driver_config(config),
     }
-}
-
-fn subghz_settings(config: &Config) -> subghz::DriverConfig {
-    use cardea_subghz::cc1101::Power;
-    let section = &config.subghz;
-    let place = match &section.device {
-        cardea_config::SubghzDevice::Socket(path) => cardea_subghz::device::Place::Socket(path.clone()),
-        cardea_config::SubghzDevice::Spi(spi) => cardea_subghz::device::Place::Spidev {
-            spi: spi.clone(),
-            speed_hz: section.spi_hz,
-            gpio: section.gpio_chip.clone(),
-            gdo0: section.gdo0,
-        },
-    };
-    let network = cardea_subghz::network::NetworkConfig {
-        profile: match section.profile {
-            cardea_config::SubghzProfile::Slow => cardea_subghz::Profile::Slow,
-            cardea_config::SubghzProfile::Standard => cardea_subghz::Profile::Standard,
-            cardea_config::SubghzProfile::Fast => cardea_subghz::Profile::Fast,
-        },
-        region: match section.region {
-            cardea_config::SubghzRegion::Eu => cardea_subghz::Region::Eu433,
-            cardea_config::SubghzRegion::Cn => cardea_subghz::Region::Cn433,
-        },
-        id: section.network,
-        channels: section.channels.iter().fold(1, |mask, channel| mask | 1_u8 << (channel & 7)),
-        max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
-    };
-    let power = match section.power {
-        ..=-30 => Power::Minus30,
-        -29..=-20 => Power::Minus20,
-        -19..=-10 => Power::Minus10,
-        -9..=0 => Power::Zero,
-        1..=5 => Power::Plus5,
-        6..=7 => Power::Plus7,
-        8.. => Power::Plus10,
-    };
-    subghz::DriverConfig { place, network, power }
 }
 
 fn lora(config: &Config) -> LoraConfig {

@@ -16,8 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::Micros;
-use crate::cc1101::{self, Cc1101};
-use crate::device::{self, Device, Place, Spi};
+use crate::device::{self, Module, Opened, Setting};
 use crate::engine::{self, counters, turn};
 use crate::network::{Counters, Epoch, Network, NetworkConfig, RecordError, Seeds};
 use crate::port::Port;
@@ -55,12 +54,10 @@ pub enum DriverError {
 /// What the operator decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverConfig {
-    /// Where the module is.
-    pub place: Place,
+    /// What module there is, and where.
+    pub module: Module,
     /// The network.
     pub network: NetworkConfig,
-    /// Output power.
-    pub power: cc1101::Power,
 }
 
 /// What the thread is told.
@@ -84,7 +81,7 @@ impl Orders {
     }
 }
 
-/// Runs a 433 MHz network on a CC1101 until [`Command::Stop`], or until the gateway drops its end. What was not carried is told in
+/// Runs a 433 MHz network on a module until [`Command::Stop`], or until the gateway drops its end. What was not carried is told in
 /// `told` as it is counted, from zero at each start.
 ///
 /// # Errors
@@ -187,12 +184,14 @@ struct Over;
 impl Radio {
     fn run(mut self) {
         let mut backoff = REOPEN_US.0;
+        let NetworkConfig { profile, region, .. } = self.config.network;
+        let setting = Setting { profile, region, silence_us: SILENCE_US };
         loop {
             let opened = device::now();
-            let error = match Device::open(&self.config.place) {
-                Ok(device) => match self.session(device) {
+            let error = match device::open(&self.config.module, setting) {
+                Ok(opened) => match self.session(opened) {
                     Ok(Over) => return,
-                    Err(error) => format!("{}: {error}", self.config.place),
+                    Err(error) => format!("{}: {error}", self.config.module.named().place),
                 },
                 Err(error) => error.to_string(),
             };
@@ -215,7 +214,7 @@ impl Radio {
             self.take_orders()?;
             let now = device::now();
             self.network.handle_timeout(now);
-            let counted = counters::<Spi>(&mut self.network, None, now);
+            let counted = self.network.counters(now);
             self.give(counted);
             if now >= until {
                 return Ok(());
@@ -230,36 +229,27 @@ impl Radio {
     }
 
     /// With a radio, until it is gone.
-    fn session(&mut self, mut device: Device) -> io::Result<Over> {
-        let spi = device.spi.take().ok_or(io::ErrorKind::NotFound)?;
-        let name = self.config.place.to_string();
-        let profile = self.config.network.profile;
-        let chip = cc1101::Config {
-            profile: chip_profile(profile),
-            frequency_hz: profile.channels().first().copied().unwrap_or(433_920_000),
-            power: self.config.power,
-            ..cc1101::Config::default()
-        };
-        let radio = Cc1101::new(spi, chip, device::now(), SILENCE_US);
-        let mut port = Port::new(radio, profile, device::now());
+    fn session(&mut self, Opened { radio, mut lines }: Opened) -> io::Result<Over> {
+        let named = self.config.module.named();
+        let mut port = Port::new(radio, self.config.network.profile, device::now());
         let mut count_at = 0;
         loop {
             if self.take_orders().is_err() {
                 return Ok(Over);
             }
-            turn(&mut self.network, &mut port, &name, &mut device::now);
+            turn(&mut self.network, &mut port, &named, &mut device::now);
             let now = device::now();
             let counted = if now >= count_at {
                 count_at = now + COUNT_US;
-                Some(counters(&mut self.network, Some(&port), now))
+                Some(counters(&mut self.network, &port, now))
             } else {
                 None
             };
             self.give_all(counted);
             let next = engine::due(&mut self.network, &port, now);
-            device.wait(self.wake.as_fd(), pause(next, now))?;
+            lines.wait(self.wake.as_fd(), pause(next, now))?;
             self.woken();
-            for edge in device.edges()? {
+            for edge in lines.edges()? {
                 port.handle_edge(edge.at, edge.line, edge.high);
             }
         }
@@ -307,12 +297,4 @@ impl Radio {
 
 fn pause(next: Micros, now: Micros) -> Duration {
     Duration::from_micros(next.saturating_sub(now)).min(LONGEST)
-}
-
-fn chip_profile(profile: cardea_subghz_link::Profile) -> cc1101::Profile {
-    match profile {
-        cardea_subghz_link::Profile::Slow => cc1101::Profile::Slow,
-        cardea_subghz_link::Profile::Standard => cc1101::Profile::Standard,
-        cardea_subghz_link::Profile::Fast => cc1101::Profile::Fast,
-    }
 }

@@ -1,14 +1,15 @@
-//! The 433 MHz radio of a gateway: a CC1101 on SPI, the link layer on it, and the contract of `cardea-radio` above both.
+//! The 433 MHz radio of a gateway: a transceiver, the link layer on it, and the contract of `cardea-radio` above both.
 //!
 //! ```text
-//! relay ── driver (task, thread) ── Network ── link layer ── Port ── Cc1101 ── device: spidev and GPIO, or a socket
+//! relay ── driver (task, thread) ── Network ── link layer ── Port ── Cc1101 or Sx126x ── device: spidev and GPIO, or a socket
+//!                                                                └── Serial ─────────── device: a TTY
 //! ```
 //! [`Network`](network::Network) and [`Port`](port::Port) are state machines; [`driver`] gives them a thread and a clock, and a test a
 //! virtual one ([`engine`]). Below them is the transceiver: a frame of bytes in, a frame of bytes out with how and when it was heard.
 //!
 //! [`Transceiver`] is what every one of them is to the link layer: [`cc1101`] and [`sx126x`], registers or commands and a driver
 //! without clock, thread or interrupt (time and edges are arguments, SPI and pins are `embedded-hal`'s), and [`serial`], a module
-//! that makes bytes of a UART into packets of its own. [`driver`] starts the first of them; the others have no shell yet.
+//! that makes bytes of a UART into packets of its own. [`device`] opens the one that is configured, and above it nothing knows which.
 //!
 //! What is on the air: preamble, sync word twice, a length byte, the frame, CRC-16/CMS over length and frame. The chip makes and
 //! checks all of it but the frame. It does not whiten: makers' chips do not agree on that, so the link layer whitens in software
@@ -26,6 +27,7 @@ pub mod engine;
 pub mod network;
 pub mod port;
 pub mod serial;
+mod stranger;
 pub mod sx126x;
 mod transceiver;
 mod watch;
@@ -33,5 +35,6 @@ pub mod wire;
 
 pub use cardea_subghz_link::{Profile, Region};
 pub use transceiver::{
-    Abilities, Event, Failure, Health, Line, MAX_FRAME, Micros, Problem, Received, Refusal, Transceiver,
+    Abilities, Event, Failure, Health, Kind, Line, MAX_FRAME, Micros, Problem, Received, Refusal, Tally,
+    Transceiver,
 };

@@ -54,6 +54,59 @@ pub trait Transceiver {
 
     /// What happened.
     fn poll_event(&mut self) -> Option<Event>;
+
+    /// What was counted since the start, in the words that all kinds share.
+    fn tally(&self) -> Tally;
+}
+
+/// What every transceiver counts. Each driver has more in its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Frames with a right checksum.
+    pub received: u64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Frames with a wrong checksum.
+    pub bad_crc: u64,
+    /// What came and was no frame, or was lost on the way to us.
+    pub malformed: u64,
+    /// Ends of packets that no edge told: a line that is not where it is configured.
+    pub missed_edges: u64,
+    /// Resets, the first one too; of a serial module, how often its port was opened.
+    pub resets: u64,
+}
+
+/// What a transceiver is, for words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A CC1101.
+    Cc1101,
+    /// An SX1261, SX1262 or SX1268.
+    Sx126x,
+    /// A module that passes bytes of a UART through.
+    Serial,
+}
+
+impl Kind {
+    /// As people say it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cc1101 => "CC1101",
+            Self::Sx126x => "SX126x",
+            Self::Serial => "serial module",
+        }
+    }
+
+    /// As `[subghz] chip` says it.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Cc1101 => "cc1101",
+            Self::Sx126x => "sx126x",
+            Self::Serial => "serial",
+        }
+    }
 }
 
 /// What a transceiver can say of a frame and of the channel.
@@ -164,6 +217,10 @@ pub enum Failure {
 pub enum Problem {
     /// Nothing answers on the SPI, or what answers is no such chip.
     NoChip,
+    /// What answers is of another kind.
+    Other(Kind),
+    /// Its oscillator does not start.
+    Oscillator,
     /// A register does not hold what was written.
     Registers,
     /// The chip does not reach the state that it was ordered to.
@@ -183,4 +240,54 @@ pub struct Health {
     pub version: Option<u8>,
     /// What is wrong, `up` or not.
     pub problem: Option<Problem>,
+}
+
+impl<T: Transceiver + ?Sized> Transceiver for Box<T> {
+    fn abilities(&self) -> Abilities {
+        (**self).abilities()
+    }
+
+    fn send(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal> {
+        (**self).send(now, frame, listen)
+    }
+
+    fn listen(&mut self, now: Micros, on: bool) {
+        (**self).listen(now, on);
+    }
+
+    fn tune(&mut self, now: Micros, frequency_hz: u32) {
+        (**self).tune(now, frequency_hz);
+    }
+
+    fn carrier(&mut self, now: Micros) -> Option<bool> {
+        (**self).carrier(now)
+    }
+
+    fn abort(&mut self, now: Micros) {
+        (**self).abort(now);
+    }
+
+    fn learn(&mut self, offset_hz: i32) {
+        (**self).learn(offset_hz);
+    }
+
+    fn handle_edge(&mut self, at: Micros, line: Line, high: bool) {
+        (**self).handle_edge(at, line, high);
+    }
+
+    fn handle_timeout(&mut self, now: Micros) {
+        (**self).handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Micros {
+        (**self).poll_timeout()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        (**self).poll_event()
+    }
+
+    fn tally(&self) -> Tally {
+        (**self).tally()
+    }
 }

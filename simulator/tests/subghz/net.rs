@@ -6,10 +6,10 @@ use cardea_simulator::subghz::{
     Air, ChipConfig, Conditions, LockRadio, RadioConfig, RadioEvent, Spi, Stranger, Town,
 };
 use cardea_subghz::cc1101::{Cc1101, Config};
-use cardea_subghz::engine::{due, turn};
+use cardea_subghz::engine::{Named, due, turn};
 use cardea_subghz::network::{Epoch, Network, NetworkConfig, Seeds};
 use cardea_subghz::port::Port;
-use cardea_subghz::{Line, Profile, Region};
+use cardea_subghz::{Kind, Line, Profile, Region};
 use cardea_subghz_link::{Packet, Secret};
 
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -181,8 +181,9 @@ impl Net {
 
     pub(crate) fn turn(&mut self) {
         let air = self.town.air.clone();
+        let named = Named { kind: Kind::Cc1101, place: "a model".into() };
         loop {
-            turn(&mut self.network, &mut self.port, "a model", &mut || air.now());
+            turn(&mut self.network, &mut self.port, &named, &mut || air.now());
             while let Some(event) = self.network.poll_event() {
                 self.events.push(event);
             }

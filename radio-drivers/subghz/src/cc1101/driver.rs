@@ -11,7 +11,7 @@ use embedded_hal::spi::SpiDevice;
 use super::chip::Chip;
 use super::registers::{COUNT, Config, OFFSET_STEP_HZ, Register, Status, Strobe};
 use crate::watch::Watch;
-use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Transceiver};
+use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Tally, Transceiver};
 
 /// After a reset, until the crystal runs and registers can be written.
 const RESET_US: Micros = 1_000;
@@ -204,11 +204,7 @@ impl<S: SpiDevice> Cc1101<S> {
     }
 
     fn set_up(&mut self, now: Micros) -> Result<(), Problem> {
-        let version = self.chip.steady(Status::Version)?;
-        if matches!(version, 0x00 | 0xFF) || self.chip.strobe(Strobe::Snop)? & 0x80 != 0 {
-            return Err(Problem::NoChip);
-        }
-        self.health.version = Some(version);
+        self.health.version = Some(self.chip.version()?);
         let power = self.config.power.patable();
         self.chip.configure(&self.expected, power)?;
         if !self.chip.holds(&self.expected, power)? {
@@ -436,5 +432,18 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
 
     fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    fn tally(&self) -> Tally {
+        let Counters { received, sent, bad_crc, malformed, overflows, missed_edges, resets, .. } =
+            self.counters;
+        Tally {
+            received,
+            sent,
+            bad_crc,
+            malformed: malformed.saturating_add(overflows),
+            missed_edges,
+            resets,
+        }
     }
 }

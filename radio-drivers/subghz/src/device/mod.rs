@@ -1,39 +1,69 @@
-//! Where a CC1101 is: on spidev and lines of a GPIO chip, or behind a socket.
+//! Modules as they are wired: each kind opened by its own file into a [`Transceiver`] and what its thread waits on.
+//!
+//! Above this nothing knows which kind it is: [`open`] is the only place that asks.
 
+pub mod cc1101;
+mod gpio;
 mod remote;
-mod spidev;
+pub mod serial;
+mod spi;
+pub mod sx126x;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use embedded_hal::spi::{ErrorKind, ErrorType, Operation, SpiDevice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{Line, Micros};
+use crate::engine::Named;
+use crate::{Kind, Line, Micros, Profile, Region, Transceiver};
 
-/// Where a module is wired.
+/// A module: what it is, where it is wired, and what only its kind is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Module {
+    /// A CC1101.
+    Cc1101(cc1101::Module),
+    /// An SX1261, SX1262 or SX1268.
+    Sx126x(sx126x::Module),
+    /// A module that passes bytes of a UART through.
+    Serial(serial::Module),
+}
+
+impl Module {
+    /// In words.
+    #[must_use]
+    pub fn named(&self) -> Named {
+        let (kind, place) = match self {
+            Self::Cc1101(module) => (Kind::Cc1101, module.place.to_string()),
+            Self::Sx126x(module) => (Kind::Sx126x, module.place.to_string()),
+            Self::Serial(module) => (Kind::Serial, module.to_string()),
+        };
+        Named { kind, place }
+    }
+}
+
+/// Where a chip on SPI is. `W` are the lines of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place<W> {
     /// On this machine's SPI.
     Spidev {
         /// `/dev/spidev0.0`.
         spi: PathBuf,
-        /// Clock of the SPI, Hz: at most 6.5 MHz, which the chip takes for bursts.
+        /// Clock of the SPI, Hz.
         speed_hz: u32,
         /// `/dev/gpiochip0`.
         gpio: PathBuf,
-        /// Offset of the line at GDO0.
-        gdo0: u32,
+        /// Offsets of its lines there.
+        lines: W,
     },
     /// Behind a Unix socket that speaks [`wire`](crate::wire): a model of the chip.
     Socket(PathBuf),
 }
 
-impl fmt::Display for Place {
+impl<W> fmt::Display for Place<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spidev { spi, .. } => write!(f, "{}", spi.display()),
@@ -42,15 +72,36 @@ impl fmt::Display for Place {
     }
 }
 
+/// What the network wants of whatever module there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Modulation.
+    pub profile: Profile,
+    /// Rules of the band.
+    pub region: Region,
+    /// After so long without a frame a chip is reset to be sure that it is not deaf.
+    pub silence_us: Micros,
+}
+
+impl Setting {
+    /// Of channel 0.
+    fn frequency_hz(self) -> u32 {
+        self.profile.channels().first().copied().unwrap_or(433_920_000)
+    }
+}
+
 /// Why a module cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The SPI device, or the socket.
+    /// The SPI device, the TTY, or the socket.
     #[error("{0}: {1}")]
-    Spi(PathBuf, #[source] io::Error),
-    /// The GPIO lines.
+    Device(PathBuf, #[source] io::Error),
+    /// A GPIO line.
     #[error("{0}, line {1}: {2}")]
     Gpio(PathBuf, u32, #[source] gpiocdev::Error),
+    /// There is a driver, and no way to it yet.
+    #[error("{0}: this version of the gateway does not open serial modules")]
+    NotYet(PathBuf),
 }
 
 /// An edge of a line of the chip.
@@ -64,91 +115,54 @@ pub struct Edge {
     pub high: bool,
 }
 
-/// A module that is open. It stays on the thread that opened it.
-pub struct Device {
-    /// Its SPI, until the driver takes it.
-    pub spi: Option<Spi>,
-    lines: Lines,
-}
-
-enum Lines {
-    Gpio(spidev::Gpio),
-    Socket(remote::Remote),
-}
-
-impl Device {
-    /// Opens it.
+/// What tells of a module that there is something to do. One without lines has its port here, and no edges.
+pub trait Lines {
+    /// Waits for it to say something, for `wake` to be readable, or for so long.
     ///
     /// # Errors
-    /// A device that is not there or not ours to open. Whether a chip is there is not asked.
-    pub fn open(place: &Place) -> Result<Self, OpenError> {
-        let (spi, lines) = match place {
-            Place::Spidev { spi, speed_hz, gpio, gdo0 } => {
-                let device = spidev::open(spi, *speed_hz)?;
-                (Spi::Spidev(device), Lines::Gpio(spidev::Gpio::open(gpio, *gdo0)?))
-            }
-            Place::Socket(path) => {
-                let remote =
-                    remote::Remote::connect(path).map_err(|error| OpenError::Spi(path.clone(), error))?;
-                (Spi::Socket(remote.clone()), Lines::Socket(remote))
-            }
-        };
-        Ok(Self { spi: Some(spi), lines })
-    }
-
-    /// Waits for an edge, for `wake` to be readable, or for so long.
-    ///
-    /// # Errors
-    /// The lines or the socket are gone.
-    pub fn wait(&self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-        match &self.lines {
-            Lines::Gpio(gpio) => wait([gpio.fd(), wake], timeout),
-            // What came beside an answer is there already.
-            Lines::Socket(remote) if remote.has_edges() => Ok(()),
-            Lines::Socket(remote) => wait([remote.fd().as_fd(), wake], timeout),
-        }
-    }
+    /// It is gone.
+    fn wait(&self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()>;
 
     /// The edges that have come.
     ///
     /// # Errors
-    /// The lines or the socket are gone.
-    pub fn edges(&mut self) -> io::Result<VecDeque<Edge>> {
-        match &mut self.lines {
-            Lines::Gpio(gpio) => gpio.edges(),
-            Lines::Socket(remote) => remote.edges(),
-        }
+    /// It is gone.
+    fn edges(&mut self) -> io::Result<VecDeque<Edge>>;
+}
+
+/// A module that is open. It stays on the thread that opened it.
+pub struct Opened {
+    /// Its driver.
+    pub radio: Box<dyn Transceiver>,
+    /// What it is waited on by.
+    pub lines: Box<dyn Lines>,
+}
+
+/// Opens it.
+///
+/// # Errors
+/// A device that is not there or not ours to open. Whether a chip is there is not asked.
+pub fn open(module: &Module, setting: Setting) -> Result<Opened, OpenError> {
+    match module {
+        Module::Cc1101(module) => cc1101::open(module, setting),
+        Module::Sx126x(module) => sx126x::open(module, setting),
+        Module::Serial(module) => serial::open(module, setting),
     }
 }
 
-/// SPI of any kind.
-pub enum Spi {
-    /// This machine's.
-    Spidev(spidev::SpidevChip),
-    /// A model's.
-    Socket(remote::Remote),
-}
-
-/// What an SPI said; which error it was does not matter to the driver.
+/// What an SPI or a pin said; which error it was does not matter to the driver.
 #[derive(Debug)]
-pub struct SpiError;
+pub struct BusError;
 
-impl embedded_hal::spi::Error for SpiError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Other
+impl embedded_hal::spi::Error for BusError {
+    fn kind(&self) -> embedded_hal::spi::ErrorKind {
+        embedded_hal::spi::ErrorKind::Other
     }
 }
 
-impl ErrorType for Spi {
-    type Error = SpiError;
-}
-
-impl SpiDevice for Spi {
-    fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), SpiError> {
-        match self {
-            Self::Spidev(device) => device.transaction(operations),
-            Self::Socket(remote) => remote.transaction(operations),
-        }
+impl embedded_hal::digital::Error for BusError {
+    fn kind(&self) -> embedded_hal::digital::ErrorKind {
+        embedded_hal::digital::ErrorKind::Other
     }
 }
 
@@ -160,8 +174,6 @@ pub fn now() -> Micros {
     seconds.saturating_mul(1_000_000).saturating_add(u64::try_from(time.tv_nsec / 1_000).unwrap_or_default())
 }
 
-use std::os::fd::AsFd as _;
-
 /// Waits until one of them is readable, or for so long.
 ///
 /// # Errors
@@ -172,5 +184,16 @@ pub fn wait<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Duration) -> io::
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl Lines for remote::Remote {
+    fn wait(&self, wake: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+        // What came beside an answer is there already.
+        if self.has_edges() { Ok(()) } else { wait([self.fd().as_fd(), wake], timeout) }
+    }
+
+    fn edges(&mut self) -> io::Result<VecDeque<Edge>> {
+        self.take_edges()
     }
 }

@@ -1,4 +1,5 @@
-//! A chip behind a Unix socket. Each SPI transaction is a question that is waited for; edges come in between.
+//! A chip behind a Unix socket. Each SPI transaction, look at BUSY and change of NRESET is a question that is waited for; edges come
+//! in between.
 
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
@@ -9,9 +10,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use embedded_hal::spi::Operation;
+use embedded_hal::digital::{self, InputPin, OutputPin};
+use embedded_hal::spi::{self, Operation, SpiDevice};
 
-use super::{Edge, SpiError, now};
+use super::{BusError, Edge, OpenError, now};
 use crate::wire::{Decoder, Message};
 use crate::{Line, Micros};
 
@@ -24,7 +26,7 @@ const OLDEST: Micros = 1_000_000;
 
 /// One connection, for whoever holds a clone on this thread.
 #[derive(Clone)]
-pub struct Remote {
+pub(super) struct Remote {
     inner: Rc<RefCell<Inner>>,
     /// To wait on while the connection is borrowed.
     fd: Rc<OwnedFd>,
@@ -39,7 +41,11 @@ struct Inner {
 }
 
 impl Remote {
-    pub(super) fn connect(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::connect(path).map_err(|error| OpenError::Device(path.to_owned(), error))
+    }
+
+    fn connect(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -56,7 +62,7 @@ impl Remote {
         self.inner.try_borrow().is_ok_and(|inner| !inner.edges.is_empty() || inner.dead)
     }
 
-    pub(super) fn edges(&mut self) -> io::Result<VecDeque<Edge>> {
+    pub(super) fn take_edges(&mut self) -> io::Result<VecDeque<Edge>> {
         let mut inner = self.borrow()?;
         inner.stream.set_nonblocking(true)?;
         let read = inner.read_all();
@@ -65,18 +71,19 @@ impl Remote {
         Ok(std::mem::take(&mut inner.edges))
     }
 
-    pub(super) fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), SpiError> {
-        let mut inner = self.borrow().map_err(|_| SpiError)?;
-        for operation in operations {
-            // The driver has no other.
-            let Operation::TransferInPlace(bytes) = operation else { return Err(SpiError) };
-            if let Err(error) = inner.transfer(bytes) {
-                tracing::debug!(%error, "the socket of a virtual transceiver");
-                inner.dead = true;
-                return Err(SpiError);
-            }
-        }
-        Ok(())
+    /// What the peer answers to a question.
+    fn ask(&self, question: &Message) -> Result<Message, BusError> {
+        let mut inner = self.borrow().map_err(|_| BusError)?;
+        inner.ask(question).map_err(|error| {
+            tracing::debug!(%error, "the socket of a virtual transceiver");
+            inner.dead = true;
+            BusError
+        })
+    }
+
+    /// NRESET, answered when it has that level.
+    fn hold(&self, low: bool) -> Result<(), BusError> {
+        self.ask(&Message::Reset { low }).map(drop)
     }
 
     fn borrow(&self) -> io::Result<RefMut<'_, Inner>> {
@@ -85,19 +92,61 @@ impl Remote {
     }
 }
 
+impl spi::ErrorType for Remote {
+    type Error = BusError;
+}
+
+impl SpiDevice for Remote {
+    fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), BusError> {
+        for operation in operations {
+            // The drivers have no other.
+            let Operation::TransferInPlace(bytes) = operation else { return Err(BusError) };
+            let question = Message::transfer(bytes).ok_or(BusError)?;
+            let Message::Transfer(answer) = self.ask(&question)? else { return Err(BusError) };
+            bytes.copy_from_slice(&answer);
+        }
+        Ok(())
+    }
+}
+
+impl digital::ErrorType for Remote {
+    type Error = BusError;
+}
+
+/// BUSY.
+impl InputPin for Remote {
+    fn is_high(&mut self) -> Result<bool, BusError> {
+        match self.ask(&Message::AskBusy)? {
+            Message::Busy { high } => Ok(high),
+            _ => Err(BusError),
+        }
+    }
+
+    fn is_low(&mut self) -> Result<bool, BusError> {
+        self.is_high().map(|high| !high)
+    }
+}
+
+/// NRESET.
+impl OutputPin for Remote {
+    fn set_low(&mut self) -> Result<(), BusError> {
+        self.hold(true)
+    }
+
+    fn set_high(&mut self) -> Result<(), BusError> {
+        self.hold(false)
+    }
+}
+
 impl Inner {
-    fn transfer(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        let question = Message::transfer(bytes).ok_or(io::ErrorKind::InvalidInput)?;
+    fn ask(&mut self, question: &Message) -> io::Result<Message> {
         self.stream.write_all(&question.encode())?;
         loop {
             while let Some(message) = self.decoder.poll().map_err(io::Error::other)? {
                 match message {
-                    Message::Transfer(answer) if answer.len() == bytes.len() => {
-                        bytes.copy_from_slice(&answer);
-                        return Ok(());
-                    }
-                    Message::Transfer(_) => return Err(io::ErrorKind::InvalidData.into()),
-                    Message::Edge { packet, high, at } => self.edge(packet, high, at),
+                    Message::Edge { line, high, at } => self.edge(line, high, at),
+                    answer if question.is_answered_by(&answer) => return Ok(answer),
+                    _ => return Err(io::ErrorKind::InvalidData.into()),
                 }
             }
             self.read()?;
@@ -109,9 +158,9 @@ impl Inner {
         loop {
             while let Some(message) = self.decoder.poll().map_err(io::Error::other)? {
                 match message {
-                    Message::Edge { packet, high, at } => self.edge(packet, high, at),
+                    Message::Edge { line, high, at } => self.edge(line, high, at),
                     // Nothing was asked.
-                    Message::Transfer(_) => return Err(io::ErrorKind::InvalidData.into()),
+                    _ => return Err(io::ErrorKind::InvalidData.into()),
                 }
             }
             match self.read() {
@@ -133,9 +182,9 @@ impl Inner {
         }
     }
 
-    fn edge(&mut self, packet: bool, high: bool, at: Micros) {
+    fn edge(&mut self, line: Line, high: bool, at: Micros) {
         if self.edges.len() < EDGES {
-            let (now, line) = (now(), if packet { Line::Packet } else { Line::Fifo });
+            let now = now();
             self.edges.push_back(Edge { at: at.clamp(now.saturating_sub(OLDEST), now), line, high });
         }
     }

@@ -4,9 +4,8 @@ use cardea_radio::Millis;
 use cardea_subghz_link::GatewayStats;
 
 use super::Network;
-use crate::Micros;
-use crate::cc1101::Counters as ChipCounters;
 use crate::port::PortCounters;
+use crate::{Micros, Tally};
 
 /// What was not carried, and why, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +13,7 @@ pub struct Counters {
     /// The link layer's.
     pub link: GatewayStats,
     /// The transceiver's.
-    pub chip: ChipCounters,
+    pub chip: Tally,
     /// What could not be sent.
     pub port: PortCounters,
     /// Uplinks shed because the gateway was behind.

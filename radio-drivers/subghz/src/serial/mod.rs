@@ -31,7 +31,9 @@ use std::collections::VecDeque;
 
 use cardea_subghz_link::{AirFrame, DutyBudget};
 
-use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Received, Refusal, Transceiver};
+use crate::{
+    Abilities, Event, Failure, Health, Line, Micros, Problem, Received, Refusal, Tally, Transceiver,
+};
 
 /// Longest frame, bytes: the link layer's.
 pub const MAX_FRAME: u8 = 61;
@@ -430,5 +432,11 @@ impl<P: Bytes> Transceiver for Serial<P> {
 
     fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    fn tally(&self) -> Tally {
+        let Counters { received, sent, damaged, too_long, opened, .. } = self.counters;
+        let malformed = damaged.saturating_add(too_long);
+        Tally { received, sent, malformed, resets: opened, ..Tally::default() }
     }
 }
