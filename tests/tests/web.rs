@@ -10,7 +10,7 @@ use std::{
 
 use cardea_framing::Class;
 use cardea_radio::{LorawanClass, label};
-use cardea_simulator::subghz::{Conditions, Ether, EtherConfig, SubghzLock};
+use cardea_simulator::subghz::{Conditions, Ether, EtherConfig, GatewayChip, SubghzLock};
 use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
 use cardea_simulator::{Air, Forwarder, ForwarderConfig, LockConfig, Region, VirtualLock, Weather};
 use cardea_subghz::Profile;
@@ -150,8 +150,13 @@ fn a_browser_claims_the_gateway_and_pairs_sees_and_removes_a_lock_on_every_radio
         Dongle::plug_in(Ncp::new(NcpConfig { eui: DONGLE, seed: SEED }, Nvram::default()), config).unwrap();
     let udp = free_udp_port();
     let socket = dir.path().join("cc1101");
-    let ether =
-        EtherConfig { socket: socket.clone(), seed: SEED, conditions: Conditions::default(), records: false };
+    let ether = EtherConfig {
+        socket: socket.clone(),
+        chip: GatewayChip::Cc1101,
+        seed: SEED,
+        conditions: Conditions::default(),
+        records: false,
+    };
     let ether = Ether::start(ether).unwrap();
     let radios = format!(
         "[lora]\nenabled = true\nbind = \"127.0.0.1:{udp}\"\nregion = \"EU868\"\nforwarders = [\"{}\"]\n\

@@ -84,32 +84,92 @@ fn take<T: Transceiver>(
 }
 
 /// `None`: nothing that an operator need know, or that frames need die for.
-fn words(Health { up, problem, .. }: Health, Named { kind, place }: &Named) -> Option<Result<(), String>> {
-    let wrong = match (problem, kind) {
-        _ if up => return Some(Ok(())),
+fn words(Health { up, problem, .. }: Health, named: &Named) -> Option<Result<(), String>> {
+    if up {
+        return Some(Ok(()));
+    }
+    let Named { kind, place } = named;
+    let (name, key) = (kind.name(), kind.key());
+    let wrong = match problem {
         // A reset to be sure, of a few milliseconds.
-        (Some(Problem::Silent | Problem::Jammed), _) => return None,
-        (Some(Problem::NoChip) | None, Kind::Cc1101) => format!(
-            "no CC1101 answers at {place}: look at its power, its wires and whether SPI is switched on (docs/433-radio.md)"
-        ),
-        (Some(Problem::NoChip) | None, Kind::Sx126x) => format!(
-            "no SX126x answers at {place}: look at its power, its wires, whether SPI is switched on, and whether `nreset` and \
-             `busy` are its lines (docs/433-radio.md)"
-        ),
-        (Some(_) | None, Kind::Serial) => format!(
-            "the serial module's port at {place} is gone: look at the module and its cable (docs/433-radio.md)"
-        ),
-        (Some(Problem::Registers), _) => format!(
-            "the {} at {place} does not keep what is written to it: look at its power and its wires",
-            kind.name()
-        ),
-        (Some(Problem::Stuck), Kind::Cc1101) => {
-            format!("the CC1101 at {place} does not do what it is told, and is reset")
+        Some(Problem::Silent | Problem::Jammed) => return None,
+        Some(Problem::NoChip) | None if *kind == Kind::Serial => {
+            format!("the port of the {name} at {place} is gone: look at the module and its cable")
         }
-        (Some(Problem::Stuck), Kind::Sx126x) => format!(
-            "the SX126x at {place} does not do what it is told, and is reset: look at `busy`, and at `tcxo` and `model`, which must \
-             be the module's (docs/433-radio.md)"
+        Some(Problem::NoChip) | None => {
+            let look = match kind {
+                Kind::Sx126x => {
+                    "look at its power, its wires, whether SPI is switched on, and whether `busy` and `nreset` are its lines"
+                }
+                Kind::Cc1101 | Kind::Serial => "look at its power, its wires and whether SPI is switched on",
+            };
+            format!("no {name} answers at {place}: {look}, and whether `chip = \"{key}\"` is what is there")
+        }
+        Some(Problem::Other(other)) => format!(
+            "at {place} is no {name} but a chip of the other kind: say `chip = \"{}\"` with its lines, or put in a {name}",
+            other.key()
         ),
+        Some(Problem::Oscillator) => format!(
+            "the oscillator of the {name} at {place} does not start: `tcxo` must be the voltage that the module's maker says, and \
+             \"none\" if it has a crystal"
+        ),
+        Some(Problem::Registers) => {
+            format!(
+                "the {name} at {place} does not keep what is written to it: look at its power and its wires"
+            )
+        }
+        Some(Problem::Stuck) => {
+            let look = match kind {
+                Kind::Sx126x => ": look at its power, and whether `busy` and `nreset` are its lines",
+                Kind::Cc1101 | Kind::Serial => "",
+            };
+            format!("the {name} at {place} does not do what it is told, and is reset{look}")
+        }
     };
-    Some(Err(wrong))
+    Some(Err(format!("{wrong} (docs/433-radio.md)")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the operator is told of a radio that is down.
+    fn told(kind: Kind, problem: Problem) -> String {
+        let named = Named { kind, place: "/dev/x".into() };
+        let health = Health { up: false, problem: Some(problem), version: None };
+        words(health, &named).and_then(Result::err).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_operator_is_told_of_the_module_that_is_configured_and_what_to_do() {
+        for (kind, problem, expected) in [
+            (
+                Kind::Cc1101,
+                Problem::NoChip,
+                &["no CC1101 answers at /dev/x", "whether SPI is switched on", "chip = \"cc1101\""][..],
+            ),
+            (
+                Kind::Sx126x,
+                Problem::NoChip,
+                &["no SX126x answers at /dev/x", "`busy` and `nreset`", "chip = \"sx126x\""],
+            ),
+            (Kind::Serial, Problem::NoChip, &["port of the serial module at /dev/x is gone", "cable"]),
+            (Kind::Cc1101, Problem::Other(Kind::Sx126x), &["is no CC1101", "say `chip = \"sx126x\"`"]),
+            (Kind::Sx126x, Problem::Other(Kind::Cc1101), &["is no SX126x", "say `chip = \"cc1101\"`"]),
+            (Kind::Sx126x, Problem::Oscillator, &["oscillator of the SX126x", "`tcxo`", "crystal"]),
+            (Kind::Sx126x, Problem::Registers, &["the SX126x at /dev/x does not keep"]),
+            (Kind::Cc1101, Problem::Registers, &["the CC1101 at /dev/x does not keep"]),
+            (Kind::Sx126x, Problem::Stuck, &["the SX126x at /dev/x does not do", "`busy`"]),
+            (Kind::Cc1101, Problem::Stuck, &["the CC1101 at /dev/x does not do", "reset (docs"]),
+        ] {
+            let text = told(kind, problem);
+            for words in expected.iter().chain(&["docs/433-radio.md"]) {
+                assert!(text.contains(words), "{kind:?} {problem:?}: {text}");
+            }
+            // What only one kind has is not to be looked for with the others.
+            let lines = text.contains("`busy`") || text.contains("`tcxo`");
+            assert!(kind == Kind::Sx126x || !lines, "{text}");
+        }
+        assert_eq!(told(Kind::Cc1101, Problem::Silent), "");
+    }
 }

@@ -27,6 +27,7 @@ pub mod engine;
 pub mod network;
 pub mod port;
 pub mod serial;
+mod stranger;
 pub mod sx126x;
 mod transceiver;
 mod watch;

@@ -77,7 +77,7 @@ pub struct Tally {
 }
 
 /// What a transceiver is, for words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A CC1101.
     Cc1101,
@@ -95,6 +95,16 @@ impl Kind {
             Self::Cc1101 => "CC1101",
             Self::Sx126x => "SX126x",
             Self::Serial => "serial module",
+        }
+    }
+
+    /// As `[subghz] chip` says it.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Cc1101 => "cc1101",
+            Self::Sx126x => "sx126x",
+            Self::Serial => "serial",
         }
     }
 }
@@ -207,6 +217,10 @@ pub enum Failure {
 pub enum Problem {
     /// Nothing answers on the SPI, or what answers is no such chip.
     NoChip,
+    /// What answers is of another kind.
+    Other(Kind),
+    /// Its oscillator does not start.
+    Oscillator,
     /// A register does not hold what was written.
     Registers,
     /// The chip does not reach the state that it was ordered to.

@@ -157,7 +157,7 @@ impl Air {
     #[must_use]
     pub fn sx126x(&self, config: Sx126xConfig) -> (Spi, BusyPin, ResetPin) {
         let spi = self.add(Model::Sx126x(Box::new(Sx126x::new(config))));
-        let (busy, reset) = (BusyPin::of(&spi), ResetPin::of(&spi));
+        let (busy, reset) = spi.pins();
         (spi, busy, reset)
     }
 
@@ -255,10 +255,7 @@ impl World {
     /// A look at BUSY takes a microsecond.
     pub(super) fn busy(&mut self, chip: usize) -> bool {
         self.advance_by(1_000);
-        match self.nodes.get(chip).map(|node| &node.chip) {
-            Some(Model::Sx126x(chip)) => chip.busy(self.now),
-            _ => false,
-        }
+        self.nodes.get(chip).is_some_and(|node| node.chip.busy(self.now))
     }
 
     /// NRESET, low or high.

@@ -43,7 +43,7 @@ pub struct Faults {
     pub stuck: bool,
     /// It hears nothing until it is reset.
     pub deaf: bool,
-    /// BUSY of an SX126x stays like this.
+    /// BUSY of an SX126x stays like this; of a CC1101, what is at that wire.
     pub busy: Option<bool>,
     /// Its edges reach nobody.
     pub mute_lines: bool,

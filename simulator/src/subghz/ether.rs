@@ -17,11 +17,15 @@ use cardea_subghz::Line;
 use cardea_subghz::device::{self, wait};
 use cardea_subghz::wire::{Decoder, Message};
 use cardea_subghz_link::{LockId, Micros};
+use embedded_hal::digital::{InputPin as _, OutputPin as _};
 use embedded_hal::spi::SpiDevice as _;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc as async_mpsc;
 
-use super::{Air, ChipConfig, Conditions, LockRadio, RadioConfig, RadioEvent, Spi, Stranger, Town};
+use super::{
+    Air, BusyPin, ChipConfig, Conditions, LockRadio, RadioConfig, RadioEvent, ResetPin, Spi, Stranger,
+    Sx126xConfig, Town,
+};
 
 /// A lock's frame is of no use after so long: it has said it again by then.
 const LIFE: Micros = 10_000_000;
@@ -30,11 +34,23 @@ const FINEST: Duration = Duration::from_micros(300);
 /// The longest sleep.
 const LONGEST: Duration = Duration::from_millis(200);
 
+/// What the gateway has.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum GatewayChip {
+    /// A CC1101: `chip = "cc1101"`.
+    #[default]
+    Cc1101,
+    /// An SX126x: `chip = "sx126x"`.
+    Sx126x(Sx126xConfig),
+}
+
 /// Where and how.
 #[derive(Debug, Clone)]
 pub struct EtherConfig {
     /// Path of the socket: a gateway's `device = "unix:…"`.
     pub socket: PathBuf,
+    /// What is at the gateway's end of it. The locks have CC1101s.
+    pub chip: GatewayChip,
     /// Of all chance.
     pub seed: u64,
     /// Weather.
@@ -92,13 +108,13 @@ impl Ether {
         if !config.records {
             air.forget();
         }
-        let spi = air.chip(ChipConfig::default());
-        let town = Town::new(air, spi.chip());
+        let module = Module::new(&air, config.chip);
+        let town = Town::new(air, module.spi.chip());
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (give, orders) = mpsc::channel();
         let thread = Thread {
             town,
-            spi,
+            module,
             boxes: BTreeMap::new(),
             origin: device::now(),
             orders,
@@ -221,8 +237,7 @@ impl Mailbox {
 
 struct Thread {
     town: Town,
-    /// The gateway's chip.
-    spi: Spi,
+    module: Module,
     boxes: BTreeMap<LockId, async_mpsc::UnboundedSender<RadioEvent>>,
     /// The machine's clock at the air's zero.
     origin: Micros,
@@ -238,6 +253,50 @@ struct Thread {
 struct Host {
     stream: UnixStream,
     decoder: Decoder,
+}
+
+/// The gateway's chip as it is wired.
+struct Module {
+    spi: Spi,
+    busy: BusyPin,
+    reset: ResetPin,
+    /// What line 0 is.
+    line: Line,
+}
+
+impl Module {
+    fn new(air: &Air, chip: GatewayChip) -> Self {
+        let (spi, line) = match chip {
+            GatewayChip::Cc1101 => (air.chip(ChipConfig::default()), Line::Packet),
+            GatewayChip::Sx126x(config) => (air.sx126x(config).0, Line::Done),
+        };
+        let (busy, reset) = spi.pins();
+        Self { spi, busy, reset, line }
+    }
+
+    /// The line that an edge is of.
+    fn line(&self, gdo: u8) -> Line {
+        if gdo == 0 { self.line } else { Line::Fifo }
+    }
+
+    /// `None`: that is nothing to ask a chip.
+    fn answer(&mut self, question: Message) -> Option<Message> {
+        let result = match question {
+            Message::Transfer(mut bytes) => {
+                self.spi.transfer_in_place(&mut bytes).map(|()| Message::Transfer(bytes))
+            }
+            Message::AskBusy => self.busy.is_high().map(|high| Message::Busy { high }),
+            Message::Reset { low } => {
+                let held = if low { self.reset.set_low() } else { self.reset.set_high() };
+                held.map(|()| Message::Reset { low })
+            }
+            Message::Edge { .. } | Message::Busy { .. } => return None,
+        };
+        match result {
+            Ok(answer) => Some(answer),
+            Err(never) => match never {},
+        }
+    }
 }
 
 impl Thread {
@@ -273,7 +332,7 @@ impl Thread {
             self.town.advance(now);
             while let Some(edge) = self.town.edge() {
                 let at = edge.at_ns / 1_000 + self.origin;
-                let line = if edge.gdo == 0 { Line::Packet } else { Line::Fifo };
+                let line = self.module.line(edge.gdo);
                 self.say(&Message::Edge { line, high: edge.high, at });
             }
             if self.town.air.now() >= now {
@@ -315,7 +374,7 @@ impl Thread {
         let now = self.now();
         if self.back.take_if(|back| now >= *back).is_some() {
             // It was without power.
-            self.town.air.brown_out(self.spi.chip());
+            self.town.air.brown_out(self.module.spi.chip());
             self.listener = Some(UnixListener::bind(&self.socket)?);
         }
         if let (None, Some(listener)) = (&self.host, &self.listener) {
@@ -332,19 +391,17 @@ impl Thread {
     fn serve(&mut self) {
         let mut chunk = [0; 1_024];
         while let Some(host) = &mut self.host {
-            let question = host.decoder.poll();
-            match question {
-                Ok(Some(Message::Transfer(mut bytes))) => {
+            match host.decoder.poll() {
+                Ok(Some(question)) => {
                     self.catch_up();
-                    match self.spi.transfer_in_place(&mut bytes) {
-                        Ok(()) => self.say(&Message::Transfer(bytes)),
-                        Err(never) => match never {},
+                    match self.module.answer(question) {
+                        Some(answer) => self.say(&answer),
+                        None => self.host = None,
                     }
                     continue;
                 }
                 Ok(None) => {}
-                // Edges are ours to tell.
-                Ok(Some(_)) | Err(_) => {
+                Err(_) => {
                     self.host = None;
                     return;
                 }

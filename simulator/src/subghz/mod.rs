@@ -28,7 +28,7 @@ mod town;
 
 pub use air::{Air, Burst, Conditions, Edge, Jammer};
 pub use chip::{ChipConfig, Faults};
-pub use ether::{Ether, EtherConfig};
+pub use ether::{Ether, EtherConfig, GatewayChip};
 pub use iq::{Iq, cu8};
 pub use lock::SubghzLock;
 pub use radio::{LockRadio, RadioConfig, RadioEvent, Stranger};

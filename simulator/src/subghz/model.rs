@@ -52,6 +52,14 @@ impl Model {
         }
     }
 
+    /// What is at the wire of BUSY; a CC1101 has no such pin, but something may be wired there.
+    pub(super) fn busy(&self, now: u64) -> bool {
+        match self {
+            Self::Cc1101(chip) => chip.faults.busy.unwrap_or(false),
+            Self::Sx126x(chip) => chip.busy(now),
+        }
+    }
+
     pub(super) fn select(&mut self, now: u64) {
         match self {
             Self::Cc1101(chip) => chip.select(),

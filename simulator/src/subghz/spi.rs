@@ -27,6 +27,12 @@ impl Spi {
         Self { byte_ns: 0, ..self }
     }
 
+    /// BUSY and NRESET of an SX126x. On a CC1101 they are wires that end nowhere: BUSY is low, and NRESET does nothing.
+    #[must_use]
+    pub fn pins(&self) -> (BusyPin, ResetPin) {
+        (BusyPin(Arc::clone(&self.world), self.chip), ResetPin(Arc::clone(&self.world), self.chip))
+    }
+
     /// Which chip of the air it is.
     #[must_use]
     pub fn chip(&self) -> usize {
@@ -70,12 +76,6 @@ impl SpiDevice for Spi {
 /// BUSY of an SX126x. A look takes a microsecond of the air's clock.
 pub struct BusyPin(Arc<Mutex<World>>, usize);
 
-impl BusyPin {
-    pub(super) fn of(spi: &Spi) -> Self {
-        Self(Arc::clone(&spi.world), spi.chip)
-    }
-}
-
 impl digital::ErrorType for BusyPin {
     type Error = Infallible;
 }
@@ -94,10 +94,6 @@ impl digital::InputPin for BusyPin {
 pub struct ResetPin(Arc<Mutex<World>>, usize);
 
 impl ResetPin {
-    pub(super) fn of(spi: &Spi) -> Self {
-        Self(Arc::clone(&spi.world), spi.chip)
-    }
-
     fn hold(&self, low: bool) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).hold(self.1, low);
     }

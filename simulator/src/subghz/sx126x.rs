@@ -27,7 +27,7 @@ const TIMEOUT: u16 = 1 << 9;
 pub struct Sx126xConfig {
     /// How far its crystal is off, parts per million.
     pub ppm: f64,
-    /// It has a TCXO at DIO3, and without feeding that no oscillator.
+    /// It has a TCXO at DIO3, and without feeding that no oscillator; without, feeding one gives none.
     pub tcxo: bool,
 }
 
@@ -70,7 +70,8 @@ impl Sx126x {
     pub(super) fn new(config: Sx126xConfig) -> Self {
         let mut registers = vec![0; 0x1000];
         let reset = [
-            (0x06BC, &[0x1D, 0x0F, 0x10, 0x21][..]),
+            (0x0320, &b"SX1261 V2D 2D02\0"[..]),
+            (0x06BC, &[0x1D, 0x0F, 0x10, 0x21]),
             (0x06C0, &[0x97, 0x23, 0x52, 0x25, 0x56, 0x53, 0x65, 0x64]),
             (0x08AC, &[0x94]),
             (0x08D8, &[0xC8]),
@@ -249,7 +250,8 @@ impl Sx126x {
             }
             [0x89, _] => {
                 takes = CALIBRATE_NS + self.tcxo_ns.unwrap_or(0);
-                if self.config.tcxo && self.tcxo_ns.is_none() {
+                // A TCXO without its feed, or a crystal that is taken for a TCXO.
+                if self.config.tcxo != self.tcxo_ns.is_some() {
                     self.errors |= 1 << 5;
                 }
             }

@@ -62,6 +62,26 @@ impl Bench {
         self.add(Radio::Cc1101(Box::new(Cc1101::new(spi, config, self.air.now(), SILENCE))))
     }
 
+    /// The driver of one kind at a chip of the other kind: of an SX126x at a CC1101, or the other way round.
+    pub(crate) fn other(&mut self, sx126x: bool) -> usize {
+        let now = self.air.now();
+        self.add(if sx126x {
+            let spi = self.air.chip(ChipConfig::default());
+            let (busy, reset) = spi.pins();
+            Radio::Sx126x(Box::new(Sx126x::new(
+                spi,
+                busy,
+                reset,
+                config(Profile::Standard, 61),
+                now,
+                SILENCE,
+            )))
+        } else {
+            let (spi, ..) = self.air.sx126x(Sx126xConfig::default());
+            Radio::Cc1101(Box::new(Cc1101::new(spi, cc1101::Config::default(), now, SILENCE)))
+        })
+    }
+
     fn add(&mut self, radio: Radio) -> usize {
         self.radios.push(radio);
         self.events.push(Vec::new());

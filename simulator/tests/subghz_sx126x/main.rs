@@ -14,9 +14,9 @@ mod faults;
 mod rtl433;
 
 use bench::{Bench, SECOND, config, frame};
-use cardea_simulator::subghz::{Conditions, Sx126xConfig};
+use cardea_simulator::subghz::{Conditions, Faults, Sx126xConfig};
 use cardea_subghz::sx126x::{Config, Tcxo};
-use cardea_subghz::{Event, Failure, Health, Profile, Refusal, cc1101};
+use cardea_subghz::{Event, Failure, Health, Kind, Problem, Profile, Refusal, cc1101};
 
 const PROFILES: [(Profile, cc1101::Profile); 3] = [
     (Profile::Slow, cc1101::Profile::Slow),
@@ -215,15 +215,43 @@ fn a_receiver_that_is_switched_off_hears_and_sends_nothing_until_it_is_on_again(
 }
 
 #[test]
-fn a_tcxo_is_fed_and_without_feed_the_chip_is_not_used() {
-    let tcxo = Some(Tcxo { voltage: 2, start_us: 5_000 });
-    for (tcxo, up) in [(tcxo, true), (None, false)] {
+fn a_tcxo_is_fed_and_a_module_whose_oscillator_is_not_what_is_configured_is_not_used() {
+    let fed = Some(Tcxo { voltage: 2, start_us: 5_000 });
+    for (tcxo, has, up) in [(fed, true, true), (None, true, false), (fed, false, false), (None, false, true)]
+    {
         let mut bench = Bench::new(8, Conditions::default());
-        let module = Sx126xConfig { tcxo: true, ..Sx126xConfig::default() };
-        bench.sx126x(Config { tcxo, ..Config::default() }, module);
+        bench.sx126x(
+            Config { tcxo, ..Config::default() },
+            Sx126xConfig { tcxo: has, ..Sx126xConfig::default() },
+        );
         bench.run(SECOND);
-        assert!(matches!(bench.events(0).last(), Some(Event::Health(Health { up: is, .. })) if *is == up));
+        let problem = if up { None } else { Some(Problem::Oscillator) };
+        let Some(Event::Health(last)) = bench.events(0).pop() else { panic!("nothing is told") };
+        assert_eq!((last.up, last.problem), (up, problem), "{tcxo:?} {has}");
         assert_eq!(bench.air.violations(0), 0);
+    }
+}
+
+/// A gateway whose `chip` was forgotten, or whose module was swapped. `stuck`: at the wire of BUSY is something that is high.
+#[test]
+fn a_chip_of_the_other_kind_is_told_as_that_and_sends_nothing() {
+    for (sx126x, stuck) in [(true, false), (true, true), (false, false)] {
+        let mut bench = Bench::new(10, Conditions::default());
+        bench.other(sx126x);
+        bench.air.set_faults(0, Faults { busy: stuck.then_some(true), ..Faults::default() });
+        bench.run(10 * SECOND);
+        let other = if sx126x { Kind::Cc1101 } else { Kind::Sx126x };
+        let mut told: Vec<_> = bench
+            .events(0)
+            .into_iter()
+            .map(|event| match event {
+                Event::Health(Health { up, problem, .. }) => (up, problem),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        told.dedup();
+        assert_eq!(told, [(false, Some(Problem::Other(other)))], "{sx126x} {stuck}");
+        assert!(bench.air.bursts().is_empty());
     }
 }
 

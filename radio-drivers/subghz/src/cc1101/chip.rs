@@ -3,7 +3,7 @@
 use embedded_hal::spi::SpiDevice;
 
 use super::registers::{COUNT, FIFO, Register, STABLE, Status, Strobe, access, port, state};
-use crate::Problem;
+use crate::{Kind, Problem, stranger};
 
 /// Reads of a register that changes meanwhile, until two in a row agree (errata: a read may meet the change).
 const READS: usize = 8;
@@ -17,6 +17,18 @@ pub(super) struct Chip<S> {
 impl<S: SpiDevice> Chip<S> {
     pub(super) fn new(spi: S) -> Self {
         Self { spi }
+    }
+
+    /// VERSION, of a CC1101 or of what may be a clone of one.
+    pub(super) fn version(&mut self) -> Result<u8, Problem> {
+        let version = self.steady(Status::Version)?;
+        if !stranger::CC1101_VERSIONS.contains(&version) && stranger::is_sx126x(&mut self.spi) {
+            return Err(Problem::Other(Kind::Sx126x));
+        }
+        if matches!(version, 0x00 | 0xFF) || self.strobe(Strobe::Snop)? & 0x80 != 0 {
+            return Err(Problem::NoChip);
+        }
+        Ok(version)
     }
 
     /// The status byte that the chip answers.

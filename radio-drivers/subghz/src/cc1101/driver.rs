@@ -195,11 +195,7 @@ impl<S: SpiDevice> Cc1101<S> {
     }
 
     fn set_up(&mut self, now: Micros) -> Result<(), Problem> {
-        let version = self.chip.steady(Status::Version)?;
-        if matches!(version, 0x00 | 0xFF) || self.chip.strobe(Strobe::Snop)? & 0x80 != 0 {
-            return Err(Problem::NoChip);
-        }
-        self.health.version = Some(version);
+        self.health.version = Some(self.chip.version()?);
         let power = self.config.power.patable();
         self.chip.configure(&self.expected, power)?;
         if !self.chip.holds(&self.expected, power)? {

@@ -4,7 +4,7 @@ use embedded_hal::digital::{InputPin, OutputPin};
 use embedded_hal::spi::SpiDevice;
 
 use super::command::{Command, Config, RX_GAIN, mode, query, register};
-use crate::{MAX_FRAME, Problem};
+use crate::{Kind, MAX_FRAME, Problem, stranger};
 
 /// Looks at BUSY before an access. After most orders it is high for some microseconds, and a look through a kernel takes about one.
 pub const BUSY_LOOKS: usize = 64;
@@ -59,6 +59,22 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Chip<S, B, R> {
         let mut bytes = [query::STATUS, 0];
         self.transfer(&mut bytes)?;
         alive(bytes[1])
+    }
+
+    /// Whether it is one. Who has no name may be a clone.
+    pub(super) fn recognise(&mut self) -> Result<(), Trouble> {
+        self.mode()?;
+        let name: [u8; 8] = self.registers(register::NAME)?;
+        if stranger::is_name(&name) {
+            Ok(())
+        } else {
+            self.stranger().map_or(Ok(()), |other| Err(other.into()))
+        }
+    }
+
+    /// What is there instead, whatever BUSY says: on another chip's pin it means something else.
+    pub(super) fn stranger(&mut self) -> Option<Problem> {
+        stranger::is_cc1101(&mut self.spi).then_some(Problem::Other(Kind::Cc1101))
     }
 
     pub(super) fn irq(&mut self) -> Result<u16, Trouble> {

@@ -26,6 +26,12 @@ pub mod irq {
     pub const ALL: u16 = 0x43FF;
 }
 
+/// Of what failed.
+pub mod error {
+    /// The oscillator did not start.
+    pub const OSCILLATOR: u16 = 1 << 5;
+}
+
 /// Modes in the status byte, bits 6 to 4.
 pub mod mode {
     /// Standby on the RC oscillator: after a reset.
@@ -40,6 +46,8 @@ pub mod mode {
 
 /// Registers that are written by address.
 pub mod register {
+    /// Its name, 16 bytes.
+    pub const NAME: u16 = 0x0320;
     /// Start of the checksum, two bytes; then its polynomial, two bytes; then the sync word, up to eight.
     pub const CRC_INITIAL: u16 = 0x06BC;
     /// Sync word.

@@ -9,7 +9,7 @@ use embedded_hal::digital::{InputPin, OutputPin};
 use embedded_hal::spi::SpiDevice;
 
 use super::chip::{Chip, Trouble};
-use super::command::{Amplifier, Command, Config, dbm, irq, mode, register};
+use super::command::{Amplifier, Command, Config, dbm, error, irq, mode, register};
 use crate::watch::Watch;
 use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Tally, Transceiver};
 
@@ -165,6 +165,7 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Sx126x<S, B, R> {
 
     fn down(&mut self, now: Micros, problem: Problem) {
         self.lose();
+        let problem = self.chip.stranger().unwrap_or(problem);
         self.say(false, Some(problem));
         (self.phase, self.look) = (Phase::Down, now + self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF_US.1);
@@ -187,8 +188,8 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Sx126x<S, B, R> {
     }
 
     fn set_up(&mut self, now: Micros) -> Result<(), Trouble> {
-        // Whether anybody is there, before it is told anything.
-        self.chip.mode()?;
+        // Whether anybody is there, and who, before it is told anything.
+        self.chip.recognise()?;
         self.give()?;
         if self.config.amplifier == Amplifier::High {
             let [clamp] = self.chip.registers(register::TX_CLAMP)?;
@@ -197,9 +198,11 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Sx126x<S, B, R> {
         if !self.chip.holds(&self.config)? {
             return Err(Problem::Registers.into());
         }
-        // An oscillator that does not start, a calibration that failed.
-        if self.chip.errors()? != 0 {
-            return Err(Problem::Stuck.into());
+        match self.chip.errors()? {
+            0 => {}
+            errors if errors & error::OSCILLATOR != 0 => return Err(Problem::Oscillator.into()),
+            // A calibration that failed.
+            _ => return Err(Problem::Stuck.into()),
         }
         self.receive(now)
     }

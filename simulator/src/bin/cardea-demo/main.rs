@@ -14,7 +14,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use cardea_radio::LorawanClass;
 use cardea_sdk::{Ask, Bolt, Outcome, Platform, PlatformEvent};
-use cardea_simulator::subghz::{Conditions, Ether, EtherConfig, SubghzLock};
+use cardea_simulator::subghz::{Conditions, Ether, EtherConfig, GatewayChip, SubghzLock};
 use cardea_simulator::zigbee::{Dongle, DongleConfig, Ncp, NcpConfig, Nvram, SealedLock};
 use cardea_simulator::{
     Air, Broker, Forwarder, ForwarderConfig, Happening, LockConfig, Region, VirtualLock, Weather,
@@ -120,8 +120,14 @@ async fn demo(arguments: Arguments) -> Result<bool> {
     story.say(&format!("a virtual Zigbee dongle is plugged in at {}", port.display()));
     let socket = folder.path().join("cc1101");
     let conditions = Conditions { loss: arguments.loss, ..Conditions::default() };
-    let ether = Ether::start(EtherConfig { socket: socket.clone(), seed, conditions, records: false })
-        .context("the virtual 433 MHz module")?;
+    let ether = Ether::start(EtherConfig {
+        socket: socket.clone(),
+        chip: GatewayChip::Cc1101,
+        seed,
+        conditions,
+        records: false,
+    })
+    .context("the virtual 433 MHz module")?;
     story.say(&format!("a virtual CC1101 is wired to unix:{}", socket.display()));
     let mut gateway =
         Gateway::start(arguments.cardea.clone(), folder.path(), &url, FORWARDER, &port, &socket)?;
