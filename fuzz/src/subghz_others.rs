@@ -152,11 +152,13 @@ pub fn subghz_serial(data: &[u8]) {
 
     let Some((choice, bytes)) = data.split_first() else { return };
     let config = serial::Config {
-        baud: 9_600,
-        air_bps: 5_000,
-        packet: 58,
-        overhead_us: 10_000,
-        hold_us: 10_000,
+        module: cardea_subghz_link::Module {
+            baud: 9_600,
+            air_bps: 5_000,
+            packet: 58,
+            overhead_us: 10_000,
+            hold_us: 10_000,
+        },
         budget_us: 36_000_000,
         silence_us: 10_000_000,
     };

@@ -9,11 +9,14 @@ use cardea_subghz::sx126x::{Amplifier, Tcxo};
 
 pub(crate) fn settings(config: &Config) -> DriverConfig {
     let section = &config.subghz;
+    let module = module(section);
     let network = NetworkConfig {
-        profile: match section.profile() {
-            cardea_config::SubghzProfile::Slow => cardea_subghz::Profile::Slow,
-            cardea_config::SubghzProfile::Standard => cardea_subghz::Profile::Standard,
-            cardea_config::SubghzProfile::Fast => cardea_subghz::Profile::Fast,
+        profile: match (&module, section.profile()) {
+            // It has a modulation and times of its own.
+            (Module::Serial(module), _) => cardea_subghz::Profile::Serial(module.uart),
+            (_, cardea_config::SubghzProfile::Slow) => cardea_subghz::Profile::Slow,
+            (_, cardea_config::SubghzProfile::Standard) => cardea_subghz::Profile::Standard,
+            (_, cardea_config::SubghzProfile::Fast) => cardea_subghz::Profile::Fast,
         },
         region: match section.region {
             cardea_config::SubghzRegion::Eu => cardea_subghz::Region::Eu433,
@@ -23,7 +26,7 @@ pub(crate) fn settings(config: &Config) -> DriverConfig {
         channels: section.channels().iter().fold(1, |mask, channel| mask | 1_u8 << (channel & 7)),
         max_locks: usize::try_from(config.limits.locks).unwrap_or(usize::MAX),
     };
-    DriverConfig { module: module(section), network }
+    DriverConfig { module, network }
 }
 
 fn module(section: &Subghz) -> Module {
@@ -50,11 +53,13 @@ fn module(section: &Subghz) -> Module {
             let (SubghzDevice::Local(tty) | SubghzDevice::Socket(tty)) = section.device.clone();
             Module::Serial(serial::Module {
                 tty,
-                baud,
-                air_bps,
-                packet: packet_bytes,
-                overhead_us: u32::from(overhead_ms) * 1_000,
-                hold_us: u32::from(hold_ms) * 1_000,
+                uart: cardea_subghz::UartModule {
+                    baud,
+                    air_bps,
+                    packet: packet_bytes,
+                    overhead_us: u32::from(overhead_ms) * 1_000,
+                    hold_us: u32::from(hold_ms) * 1_000,
+                },
             })
         }
     }

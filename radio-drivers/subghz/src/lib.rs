@@ -33,7 +33,7 @@ mod transceiver;
 mod watch;
 pub mod wire;
 
-pub use cardea_subghz_link::{Profile, Region};
+pub use cardea_subghz_link::{Module as UartModule, Profile, Region};
 pub use transceiver::{
     Abilities, Event, Failure, Health, Kind, Line, MAX_FRAME, Micros, Problem, Received, Refusal, Tally,
     Transceiver,

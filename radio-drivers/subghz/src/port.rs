@@ -245,11 +245,10 @@ impl<T: Transceiver> Port<T> {
             match event {
                 Event::Received(Received { frame, rssi, lqi, offset_hz, at, .. }) => {
                     let Some(frame) = AirFrame::from_payload(&frame) else { continue };
-                    let rssi = rssi.unwrap_or(0).clamp(i8::MIN.into(), 0);
                     let quality = Quality {
-                        rssi: i8::try_from(rssi).unwrap_or(0),
+                        rssi: rssi.and_then(|rssi| i8::try_from(rssi.clamp(i8::MIN.into(), 0)).ok()),
                         // The chip's is lower for better, 0 to 127; everybody else's is the other way round.
-                        lqi: lqi.map_or(0, |lqi| 255 - 2 * lqi.min(127)),
+                        lqi: lqi.map(|lqi| 255 - 2 * lqi.min(127)),
                     };
                     self.events.push_back(PortEvent::Received { frame, quality, offset_hz, at });
                 }

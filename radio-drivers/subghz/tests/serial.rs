@@ -15,14 +15,10 @@ use std::rc::Rc;
 use cardea_subghz::port::{Port, PortEvent};
 use cardea_subghz::serial::{Bytes, Config, Gone, MAX_FRAME, SLACK_US, Serial, cobs};
 use cardea_subghz::{Event, Failure, Health, Problem, Profile, Refusal, Transceiver};
-use cardea_subghz_link::{AirFrame, Transmit};
+use cardea_subghz_link::{AirFrame, Module, Transmit};
 
 const CONFIG: Config = Config {
-    baud: 9_600,
-    air_bps: 5_000,
-    packet: 58,
-    overhead_us: 20_000,
-    hold_us: 10_000,
+    module: Module { baud: 9_600, air_bps: 5_000, packet: 58, overhead_us: 20_000, hold_us: 10_000 },
     budget_us: 360_000_000,
     silence_us: 600_000_000,
 };
@@ -144,7 +140,7 @@ fn what_a_module_has_is_out_before_it_gets_more() {
             Ok(()) => {
                 let bytes = wire.borrow().written[0] - before;
                 // From the first byte at the port: all of them on the UART, the module's hold, its air.
-                let out = bytes as u64 * 10_000_000 / 9_600 + 10_000 + CONFIG.air_us(bytes);
+                let out = bytes as u64 * 10_000_000 / 9_600 + 10_000 + CONFIG.module.air_us(bytes);
                 if let Some(free) = last {
                     assert!(now >= free, "{now} before {free}");
                 }
@@ -172,7 +168,7 @@ fn no_more_than_the_hours_budget_is_on_the_air() {
         let until = now + 1_000_000;
         run(&mut ends, &mut now, until);
     }
-    let each = CONFIG.air_us(wire.borrow().written[0] / sent);
+    let each = CONFIG.module.air_us(wire.borrow().written[0] / sent);
     println!("{sent} of {each} µs each, {refused} refused");
     assert!(refused > 500);
     assert!((1_700_000..=2_000_000).contains(&(sent as u64 * each)));
@@ -284,7 +280,7 @@ fn silence_is_told_and_a_frame_ends_it() {
 /// Over the port, which has the last moment to begin: what would leave after it is not handed over.
 #[test]
 fn the_last_moment_to_begin_counts_in_how_late_the_first_bit_may_leave() {
-    let late = CONFIG.start_us();
+    let late = CONFIG.module.start_us();
     println!("the first bit leaves up to {late} µs after it was handed over");
     assert!(late >= cobs::encoded(64) as u64 * 10_000_000 / 9_600 + 10_000);
     for (start_by, goes) in [(late - 1, false), (late, true)] {

@@ -130,7 +130,7 @@ impl Body {
         // Every body is shorter than MTU, so nothing is left out.
         let mut put = |bytes: &[u8]| out.extend_from_slice(bytes).unwrap_or_default();
         match self {
-            Self::Ack(ack) => put(&[ack.quality.rssi.cast_unsigned(), ack.quality.lqi]),
+            Self::Ack(ack) => put(&ack.quality.to_bytes()),
             Self::Wake(wake) => {
                 put(&wake.countdown_ms.to_be_bytes());
                 put(&[wake.channel]);
@@ -170,10 +170,7 @@ impl Body {
         let mut read = Reader(bytes);
         let body = match kind {
             Kind::Data => return Err(Error::Body),
-            Kind::Ack => {
-                let [rssi, lqi] = read.take()?;
-                Self::Ack(Ack { quality: Quality { rssi: i8::from_be_bytes([rssi]), lqi } })
-            }
+            Kind::Ack => Self::Ack(Ack { quality: Quality::from_bytes(read.take()?) }),
             Kind::Wake => Self::Wake(Wake { countdown_ms: read.u16()?, channel: read.u8()? }),
             Kind::Beacon => Self::Beacon(Beacon {
                 counter: read.u32()?,
@@ -242,7 +239,8 @@ mod tests {
     fn bodies_are_these_bytes() {
         let lock = [1, 2, 3, 4, 5, 6, 7, 8];
         for (body, bytes) in [
-            (Body::Ack(Ack { quality: Quality { rssi: -70, lqi: 200 } }), "bac8"),
+            (Body::Ack(Ack { quality: Quality { rssi: Some(-70), lqi: Some(200) } }), "bac8"),
+            (Body::Ack(Ack { quality: Quality { rssi: None, lqi: None } }), "7f00"),
             (Body::Wake(Wake { countdown_ms: 500, channel: 2 }), "01f402"),
             (
                 Body::Beacon(Beacon {

@@ -36,7 +36,7 @@ pub use duty::DutyBudget;
 pub use gateway::{Gateway, GatewayConfig, GatewayEvent, GatewayStats, Record, RecordName};
 pub use mic::{Key, Secret};
 pub use node::{Node, NodeConfig, NodeEvent, NodeStats};
-pub use phy::{Profile, Region};
+pub use phy::{Module, Profile, Region};
 pub use radio::{Listen, Outcome, Quality, Refusal, Transmit};
 
 /// Microseconds of one end's own monotonic clock. The two ends' clocks are never compared.

@@ -35,13 +35,33 @@ pub enum Listen {
     },
 }
 
-/// How well a frame was heard.
+/// How well a frame was heard, as far as the radio tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quality {
-    /// dBm.
-    pub rssi: i8,
-    /// 0 to 255, as the chip has it.
-    pub lqi: u8,
+    /// dBm; -128 to 126.
+    pub rssi: Option<i8>,
+    /// 1 to 255, higher is better.
+    pub lqi: Option<u8>,
+}
+
+impl Quality {
+    /// What stands for a strength that is not known: no receiver hears +127 dBm.
+    const NO_RSSI: i8 = i8::MAX;
+    /// What stands for a quality that is not known.
+    const NO_LQI: u8 = 0;
+
+    /// As an acknowledgement says it: `rssi lqi`.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 2] {
+        [self.rssi.unwrap_or(Self::NO_RSSI).cast_unsigned(), self.lqi.unwrap_or(Self::NO_LQI)]
+    }
+
+    /// From an acknowledgement.
+    #[must_use]
+    pub fn from_bytes([rssi, lqi]: [u8; 2]) -> Self {
+        let rssi = rssi.cast_signed();
+        Self { rssi: (rssi != Self::NO_RSSI).then_some(rssi), lqi: (lqi != Self::NO_LQI).then_some(lqi) }
+    }
 }
 
 /// What became of a frame that was handed over. None of it is success: only framing's receipt promises custody.
@@ -101,7 +121,7 @@ impl Chance {
 
     /// Binary exponential backoff: up to four slots more than one after the first failure, at most 32. To the microsecond: nobody's
     /// slots begin when another's do, and two that drew the same whole slot would meet for certain.
-    pub(crate) fn backoff(&mut self, slot: Micros, failures: u8) -> Micros {
+    pub(crate) fn backoff(&mut self, failures: u8, slot: Micros) -> Micros {
         slot + self.below((2 << failures.min(4)) * slot)
     }
 }

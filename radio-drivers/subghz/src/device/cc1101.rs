@@ -46,7 +46,8 @@ pub(super) fn open(module: &Module, setting: Setting) -> Result<Opened, OpenErro
 fn profile(profile: crate::Profile) -> Profile {
     match profile {
         crate::Profile::Slow => Profile::Slow,
-        crate::Profile::Standard => Profile::Standard,
+        // Of serial modules alone: `open` refuses it.
+        crate::Profile::Standard | crate::Profile::Serial(_) => Profile::Standard,
         crate::Profile::Fast => Profile::Fast,
     }
 }

@@ -99,9 +99,9 @@ pub enum OpenError {
     /// A GPIO line.
     #[error("{0}, line {1}: {2}")]
     Gpio(PathBuf, u32, #[source] gpiocdev::Error),
-    /// There is a driver, and no way to it yet.
-    #[error("{0}: this version of the gateway does not open serial modules")]
-    NotYet(PathBuf),
+    /// A chip keeps a profile of its own, and a serial module has no other than its own.
+    #[error("{0}: the profile of the network is not this module's")]
+    Profile(String),
 }
 
 /// An edge of a line of the chip.
@@ -143,6 +143,9 @@ pub struct Opened {
 /// # Errors
 /// A device that is not there or not ours to open. Whether a chip is there is not asked.
 pub fn open(module: &Module, setting: Setting) -> Result<Opened, OpenError> {
+    if setting.profile.carrier_sense() == matches!(module, Module::Serial(_)) {
+        return Err(OpenError::Profile(module.named().place));
+    }
     match module {
         Module::Cc1101(module) => cc1101::open(module, setting),
         Module::Sx126x(module) => sx126x::open(module, setting),

@@ -302,7 +302,7 @@ impl Network {
                         continue;
                     }
                     let quality =
-                        Quality { rssi: Some(quality.rssi.into()), snr: None, lqi: Some(quality.lqi) };
+                        Quality { rssi: quality.rssi.map(Into::into), snr: None, lqi: quality.lqi };
                     self.events.push_back(Event::Up(Up {
                         lock: LockId(lock),
                         frame: frame.to_vec().into(),
@@ -325,14 +325,13 @@ impl Network {
     /// What the gateway may do with a lock. It is woken at any time, so it is never `sleepy` in the contract's sense.
     fn link_event(&self, lock: LockId, interval_ms: u16) -> Event {
         let interval = u32::from(interval_ms);
-        let slow = self.config.profile == Profile::Slow;
+        let (retry_ms, life_ms) = patience(self.config.profile, interval);
         Event::Link {
             lock,
             mtu_down: MTU as u16,
             sleepy: false,
-            // Two bursts, of which the second takes the whole interval, and the receipt.
-            retry_ms: 2 * interval + if slow { 6_000 } else { 2_000 },
-            life_ms: if slow || interval > 1_000 { 24_000 } else { 10_000 },
+            retry_ms,
+            life_ms,
         }
     }
 
@@ -393,5 +392,23 @@ impl Network {
         self.commit_answered(now, commit, result);
         self.take_events(now);
         self.check_health();
+    }
+}
+
+/// What a frame and its receipt may take before it is said again, and how long an interactive one lives, milliseconds.
+fn patience(profile: Profile, interval_ms: u32) -> (u32, u32) {
+    let slow = profile == Profile::Slow;
+    match profile {
+        // Both, each with one repeat and the wait for it.
+        Profile::Serial(_) => {
+            let each = profile.start() + profile.air_time_of_body(MTU) + profile.ack_wait() + 4 * profile.slot();
+            let retry = u32::try_from(4 * each / 1_000).unwrap_or(u32::MAX).clamp(2_000, 30_000);
+            (retry, if retry > 4_000 { 24_000 } else { 10_000 })
+        }
+        // Two bursts, of which the second takes the whole interval, and the receipt.
+        _ => (
+            2 * interval_ms + if slow { 6_000 } else { 2_000 },
+            if slow || interval_ms > 1_000 { 24_000 } else { 10_000 },
+        ),
     }
 }

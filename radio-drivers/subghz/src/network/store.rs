@@ -59,6 +59,7 @@ const fn number(profile: Profile) -> u8 {
         Profile::Slow => 0,
         Profile::Standard => 1,
         Profile::Fast => 2,
+        Profile::Serial(_) => 3,
     }
 }
 
@@ -67,6 +68,7 @@ pub(super) const fn profile_name(number: u8) -> &'static str {
         0 => "slow",
         1 => "standard",
         2 => "fast",
+        3 => "serial",
         _ => "(unknown)",
     }
 }

@@ -13,7 +13,7 @@
 //! is there at all is not known: `up` means that the port takes bytes.
 //!
 //! **How late a byte may leave.** A module begins when it has a packet, or when the stream pauses, so that the first bit may leave
-//! as late as the last byte was handed to it and [`Config::hold_us`] later: [`Config::start_us`], which is told as
+//! as late as the last byte was handed to it and [`Module::hold_us`] later: [`Module::start_us`], which is told as
 //! [`Abilities::start_us`] and which the port subtracts from the last moment to begin. Bytes that the port does not take within
 //! their own time and [`SLACK_US`] are dropped with the rest of their frame, which no receiver then takes for one. What the module
 //! has, nothing calls back: [`Transceiver::abort`] cuts off what it has not got. How long the module holds what it has is what its
@@ -29,7 +29,8 @@ pub mod cobs;
 
 use std::collections::VecDeque;
 
-use cardea_subghz_link::{AirFrame, DutyBudget};
+use cardea_subghz_link::phy::PORT;
+use cardea_subghz_link::{AirFrame, DutyBudget, Module};
 
 use crate::{
     Abilities, Event, Failure, Health, Line, Micros, Problem, Received, Refusal, Tally, Transceiver,
@@ -38,9 +39,11 @@ use crate::{
 /// Longest frame, bytes: the link layer's.
 pub const MAX_FRAME: u8 = 61;
 /// What the port may be late with taking bytes.
-pub const SLACK_US: Micros = 5_000;
-/// Between two looks at a port that says nothing. Who can wait for it to be readable calls `handle_timeout` then.
+pub const SLACK_US: Micros = PORT;
+/// Between two looks at a port that says nothing, or takes nothing.
 const LOOK_US: Micros = 5_000;
+/// And at one that tells when there is something to read.
+const TOLD_US: Micros = 500_000;
 /// Reads at one look, at most; the rest at the next.
 const READS: usize = 8;
 /// Between two attempts to open a port that is gone: from, to.
@@ -57,6 +60,9 @@ pub struct Gone;
 
 /// A stream of bytes that never waits, without flow control: what it takes is on the wire at the rate that is configured.
 pub trait Bytes {
+    /// Whoever owns it calls [`Transceiver::handle_edge`] when there is something to read.
+    const TELLS: bool = false;
+
     /// What has come; 0: nothing now.
     ///
     /// # Errors
@@ -79,16 +85,8 @@ pub trait Bytes {
 /// A module, as its own configuration has it. Nothing of it can be read from the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Of the UART; ten bits a byte.
-    pub baud: u32,
-    /// On the air, bits per second.
-    pub air_bps: u32,
-    /// Bytes that the module puts into one packet of its own.
-    pub packet: u16,
-    /// What a packet of its own costs beside its bytes: preamble, header, checksum, turning round.
-    pub overhead_us: u32,
-    /// From the last byte at the module until it begins, at the most.
-    pub hold_us: u32,
+    /// As it is set up; both ends of a link have the same.
+    pub module: Module,
     /// Microseconds on the air in any 3,600 s.
     pub budget_us: Micros,
     /// Nothing heard for so long is told.
@@ -96,29 +94,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// So many bytes on the UART.
-    fn wire_us(&self, bytes: usize) -> Micros {
-        (bytes as Micros * 10_000_000).div_ceil(Micros::from(self.baud.max(1)))
-    }
-
-    /// So many bytes on the air, in packets of the module's.
-    #[must_use]
-    pub fn air_us(&self, bytes: usize) -> Micros {
-        let packets = (bytes as Micros).div_ceil(Micros::from(self.packet.max(1)));
-        let bits = bytes as Micros * 8_000_000;
-        packets * Micros::from(self.overhead_us) + bits.div_ceil(Micros::from(self.air_bps.max(1)))
-    }
-
-    /// How much later than it is sent the first bit of a frame may leave: all its bytes on the UART, the slack, and the module's own.
-    #[must_use]
-    pub fn start_us(&self) -> Micros {
-        self.wire_us(ENCODED + 2) + SLACK_US + Micros::from(self.hold_us)
-    }
-
     /// From the first byte of a frame at the receiving port to its last, at the most: as long as it takes to the end of the air.
     #[must_use]
     pub fn longest_us(&self) -> Micros {
-        self.start_us() + self.air_us(ENCODED + 2)
+        self.module.start_us() + self.module.air_us(ENCODED + 2)
     }
 }
 
@@ -231,8 +210,8 @@ impl<P: Bytes> Serial<P> {
         let taken = self.port.write(self.unsent.make_contiguous())?;
         self.unsent.drain(..taken.min(self.unsent.len()));
         if self.unsent.is_empty() {
-            let hold = Micros::from(self.config.hold_us);
-            self.phase = Phase::Airing(until + hold + self.config.air_us(self.len));
+            let hold = Micros::from(self.config.module.hold_us);
+            self.phase = Phase::Airing(until + hold + self.config.module.air_us(self.len));
         } else if now >= until {
             // It would be later than was promised, and what is there of it is no frame.
             self.cut(now, Failure::Timeout)?;
@@ -253,9 +232,9 @@ impl<P: Bytes> Serial<P> {
 
     /// The whole of a frame is counted, and waited for, of which the module may have a part.
     fn settle(&mut self, now: Micros) {
-        let air = self.config.air_us(self.len);
+        let air = self.config.module.air_us(self.len);
         self.duty.spend(now, air);
-        self.quiet_until = now + self.config.start_us() + air;
+        self.quiet_until = now + self.config.module.start_us() + air;
     }
 
     fn read(&mut self, now: Micros) -> Result<(), Gone> {
@@ -302,12 +281,12 @@ impl<P: Bytes> Serial<P> {
     }
 
     fn turn(&mut self, now: Micros) -> Result<(), Gone> {
-        self.look = now + LOOK_US;
+        self.look = now + if P::TELLS { TOLD_US } else { LOOK_US };
         self.read(now)?;
         match self.phase {
             Phase::Writing(until) => self.write(now, until)?,
             Phase::Airing(until) if now >= until => {
-                self.duty.spend(until, self.config.air_us(self.len));
+                self.duty.spend(until, self.config.module.air_us(self.len));
                 self.counters.sent += 1;
                 self.phase = Phase::Listening;
                 self.event(Event::Sent { at: until });
@@ -316,6 +295,9 @@ impl<P: Bytes> Serial<P> {
         }
         if let Phase::Airing(until) | Phase::Writing(until) = self.phase {
             self.look = self.look.min(until.max(now + 1));
+        }
+        if matches!(self.phase, Phase::Writing(_)) {
+            self.look = self.look.min(now + LOOK_US);
         }
         if now.saturating_sub(self.heard) >= self.config.silence_us {
             self.say(true, Some(Problem::Silent));
@@ -361,7 +343,7 @@ impl<P: Bytes> Transceiver for Serial<P> {
             lqi: false,
             offset: false,
             carrier_sense: false,
-            start_us: u32::try_from(self.config.start_us()).unwrap_or(u32::MAX),
+            start_us: u32::try_from(self.config.module.start_us()).unwrap_or(u32::MAX),
         }
     }
 
@@ -378,11 +360,11 @@ impl<P: Bytes> Transceiver for Serial<P> {
         let Some(whole) = AirFrame::from_payload(frame) else { return Err(Refusal::Length) };
         let stuffed = cobs::encode(whole.as_bytes());
         self.len = stuffed.len() + 2;
-        if !self.duty.allows(now, self.config.air_us(self.len), false) {
+        if !self.duty.allows(now, self.config.module.air_us(self.len), false) {
             return Err(Refusal::NotReady);
         }
         self.unsent = [0].into_iter().chain(stuffed).chain([0]).collect();
-        let until = now + self.config.wire_us(self.len) + SLACK_US;
+        let until = now + self.config.module.wire_us(self.len) + SLACK_US;
         self.phase = Phase::Writing(until);
         self.look = now + 1;
         if self.write(now, until).is_err() {
@@ -412,8 +394,10 @@ impl<P: Bytes> Transceiver for Serial<P> {
 
     fn learn(&mut self, _offset_hz: i32) {}
 
-    /// It has no lines.
-    fn handle_edge(&mut self, _at: Micros, _line: Line, _high: bool) {}
+    /// It has no lines: whichever it is, there is something to read.
+    fn handle_edge(&mut self, at: Micros, _line: Line, _high: bool) {
+        self.handle_timeout(at);
+    }
 
     fn handle_timeout(&mut self, now: Micros) {
         if self.phase == Phase::Down {

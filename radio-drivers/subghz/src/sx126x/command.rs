@@ -206,8 +206,8 @@ fn modem(profile: Profile) -> Modem {
     match profile {
         // 4.798 kbit/s, 117.3 kHz.
         Profile::Slow => Modem { rate: 213_425, filter: 0x0B, deviation_hz: 25_391 },
-        // 38.384 kbit/s, 234.3 kHz.
-        Profile::Standard => Modem { rate: 26_678, filter: 0x0A, deviation_hz: 20_630 },
+        // 38.384 kbit/s, 234.3 kHz. The last is of serial modules alone, and does not come here.
+        Profile::Standard | Profile::Serial(_) => Modem { rate: 26_678, filter: 0x0A, deviation_hz: 20_630 },
         // 99.975 kbit/s, 373.6 kHz.
         Profile::Fast => Modem { rate: 10_243, filter: 0x11, deviation_hz: 47_607 },
     }

@@ -52,9 +52,11 @@ impl<const PEERS: usize> Gateway<PEERS> {
             Some(if end > last { (now, end, peer.address) } else { (start, end, peer.address) })
         });
         let (start, end, address) = plans.min_by_key(|&(start, ..)| start)?;
-        let held =
-            free.is_some_and(|(from, until)| start < until && end.max(start + 1) > from && start != end);
-        Some(if held { (start.max(self.window.1), end, address) } else { (start, end, address) })
+        // Who speaks in the window hears a frame to somebody who listens begin, unless nobody can.
+        let clashes = start != end || !profile.carrier_sense();
+        let held = free.is_some_and(|(from, until)| start < until && end.max(start + 1) > from && clashes);
+        let start = if held { start.max(self.window.1) } else { start };
+        Some((start.max(self.yields_until), end, address))
     }
 
     pub(super) fn begin_exchange(&mut self, now: Micros) {
@@ -68,7 +70,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let (Some(session), Some(down)) = (&mut peer.current, &mut peer.down) else { return };
         let air = profile.air_time_of_body(down.body.len());
         let sleeps = end > start;
-        if end.max(now).saturating_add(air) > down.deadline {
+        if end.max(now).saturating_add(profile.start() + air) > down.deadline {
             let outcome = if down.tries > 0 { Outcome::Unheard } else { Outcome::Expired };
             return self.finish(now, address, outcome);
         }
@@ -77,7 +79,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
         let stage = if sleeps {
             let Some(counter) = session.tx.take() else {
-                down.not_before = now + self.config.profile.slot(); // storage is asked for more
+                down.not_before = now + profile.slot(); // storage is asked for more
                 return;
             };
             Stage::Strobes { counter, end, begun: false }
@@ -120,7 +122,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let session = self.peer(address)?.current.as_ref()?;
         let frame = seal(header, counter, &body, &session.keys.down)?;
         // Only the first may wait for a clear channel; the others follow it without a pause.
-        let start_by = if begun { now + STROBE_GAP } else { now + self.config.profile.slot() };
+        let start_by = if begun { now + STROBE_GAP } else { now + profile.slot() };
         Some(self.put(now, frame, Flight::Strobe, channel, !begun, start_by))
     }
 
@@ -132,7 +134,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let peer = self.peers.iter_mut().find(|peer| peer.address == address)?;
         let (session, down) = (peer.current.as_mut()?, peer.down.as_mut()?);
         let air = profile.air_time_of_body(down.body.len());
-        if now + air > down.deadline {
+        if now + profile.start() + air > down.deadline {
             let outcome = if down.tries > 0 { Outcome::Unheard } else { Outcome::Expired };
             self.give_up(now, outcome);
             return None;
@@ -145,14 +147,14 @@ impl<const PEERS: usize> Gateway<PEERS> {
             down.counter = session.tx.take();
         }
         let Some(counter) = down.counter else {
-            down.not_before = now + self.config.profile.slot();
+            down.not_before = now + profile.slot();
             self.exchange = None;
             return None;
         };
         let header =
             Header { address, network, kind: Kind::Data, up: false, ack: true, pending: false, counter: 0 };
         let frame = seal(header, counter, &down.body, &session.keys.down)?;
-        let start_by = (down.deadline - air).min(now + 2 * self.config.profile.slot());
+        let start_by = (down.deadline - air).min(now + profile.start() + 2 * profile.slot());
         Some(self.put(now, frame, Flight::Data, channel, true, start_by))
     }
 
@@ -175,12 +177,13 @@ impl<const PEERS: usize> Gateway<PEERS> {
     }
 
     pub(super) fn exchange_busy(&mut self, now: Micros) {
-        let pause = self.chance.backoff(self.config.profile.slot(), 0);
+        let slot = self.config.profile.slot();
+        let pause = self.chance.backoff(0, slot);
         let Some(exchange) = &mut self.exchange else { return };
         let address = exchange.address;
         let woken = matches!(exchange.stage, Stage::Data(_) | Stage::Strobes { begun: true, .. });
         if woken && let Stage::Data(at) = &mut exchange.stage {
-            *at = now + pause.min(2 * self.config.profile.slot());
+            *at = now + pause.min(2 * slot);
         }
         let Some(down) = self.peer(address).and_then(|peer| peer.down.as_mut()) else { return };
         down.busy += 1;
@@ -191,7 +194,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         if !woken {
             down.planned = None;
             self.exchange = None;
-            let pause = self.chance.backoff(self.config.profile.slot(), busy);
+            let pause = self.chance.backoff(busy, slot);
             if let Some(down) = self.peer(address).and_then(|peer| peer.down.as_mut()) {
                 down.not_before = now + pause;
             }
@@ -206,13 +209,15 @@ impl<const PEERS: usize> Gateway<PEERS> {
             return;
         }
         let (address, tries) = (exchange.address, exchange.tries);
-        let pause = self.chance.below(2) * self.config.profile.slot();
+        let (slot, hears) = (self.config.profile.slot(), self.config.profile.carrier_sense());
+        // Two that did not hear each other would meet again.
+        let pause = if hears { self.chance.below(2) * slot } else { self.chance.backoff(tries, slot) };
         if tries < TRIES - 1 {
             exchange.stage = Stage::Data(now + pause);
             return;
         }
         self.exchange = None;
-        let pause = self.chance.backoff(self.config.profile.slot(), 1);
+        let pause = self.chance.backoff(1, slot);
         let Some(peer) = self.peer(address) else { return };
         peer.awake_until = now;
         let Some(down) = &mut peer.down else { return };

@@ -1,8 +1,7 @@
-use super::Gateway;
+use super::{Answer, Gateway};
 use crate::body::{Accept, Body, Join};
-use crate::codec::{Header, Kind, Packet, UNASSIGNED, seal};
+use crate::codec::{Header, Kind, Packet, UNASSIGNED};
 use crate::mic::Nonces;
-use crate::phy::ACK_EARLIEST;
 use crate::session::Session;
 use crate::{LockId, Micros};
 
@@ -72,17 +71,16 @@ impl<const PEERS: usize> Gateway<PEERS> {
             pending: false,
             counter: 0,
         };
-        let frame = seal(header, nonces.node, &accept.encode(), &peer.secret.join_key());
+        let key = peer.secret.join_key();
         self.last_accept = now;
-        if let Some(frame) = frame {
-            self.reply(frame, now + ACK_EARLIEST, None);
-        }
+        self.reply(now, Answer { header, counter: nonces.node, body: accept, key }, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::seal;
     use crate::mic::{Key, Secret};
     use crate::{GatewayConfig, Profile, Quality, Region};
 
@@ -114,12 +112,14 @@ mod tests {
         };
         let mut gateway = Gateway::<4>::new(config, Key([9; 16]), [], 0).unwrap();
         gateway.admit(LOCK, Secret([5; 16])).unwrap();
-        let mut asks =
-            |at, nonce| gateway.handle_received(at, join(nonce).as_bytes(), Quality { rssi: -50, lqi: 200 });
+        let mut asks = |at, nonce| {
+            gateway.handle_received(at, join(nonce).as_bytes(), Quality { rssi: Some(-50), lqi: Some(200) })
+        };
         assert!(!asks(1_000, 1), "it was never open");
         gateway.open_join(2_000, 10_000);
-        let mut asks =
-            |at, nonce| gateway.handle_received(at, join(nonce).as_bytes(), Quality { rssi: -50, lqi: 200 });
+        let mut asks = |at, nonce| {
+            gateway.handle_received(at, join(nonce).as_bytes(), Quality { rssi: Some(-50), lqi: Some(200) })
+        };
         assert!(asks(9_999, 2) && !asks(10_000, 3));
         assert_eq!(gateway.stats().strangers, 2);
     }

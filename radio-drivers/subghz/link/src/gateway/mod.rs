@@ -11,7 +11,8 @@ mod tests;
 
 use heapless::{Deque, Vec};
 
-use crate::codec::{AirFrame, MTU};
+use crate::body::Body;
+use crate::codec::{Header, MTU};
 use crate::counter::Sender;
 use crate::duty::DutyBudget;
 use crate::jam::Occupancy;
@@ -101,8 +102,16 @@ enum Flight {
     Data,
 }
 
+/// What is answered to a frame. It is sealed when it goes out, so that `pending` is true then.
+struct Answer {
+    header: Header,
+    counter: u32,
+    body: Body,
+    key: Key,
+}
+
 struct Reply {
-    frame: AirFrame,
+    answer: Answer,
     at: Micros,
     channel: u8,
     anchors: Option<u8>,
@@ -123,6 +132,8 @@ pub struct Gateway<const PEERS: usize> {
     next_beacon: Micros,
     /// The listen window: nothing is begun in it.
     window: (Micros, Micros),
+    /// Whoever has acknowledged has something to say first.
+    yields_until: Micros,
     exchange: Option<Exchange>,
     replies: Deque<Reply, 8>,
     flight: Option<(Flight, Micros, Micros)>,
@@ -158,6 +169,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
             last_accept: 0,
             next_beacon: now,
             window: (0, 0),
+            yields_until: 0,
             exchange: None,
             replies: Deque::new(),
             flight: None,
@@ -167,7 +179,8 @@ impl<const PEERS: usize> Gateway<PEERS> {
             stats: GatewayStats::default(),
             events: Deque::new(),
         };
-        gateway.config.channels |= 1;
+        let exist = (1_u16 << config.profile.channels().len().min(8)) - 1;
+        gateway.config.channels = (config.channels | 1) & exist as u8;
         for record in records {
             gateway.load(record)?;
         }

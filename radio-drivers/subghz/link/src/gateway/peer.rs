@@ -94,7 +94,10 @@ impl Peer {
     pub(super) fn plan(&mut self, now: Micros, profile: Profile) -> Option<(Micros, Micros)> {
         let down = self.down.as_mut()?;
         let now = now.max(down.not_before);
-        if self.interval_ms == 0 || now + profile.air_time_of_body(MTU) < self.awake_until {
+        if self.interval_ms == 0
+            || !profile.sleeps()
+            || now + profile.air_time_of_body(MTU) < self.awake_until
+        {
             return Some((now, now));
         }
         if let Some((start, end)) = down.planned

@@ -1,12 +1,11 @@
 use heapless::Vec;
 
 use super::peer::Peer;
-use super::{Gateway, GatewayEvent, Reply};
+use super::{Answer, Flight, Gateway, GatewayEvent, Reply};
 use crate::body::{Ack, Body, Hello};
-use crate::codec::{AirFrame, Header, Kind, MTU, Packet, UNASSIGNED, seal};
+use crate::codec::{Header, Kind, MTU, Packet, UNASSIGNED};
 use crate::counter::Verdict;
 use crate::mic::Key;
-use crate::phy::ACK_EARLIEST;
 use crate::session::Session;
 use crate::{LockId, Micros, Outcome, Quality};
 
@@ -41,7 +40,10 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let address = packet.header().address;
         let channel = self.channel;
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == address) else { return false };
-        let counter = peer.down.as_ref().filter(|down| down.tries > 0).and_then(|down| down.counter);
+        // A serial module may be out, and its frame answered, before it must be.
+        let flies = self.flight.is_some_and(|(flight, ..)| flight == Flight::Data)
+            && self.exchange.as_ref().is_some_and(|exchange| exchange.address == address);
+        let counter = peer.down.as_ref().filter(|down| down.tries > 0 || flies).and_then(|down| down.counter);
         let (Some(session), Some(counter)) = (&peer.current, counter) else { return false };
         if !packet.verify(&session.keys.up, counter) {
             self.stats.forged += 1;
@@ -49,6 +51,9 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
         peer.heard(now, channel, 0);
         self.finish(now, address, Outcome::Heard);
+        if packet.header().pending {
+            self.yields_until = now + self.config.profile.defers();
+        }
         true
     }
 
@@ -74,7 +79,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
                 if peer.last_floor.is_none_or(|last| now >= last + FLOOR_PAUSE) {
                     peer.last_floor = Some(now);
                     let key = session.keys.down.clone();
-                    self.answer(now, &header, counter, &Body::Floor(floor), &key, None, false);
+                    self.answer(now, &header, counter, Body::Floor(floor), key, None);
                 }
                 self.joined(promoted, lock);
                 return true;
@@ -85,13 +90,14 @@ impl<const PEERS: usize> Gateway<PEERS> {
             }
             Verdict::New | Verdict::NotReserved => return true, // not acknowledged: it comes again
         }
-        let (key, pending) = (session.keys.down.clone(), peer.down.is_some());
+        let key = session.keys.down.clone();
         self.joined(promoted, lock);
         if verdict == Verdict::New {
             self.deliver(now, packet, quality, header.address);
         }
-        let ack = Body::Ack(Ack { quality });
-        self.answer(now, &header, counter, &ack, &key, Some(header.address), pending);
+        self.yields_until = 0; // what was waited for, or whoever was waited for is not heard beside this one
+        let body = Body::Ack(Ack { quality });
+        self.answer(now, &header, counter, body, key, Some(header.address));
         true
     }
 
@@ -102,12 +108,14 @@ impl<const PEERS: usize> Gateway<PEERS> {
     }
 
     fn deliver(&mut self, now: Micros, packet: &Packet, quality: Quality, address: u8) {
+        let (sleeps, ack_earliest) = (self.config.profile.sleeps(), self.config.profile.ack_earliest());
         let ack_air = self.config.profile.air_time_of_body(2);
         let Some(peer) = self.peer(address) else { return };
         let lock = peer.lock;
         let mut times = None;
         if let Ok(Body::Hello(hello)) = Body::decode(packet.header().kind, packet.body()) {
             let Hello { floor, interval_ms, linger_ms } = hello;
+            let interval_ms = if sleeps { interval_ms } else { 0 };
             if (peer.interval_ms, peer.linger_ms) != (interval_ms, linger_ms) {
                 (peer.interval_ms, peer.linger_ms) = (interval_ms, linger_ms);
                 peer.dirty = true;
@@ -121,7 +129,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
             }
             times = Some(GatewayEvent::Times { lock, interval_ms });
         }
-        let window = now + ACK_EARLIEST + ack_air + Micros::from(peer.linger_ms) * 1_000;
+        let window = now + ack_earliest + ack_air + Micros::from(peer.linger_ms) * 1_000;
         if let Some(times) = times {
             self.tell(times);
         }
@@ -133,26 +141,23 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
     }
 
-    #[expect(clippy::too_many_arguments)] // each is a field of the frame
     fn answer(
         &mut self,
         now: Micros,
         header: &Header,
         counter: u32,
-        body: &Body,
-        key: &Key,
+        body: Body,
+        key: Key,
         anchors: Option<u8>,
-        pending: bool,
     ) {
-        let header = Header { kind: body.kind(), up: false, ack: false, pending, ..*header };
-        if let Some(frame) = seal(header, counter, &body.encode(), key) {
-            self.reply(frame, now + ACK_EARLIEST, anchors);
-        }
+        let header = Header { kind: body.kind(), up: false, ack: false, pending: false, ..*header };
+        self.reply(now, Answer { header, counter, body, key }, anchors);
     }
 
-    pub(super) fn reply(&mut self, frame: AirFrame, at: Micros, anchors: Option<u8>) {
-        let channel = self.channel;
-        let _ = self.replies.push_back(Reply { frame, at, channel, anchors }); // full: as if it were lost on the air
+    /// `anchors`: the address of whose frame is acknowledged.
+    pub(super) fn reply(&mut self, now: Micros, answer: Answer, anchors: Option<u8>) {
+        let (channel, at) = (self.channel, now + self.config.profile.ack_earliest());
+        let _ = self.replies.push_back(Reply { answer, at, channel, anchors }); // full: as if it were lost on the air
     }
 }
 

@@ -1,7 +1,7 @@
-use super::{Flight, Gateway, Reply};
+use super::{Answer, Flight, Gateway, Reply};
 use crate::body::{Beacon, Body};
 use crate::codec::{AirFrame, BROADCAST, Header, Kind, seal};
-use crate::phy::{ACK_LATEST, ACK_SPREAD, BEACON_PERIOD, WINDOW, WINDOW_COUNTDOWN_MS};
+use crate::phy::{ACK_LATEST, WINDOW_COUNTDOWN_MS};
 use crate::{Micros, Transmit};
 
 /// The driver says what became of a frame this long after its last moment, or never.
@@ -16,10 +16,13 @@ impl<const PEERS: usize> Gateway<PEERS> {
         if let Some(transmit) = self.poll_reply(now) {
             return Some(transmit);
         }
+        if self.owes_answer() {
+            return None;
+        }
         if self.exchange.is_some() {
             return self.poll_exchange(now).or_else(|| self.poll_exchange(now)); // strobes end, data begins
         }
-        if now >= self.next_beacon
+        if now >= self.next_beacon.max(self.yields_until)
             && let Some(transmit) = self.beacon(now)
         {
             return Some(transmit);
@@ -34,11 +37,18 @@ impl<const PEERS: usize> Gateway<PEERS> {
             return Some(until);
         }
         let reply = self.replies.front().map(|reply| reply.at);
+        if self.owes_answer() {
+            return reply.map(|at| at.max(now));
+        }
         let exchange = match &self.exchange {
             Some(exchange) => Some(exchange.timeout()),
             None => self.next_exchange(now).map(|(start, ..)| start),
         };
-        [reply, exchange, Some(self.next_beacon)].into_iter().flatten().min().map(|at| at.max(now))
+        [reply, exchange, Some(self.next_beacon.max(self.yields_until))]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.max(now))
     }
 
     /// Time has passed.
@@ -67,8 +77,11 @@ impl<const PEERS: usize> Gateway<PEERS> {
                 }
             }
             Flight::Beacon => {
-                let window = now + Micros::from(WINDOW_COUNTDOWN_MS) * 1_000;
-                self.window = (window, window + WINDOW);
+                let (profile, window) =
+                    (self.config.profile, now + Micros::from(WINDOW_COUNTDOWN_MS) * 1_000);
+                // A serial module may be out long before it must be, and those who heard it count from then.
+                let from = if profile.carrier_sense() { window } else { now };
+                self.window = (from, window + profile.quiet());
             }
             Flight::Strobe | Flight::Data => self.exchange_sent(now, flight),
         }
@@ -79,32 +92,40 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let Some((flight, ..)) = self.flight.take() else { return };
         match flight {
             Flight::Reply(_) => {}
-            Flight::Beacon => self.next_beacon = now + self.chance.backoff(self.config.profile.slot(), 2),
+            Flight::Beacon => self.next_beacon = now + self.chance.backoff(2, self.config.profile.slot()),
             Flight::Strobe | Flight::Data => self.exchange_busy(now),
         }
+    }
+
+    /// A frame that takes as long as a serial module's would make the answer too late.
+    fn owes_answer(&self) -> bool {
+        !self.config.profile.carrier_sense() && !self.replies.is_empty()
     }
 
     /// Answers go out before anything else, at their time or not at all.
     fn poll_reply(&mut self, now: Micros) -> Option<Transmit> {
         loop {
             let reply = self.replies.front().filter(|reply| now >= reply.at)?;
-            let air = self.config.profile.air_time(reply.frame.len());
-            let late = now > reply.at + ACK_SPREAD;
-            let Reply { frame, at, channel, anchors } = self.replies.pop_front()?;
-            if late {
-                continue;
-            }
+            let spread = self.config.profile.ack_spread();
+            let late = now > reply.at + spread;
+            let Reply { answer, at, channel, anchors } = self.replies.pop_front()?;
+            let Answer { header, counter, body, key } = answer;
+            let pending =
+                anchors.and_then(|address| self.peer(address)).is_some_and(|peer| peer.down.is_some());
+            let frame = seal(Header { pending, ..header }, counter, &body.encode(), &key);
+            let Some(frame) = frame.filter(|_| !late) else { continue };
+            let air = self.config.profile.air_time(frame.len());
             if !self.duty.allows(now, air, false) {
                 self.stats.silenced += 1;
                 continue;
             }
-            return Some(self.put(now, frame, Flight::Reply(anchors), channel, false, at + ACK_SPREAD));
+            return Some(self.put(now, frame, Flight::Reply(anchors), channel, false, at + spread));
         }
     }
 
     fn beacon(&mut self, now: Micros) -> Option<Transmit> {
         let air = self.config.profile.air_time_of_body(10);
-        self.next_beacon = now + BEACON_PERIOD;
+        self.next_beacon = now + self.config.profile.beacon_period();
         if !self.duty.allows(now, air, true) {
             return None;
         }
@@ -126,12 +147,19 @@ impl<const PEERS: usize> Gateway<PEERS> {
             channel: self.channel,
             channels: self.config.channels,
             countdown_ms: WINDOW_COUNTDOWN_MS,
-            period_s: (BEACON_PERIOD / 1_000_000) as u8,
+            period_s: (self.config.profile.beacon_period() / 1_000_000) as u8,
             join_open: now < self.join_until,
         });
         let frame = seal(header, counter, &beacon.encode(), &self.key)?;
         let channel = self.channel;
-        Some(self.put(now, frame, Flight::Beacon, channel, true, now + ACK_LATEST))
+        Some(self.put(
+            now,
+            frame,
+            Flight::Beacon,
+            channel,
+            true,
+            now + self.config.profile.start() + ACK_LATEST,
+        ))
     }
 
     pub(super) fn put(

@@ -9,7 +9,7 @@ mod tests;
 
 use heapless::{Deque, Vec};
 
-use crate::codec::{AirFrame, MTU};
+use crate::codec::{Header, MTU};
 use crate::duty::DutyBudget;
 use crate::mic::{Key, Secret};
 use crate::phy::{Profile, Region};
@@ -28,7 +28,7 @@ pub struct NodeConfig {
     pub profile: Profile,
     /// Rules of the band.
     pub region: Region,
-    /// Milliseconds between two listenings; 0 listens always.
+    /// Milliseconds between two listenings; 0 listens always, as with [`Profile::Serial`] it does whatever this says.
     pub interval_ms: u16,
     /// Milliseconds that it listens after each acknowledged frame of its own.
     pub linger_ms: u16,
@@ -94,14 +94,19 @@ pub(crate) struct Joined {
     next_beacon: u32,
 }
 
+/// An acknowledgement. It is sealed when it goes out, so that it says what is waiting then.
 struct Reply {
-    frame: AirFrame,
+    header: Header,
+    counter: u32,
+    quality: Quality,
     at: Micros,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flight {
     Out,
+    /// What was [`Out`](Self::Out), and was answered before the radio said that it is out: a serial module's latest moment is not its usual one.
+    Answered,
     Reply,
 }
 
@@ -126,6 +131,8 @@ pub struct Node {
     reply: Option<Reply>,
     /// On the air, and until when the driver must have said so.
     flight: Option<(Flight, Micros, Micros)>,
+    /// Whoever has acknowledged has something to say first.
+    yields_until: Micros,
     awake: Option<(Micros, Micros)>,
     next_sniff: Micros,
     sniff: Option<(Micros, Micros)>,
@@ -154,8 +161,9 @@ impl Node {
         record: Option<&[u8]>,
         now: Micros,
     ) -> Result<Self, Error> {
+        let interval_ms = if config.profile.sleeps() { config.interval_ms } else { 0 };
         let mut node = Self {
-            config,
+            config: NodeConfig { interval_ms, ..config },
             secret,
             joined: None,
             join_nonce: 0,
@@ -170,6 +178,7 @@ impl Node {
             last_floor: None,
             reply: None,
             flight: None,
+            yields_until: 0,
             awake: None,
             next_sniff: now,
             sniff: None,
@@ -244,7 +253,7 @@ impl Node {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Micros> {
-        let out = self.out.as_ref().map(|out| out.awaiting.unwrap_or(out.not_before));
+        let out = self.out.as_ref().map(|out| out.awaiting.unwrap_or(out.not_before.max(self.yields_until)));
         let sleeper = self.joined.is_some() && self.config.interval_ms != 0;
         let awake = self.awake.map(|(from, until)| if self.clock < from { from } else { until });
         [

@@ -2,11 +2,11 @@ use heapless::Vec;
 
 use super::send::What;
 use super::{Joined, Node, NodeEvent, Reply};
-use crate::body::{Accept, Ack, Beacon, Body, Wake};
-use crate::codec::{BROADCAST, Header, Kind, Packet, UNASSIGNED, seal};
+use crate::body::{Accept, Beacon, Body, Wake};
+use crate::codec::{BROADCAST, Header, Kind, Packet, UNASSIGNED};
 use crate::counter::Verdict;
 use crate::mic::Nonces;
-use crate::phy::{ACK_EARLIEST, guard};
+use crate::phy::guard;
 use crate::session::Session;
 use crate::{Micros, Outcome, Quality};
 
@@ -99,14 +99,13 @@ impl Node {
     }
 
     fn acknowledge(&mut self, now: Micros, header: &Header, counter: u32, quality: Quality) {
-        let Some(joined) = &self.joined else { return };
-        let pending = self.out.is_some() || self.waiting.is_some();
-        let answer = Header { kind: Kind::Ack, up: true, ack: false, pending, ..*header };
-        let body = Body::Ack(Ack { quality }).encode();
-        let frame = seal(answer, counter, &body, &joined.session.keys.up);
-        self.reply = frame.map(|frame| Reply { frame, at: now + ACK_EARLIEST });
+        let pending = header.pending;
         let profile = self.config.profile;
-        let stay = if header.pending { profile.awake() } else { 2 * profile.ack_wait() };
+        let header = Header { kind: Kind::Ack, up: true, ack: false, ..*header };
+        self.reply = Some(Reply { header, counter, quality, at: now + profile.ack_earliest() });
+        // What the other end had to say is here.
+        self.yields_until = 0;
+        let stay = if pending { profile.awake() } else { 2 * profile.ack_wait() };
         self.stay(now, stay); // should our acknowledgement be lost
     }
 
@@ -147,7 +146,7 @@ impl Node {
                 if floor > counter {
                     out.counter = None;
                     out.awaiting = None;
-                    out.not_before = now + self.chance.backoff(self.config.profile.slot(), 0);
+                    out.not_before = now + self.chance.backoff(0, self.config.profile.slot());
                 }
                 return Some(true);
             }
@@ -161,7 +160,11 @@ impl Node {
         self.search.found();
         self.anchor(now);
         let linger = Micros::from(self.config.linger_ms) * 1_000;
-        let stay = if packet.header().pending { self.config.profile.awake().max(linger) } else { linger };
+        let pending = packet.header().pending;
+        if pending {
+            self.yields_until = now + self.config.profile.defers();
+        }
+        let stay = if pending { self.config.profile.awake().max(linger) } else { linger };
         self.stay(now, stay);
         Some(true)
     }
@@ -189,6 +192,7 @@ impl Node {
         }
         joined.next_beacon = beacon.counter.saturating_add(1);
         joined.channels = beacon.channels;
+        self.yields_until = 0; // the gateway is silent now, whatever it said that it has
         self.channel = beacon.channel;
         if self.search.channel().is_some() && !self.join_wanted {
             self.search.found();
@@ -225,7 +229,8 @@ impl Node {
         if let Some(out) = &mut self.out {
             out.counter = None;
         }
-        self.hello_at = Some(now + ACK_EARLIEST + self.chance.below(self.config.profile.slot()));
+        self.hello_at =
+            Some(now + self.config.profile.ack_earliest() + self.chance.below(self.config.profile.slot()));
         self.next_sniff = now;
         true
     }

@@ -1,8 +1,5 @@
-use crate::phy::{BEACON_PERIOD, WINDOW};
 use crate::{Micros, Node, NodeEvent};
 
-/// Listening on one channel for a beacon: a period and a bit.
-const LISTEN: Micros = BEACON_PERIOD + BEACON_PERIOD / 10;
 /// Rest after all channels were silent: doubled each time.
 const REST: Micros = 60_000_000;
 const LONGEST_REST: Micros = 3_600_000_000;
@@ -52,7 +49,9 @@ impl Node {
     fn listen_on(&mut self, now: Micros, channel: u8) {
         self.sniff = None;
         self.search.tried |= 1_u8.checked_shl(u32::from(channel)).unwrap_or(0);
-        self.search.listening = Some((channel, now + LISTEN));
+        // A period and a bit.
+        let period = self.config.profile.beacon_period();
+        self.search.listening = Some((channel, now + period + period / 10));
     }
 
     pub(super) fn check_search(&mut self, now: Micros) {
@@ -86,6 +85,6 @@ impl Node {
 
     /// A moment of the listen window that a beacon announced.
     pub(super) fn in_window(&mut self, now: Micros, countdown_ms: u16) -> Micros {
-        now + Micros::from(countdown_ms) * 1_000 + self.chance.below(WINDOW)
+        now + Micros::from(countdown_ms) * 1_000 + self.chance.below(self.config.profile.window())
     }
 }

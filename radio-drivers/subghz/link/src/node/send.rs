@@ -1,13 +1,11 @@
 use heapless::Vec;
 
-use super::{Flight, Node, NodeEvent};
-use crate::body::{Body, Hello, Join};
+use super::{Flight, Node, NodeEvent, Reply};
+use crate::body::{Ack, Body, Hello, Join};
 use crate::codec::{AirFrame, Header, Kind, MTU, UNASSIGNED, seal};
-use crate::phy::{ACK_SPREAD, BUSY_TRIES, TRIES};
+use crate::phy::{BUSY_TRIES, TRIES};
 use crate::{Micros, Outcome, Refusal, Transmit};
 
-/// A JOIN is answered once the gateway has stored it.
-const ACCEPT_WAIT: Micros = 1_000_000;
 /// The driver says what became of a frame this long after its last moment, or never.
 const REPORT: Micros = 50_000;
 /// Trouble is told after so long.
@@ -89,26 +87,44 @@ impl Node {
             return None;
         }
         if let Some(reply) = self.reply.take_if(|reply| now >= reply.at) {
-            let air = self.config.profile.air_time(reply.frame.len());
-            let start_by = reply.at + ACK_SPREAD;
+            let air = self.config.profile.air_time_of_body(2);
+            let start_by = reply.at + self.config.profile.ack_spread();
             let late = now > start_by;
-            if !late && self.duty.allows(now, air, false) {
-                return Some(self.put(now, reply.frame, Flight::Reply, air, start_by));
+            if !late
+                && self.duty.allows(now, air, false)
+                && let Some(frame) = self.acknowledgement(&reply)
+            {
+                return Some(self.put(now, frame, Flight::Reply, air, start_by));
             }
         }
         self.poll_out(now)
     }
 
+    fn acknowledgement(&self, reply: &Reply) -> Option<AirFrame> {
+        let pending = self.out.is_some() || self.waiting.is_some();
+        let body = Body::Ack(Ack { quality: reply.quality }).encode();
+        let session = &self.joined.as_ref()?.session;
+        seal(Header { pending, ..reply.header }, reply.counter, &body, &session.keys.up)
+    }
+
     fn poll_out(&mut self, now: Micros) -> Option<Transmit> {
-        let out = self.out.as_ref().filter(|out| out.awaiting.is_none() && now >= out.not_before)?;
+        let profile = self.config.profile;
+        let ready = |out: &&Out| out.awaiting.is_none() && now >= out.not_before.max(self.yields_until);
+        let out = self.out.as_ref().filter(ready)?;
+        if let Some(reply) = self.reply.as_ref().filter(|_| !profile.carrier_sense()) {
+            // It says that this frame is waiting, and the other end keeps silent for it.
+            let at = reply.at.max(now + 1);
+            self.out.as_mut()?.not_before = at;
+            return None;
+        }
         // Data is coming: speaking now would only miss it.
         let expecting = self.awake.filter(|&(from, until)| from > now || self.reply.is_some() && now < until);
         if let Some((_, until)) = expecting.filter(|_| out.what != What::Join) {
             self.out.as_mut()?.not_before = until;
             return None;
         }
-        let air = self.config.profile.air_time_of_body(out.body.len());
-        if now.saturating_add(air) > out.deadline {
+        let air = profile.air_time_of_body(out.body.len());
+        if now.saturating_add(profile.start() + air) > out.deadline {
             let outcome = if out.tries > 0 { Outcome::Unheard } else { Outcome::Expired };
             self.finish(now, outcome);
             return None;
@@ -121,7 +137,7 @@ impl Node {
             }
             return None;
         }
-        let start_by = out.deadline.saturating_sub(air).min(now + 20 * self.config.profile.slot());
+        let start_by = out.deadline.saturating_sub(air).min(now + profile.start() + 20 * profile.slot());
         let frame = self.frame_of_out()?;
         self.sniff = None;
         Some(self.put(now, frame, Flight::Out, air, start_by))
@@ -170,13 +186,15 @@ impl Node {
         self.clock = now;
         let Some((flight, air, _)) = self.flight.take() else { return };
         self.duty.spend(now, air);
+        let profile = self.config.profile;
         match flight {
             Flight::Reply => self.anchor(now),
+            Flight::Answered => {}
             Flight::Out => {
                 let Some(out) = &mut self.out else { return };
                 out.tries += 1;
                 out.busy = 0;
-                let wait = if out.what == What::Join { ACCEPT_WAIT } else { self.config.profile.ack_wait() };
+                let wait = if out.what == What::Join { profile.accept_wait() } else { profile.ack_wait() };
                 out.awaiting = Some(now + wait);
             }
         }
@@ -195,8 +213,8 @@ impl Node {
         let Some(out) = self.out.as_mut().filter(|_| flight == Flight::Out) else { return };
         out.busy += 1;
         let busy = out.busy;
-        out.not_before = now + self.chance.backoff(self.config.profile.slot(), busy);
-        self.troubled(now, true);
+        out.not_before = now + self.chance.backoff(busy, self.config.profile.slot());
+        self.troubled(now, self.config.profile.carrier_sense());
         if busy >= BUSY_TRIES {
             self.finish(now, Outcome::Busy);
         }
@@ -216,13 +234,16 @@ impl Node {
         if tries >= TRIES {
             self.finish(now, Outcome::Unheard);
         } else {
-            out.not_before = now + self.chance.backoff(self.config.profile.slot(), tries);
+            out.not_before = now + self.chance.backoff(tries, self.config.profile.slot());
         }
     }
 
     /// The end of the frame under way, whatever it was.
     pub(super) fn finish(&mut self, now: Micros, outcome: Outcome) {
         let Some(out) = self.out.take() else { return };
+        if let Some((flight @ Flight::Out, ..)) = &mut self.flight {
+            *flight = Flight::Answered;
+        }
         self.out = self.waiting.take();
         if outcome == Outcome::Heard {
             self.unheard = 0;

@@ -48,6 +48,10 @@ enum What {
     Timeout(usize),
     Start(usize, u32, Vec<u8>, u8, bool, Micros),
     End(usize),
+    /// A serial module begins; it must be out; it has given the last byte of what it heard.
+    Begin(usize, u32, Vec<u8>),
+    Out(usize, u32),
+    Given(usize, u32, Vec<u8>),
     Silence(usize, Micros),
     Stored(usize, u32),
     Sample,
@@ -233,6 +237,22 @@ impl Air {
                 }
             }
             What::End(sender) => self.end(sender),
+            What::Begin(index, generation, frame) => {
+                if generation == self.ends[index].generation {
+                    self.carry(Some(index), frame, 0);
+                }
+            }
+            What::Out(index, generation) => {
+                if generation == self.ends[index].generation {
+                    self.sent(index);
+                    self.settle(index);
+                }
+            }
+            What::Given(index, generation, frame) => {
+                if generation == self.ends[index].generation {
+                    self.received(index, &frame);
+                }
+            }
             What::Silence(index, since) => {
                 let end = &self.ends[index];
                 let Listen::Sniff { channel } = end.listen else { return };
@@ -277,7 +297,9 @@ impl Air {
     }
 
     fn start(&mut self, index: usize, frame: Vec<u8>, channel: u8, cca: bool, start_by: Micros) {
-        if cca && self.busy(channel) || self.local(index) > start_by {
+        let hears = self.profile.carrier_sense();
+        let late = self.local(index) + self.profile.start() > start_by;
+        if cca && hears && self.busy(channel) || late {
             self.ends[index].sending = false;
             let now = self.local(index);
             match &mut self.ends[index].machine {
@@ -286,7 +308,37 @@ impl Air {
             }
             return self.settle(index);
         }
-        self.carry(Some(index), frame, channel);
+        let Profile::Serial(module) = self.profile else { return self.carry(Some(index), frame, channel) };
+        // Its bytes take their time on the UART, and the module takes what it likes up to its hold; the driver counts with all of it.
+        let len = frame.len() - 3;
+        let (wire, hold) = (module.wire_us(Module::stream(len)), Micros::from(module.hold_us));
+        let generation = self.ends[index].generation;
+        let begins = self.now + wire + self.below(hold + 1);
+        let out = self.now + wire + phy::PORT + hold + self.profile.air_time(len);
+        self.at(begins, What::Begin(index, generation, frame));
+        self.at(out, What::Out(index, generation));
+    }
+
+    fn sent(&mut self, index: usize) {
+        self.ends[index].sending = false;
+        let local = self.local(index);
+        match &mut self.ends[index].machine {
+            Machine::Gateway(gateway) => gateway.handle_sent(local),
+            Machine::Node(node) => node.handle_sent(local),
+        }
+    }
+
+    fn received(&mut self, index: usize, frame: &[u8]) {
+        let tells = self.profile.carrier_sense();
+        let quality = Quality { rssi: tells.then_some(-60), lqi: tells.then_some(90) };
+        let local = self.local(index);
+        match &mut self.ends[index].machine {
+            Machine::Gateway(gateway) => {
+                gateway.handle_received(local, frame, quality);
+            }
+            Machine::Node(node) => node.handle_received(local, frame, quality),
+        }
+        self.settle(index);
     }
 
     /// A carrier, of an end or (without a sender) of a stranger; any two at once on a channel spoil each other.
@@ -324,13 +376,9 @@ impl Air {
         let carrier = &self.carriers[at];
         let (channel, from, frame, spoilt) =
             (carrier.channel, carrier.from, carrier.frame.clone(), carrier.spoilt);
-        if sender != usize::MAX {
-            self.ends[sender].sending = false;
-            let local = self.local(sender);
-            match &mut self.ends[sender].machine {
-                Machine::Gateway(gateway) => gateway.handle_sent(local),
-                Machine::Node(node) => node.handle_sent(local),
-            }
+        let module = if let Profile::Serial(module) = self.profile { Some(module) } else { None };
+        if sender != usize::MAX && module.is_none() {
+            self.sent(sender);
         }
         for index in 0..self.ends.len() {
             let end = &self.ends[index];
@@ -338,17 +386,19 @@ impl Air {
                 Listen::On { channel: on } | Listen::Sniff { channel: on } => on == channel,
                 Listen::Off => false,
             };
-            if index == sender || end.sending || !on || end.since > from || spoilt || self.chance(self.loss) {
+            // A module that is given bytes hears until it begins, and cannot be switched off; two at once have spoilt each other.
+            let deaf = module.is_none() && (end.sending || !on || end.since > from);
+            if index == sender || deaf || spoilt || self.chance(self.loss) {
                 continue;
             }
-            let (local, quality) = (self.local(index), Quality { rssi: -60, lqi: 90 });
-            match &mut self.ends[index].machine {
-                Machine::Gateway(gateway) => {
-                    gateway.handle_received(local, &frame, quality);
-                }
-                Machine::Node(node) => node.handle_received(local, &frame, quality),
-            }
-            self.settle(index);
+            let Some(module) = module else {
+                self.received(index, &frame);
+                continue;
+            };
+            let wire = module.wire_us(Module::stream(frame.len() - 3));
+            let given = now + wire + self.below(u64::from(module.hold_us) + phy::PORT);
+            let generation = self.ends[index].generation;
+            self.at(given, What::Given(index, generation, frame.clone()));
         }
         if sender != usize::MAX {
             self.settle(sender);

@@ -11,3 +11,4 @@ mod air;
 mod enemies;
 mod load;
 mod power;
+mod serial;
