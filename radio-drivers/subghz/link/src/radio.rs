@@ -1,4 +1,4 @@
-use crate::{AirFrame, Micros};
+use crate::{AirFrame, Micros, Profile};
 
 /// Put this on the air. The driver answers with `handle_sent` at the end of the frame, or with `handle_busy` if the channel was not
 /// clear, or it did not start by [`start_by`](Self::start_by).
@@ -119,9 +119,11 @@ impl Chance {
         (Micros::from(self.0) * below.max(1)) >> 32
     }
 
-    /// Binary exponential backoff: up to four slots more than one after the first failure, at most 32. To the microsecond: nobody's
-    /// slots begin when another's do, and two that drew the same whole slot would meet for certain.
-    pub(crate) fn backoff(&mut self, failures: u8, slot: Micros) -> Micros {
-        slot + self.below((2 << failures.min(4)) * slot)
+    /// Binary exponential backoff: one slot and up to four more after the first failure, at most 32 more. To the microsecond where ends
+    /// hear each other: two that drew the same whole slot would meet for certain, and any difference is heard. Where they do not, in
+    /// whole slots: those who have just met count from the same moment, and half a frame of difference saves neither.
+    pub(crate) fn backoff(&mut self, failures: u8, profile: Profile) -> Micros {
+        let (slot, slots) = (profile.slot(), 2 << failures.min(4));
+        if profile.carrier_sense() { slot + self.below(slots * slot) } else { (1 + self.below(slots)) * slot }
     }
 }

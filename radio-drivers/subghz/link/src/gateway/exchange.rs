@@ -178,7 +178,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
 
     pub(super) fn exchange_busy(&mut self, now: Micros) {
         let slot = self.config.profile.slot();
-        let pause = self.chance.backoff(0, slot);
+        let pause = self.chance.backoff(0, self.config.profile);
         let Some(exchange) = &mut self.exchange else { return };
         let address = exchange.address;
         let woken = matches!(exchange.stage, Stage::Data(_) | Stage::Strobes { begun: true, .. });
@@ -194,7 +194,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         if !woken {
             down.planned = None;
             self.exchange = None;
-            let pause = self.chance.backoff(busy, slot);
+            let pause = self.chance.backoff(busy, self.config.profile);
             if let Some(down) = self.peer(address).and_then(|peer| peer.down.as_mut()) {
                 down.not_before = now + pause;
             }
@@ -211,13 +211,14 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let (address, tries) = (exchange.address, exchange.tries);
         let (slot, hears) = (self.config.profile.slot(), self.config.profile.carrier_sense());
         // Two that did not hear each other would meet again.
-        let pause = if hears { self.chance.below(2) * slot } else { self.chance.backoff(tries, slot) };
+        let pause =
+            if hears { self.chance.below(2) * slot } else { self.chance.backoff(tries, self.config.profile) };
         if tries < TRIES - 1 {
             exchange.stage = Stage::Data(now + pause);
             return;
         }
         self.exchange = None;
-        let pause = self.chance.backoff(1, slot);
+        let pause = self.chance.backoff(1, self.config.profile);
         let Some(peer) = self.peer(address) else { return };
         peer.awake_until = now;
         let Some(down) = &mut peer.down else { return };

@@ -92,7 +92,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         let Some((flight, ..)) = self.flight.take() else { return };
         match flight {
             Flight::Reply(_) => {}
-            Flight::Beacon => self.next_beacon = now + self.chance.backoff(2, self.config.profile.slot()),
+            Flight::Beacon => self.next_beacon = now + self.chance.backoff(2, self.config.profile),
             Flight::Strobe | Flight::Data => self.exchange_busy(now),
         }
     }

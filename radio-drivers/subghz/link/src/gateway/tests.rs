@@ -8,7 +8,7 @@ use super::peer::Peer;
 use super::*;
 use crate::session::Session;
 use crate::testing::{ADDRESS, LOCK, NETWORK, NONCES, header, keys, network_key, secret, up};
-use crate::{Body, Hello, Kind, Packet, Transmit};
+use crate::{AirFrame, Body, Hello, Kind, Packet, Transmit};
 
 /// A gateway, one lock that has joined, and whatever radio the test is.
 struct Bench {

@@ -146,7 +146,7 @@ impl Node {
                 if floor > counter {
                     out.counter = None;
                     out.awaiting = None;
-                    out.not_before = now + self.chance.backoff(0, self.config.profile.slot());
+                    out.not_before = now + self.chance.backoff(0, self.config.profile);
                 }
                 return Some(true);
             }

@@ -213,7 +213,7 @@ impl Node {
         let Some(out) = self.out.as_mut().filter(|_| flight == Flight::Out) else { return };
         out.busy += 1;
         let busy = out.busy;
-        out.not_before = now + self.chance.backoff(busy, self.config.profile.slot());
+        out.not_before = now + self.chance.backoff(busy, self.config.profile);
         self.troubled(now, self.config.profile.carrier_sense());
         if busy >= BUSY_TRIES {
             self.finish(now, Outcome::Busy);
@@ -234,7 +234,7 @@ impl Node {
         if tries >= TRIES {
             self.finish(now, Outcome::Unheard);
         } else {
-            out.not_before = now + self.chance.backoff(tries, self.config.profile.slot());
+            out.not_before = now + self.chance.backoff(tries, self.config.profile);
         }
     }
 

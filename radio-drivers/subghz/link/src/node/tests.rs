@@ -10,7 +10,7 @@ use crate::codec::{BROADCAST, Header, seal};
 use crate::testing::{
     ADDRESS, HOUR, HourOfAir, LOCK, NETWORK, NONCES, down, down_body, header, keys, network_key, secret,
 };
-use crate::{Beacon, Body, Kind, Packet, Refusal, Transmit};
+use crate::{AirFrame, Beacon, Body, Kind, Packet, Refusal, Transmit};
 
 struct Bench {
     node: Node,

@@ -242,8 +242,8 @@ fn both_ends_talk_at_once_and_stay_out_of_each_others_way() {
         }
         let said = data(&air);
         println!("{said} frames for {each} each way, {} ms a frame", (air.now - start) / 2_000 / each);
-        // The first two meet, and whatever meets a beacon.
-        assert!(said <= 2 * each as usize + 20, "{said}");
+        // The first two meet, and whatever meets a beacon. If all met, each would be said twice at the least.
+        assert!(said <= 2 * each as usize + 40, "{said}");
     }
 }
 

@@ -91,6 +91,6 @@ fn a_burst_is_not_begun_if_the_frame_behind_it_would_be_too_much() {
     bench.run(300_000);
     bench.gateway.spent_before(bench.now, 324_000_000 - 400_000);
     bench.gateway.send(bench.now, 1, &LOCK, &[1; 48], bench.now + 60_000_000).unwrap();
-    assert_eq!(of_kind(&bench.run(5_000_000), Kind::Wake), []);
+    assert_eq!(of_kind(&bench.run(5_000_000), Kind::Wake), StdVec::<u64>::new());
     assert_eq!(bench.outcomes, [Outcome::NoAirtime]);
 }
