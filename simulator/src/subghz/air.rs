@@ -110,6 +110,8 @@ struct Receiving {
 struct Node {
     chip: Model,
     account: Account,
+    /// Errata of the CC1101: the last transmission was cut off, and the next one begins with a byte too many.
+    cut: bool,
     sending: Option<Sending>,
     receiving: Option<Receiving>,
     lines: [bool; 2],
@@ -195,6 +197,7 @@ impl Air {
         world.nodes.push(Node {
             chip,
             account,
+            cut: false,
             sending: None,
             receiving: None,
             lines,
@@ -367,6 +370,7 @@ impl World {
             if node.chip.state() != State::Tx
                 && let Some(sending) = node.sending.take()
             {
+                node.cut = node.chip.begins_twice();
                 self.over(sending.burst);
             }
             let Some(node) = self.nodes.get_mut(at) else { continue };
