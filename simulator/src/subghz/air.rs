@@ -352,6 +352,16 @@ impl World {
         }
     }
 
+    /// A transmission ends too soon: who had not met its sync word yet looks for another.
+    fn cut_off(&mut self, burst: usize) {
+        if self.bursts.get(burst).is_some_and(|cut| cut.bytes.len() <= cut.preamble + 4) {
+            for node in &mut self.nodes {
+                node.receiving.take_if(|receiving| receiving.burst == burst);
+            }
+        }
+        self.over(burst);
+    }
+
     fn over(&mut self, burst: usize) {
         self.on_air.retain(|on| *on != burst);
         if !self.records
@@ -371,7 +381,7 @@ impl World {
                 && let Some(sending) = node.sending.take()
             {
                 node.cut = node.chip.begins_twice();
-                self.over(sending.burst);
+                self.cut_off(sending.burst);
             }
             let Some(node) = self.nodes.get_mut(at) else { continue };
             if node.chip.state() != State::Rx {
