@@ -110,6 +110,8 @@ struct Receiving {
 struct Node {
     chip: Model,
     account: Account,
+    /// Errata of the CC1101: the last transmission was cut off, and the next one begins with a byte too many.
+    cut: bool,
     sending: Option<Sending>,
     receiving: Option<Receiving>,
     lines: [bool; 2],
@@ -195,6 +197,7 @@ impl Air {
         world.nodes.push(Node {
             chip,
             account,
+            cut: false,
             sending: None,
             receiving: None,
             lines,
@@ -346,6 +349,16 @@ impl World {
         }
     }
 
+    /// A transmission ends too soon: who had not met its sync word yet looks for another.
+    fn cut_off(&mut self, burst: usize) {
+        if self.bursts.get(burst).is_some_and(|cut| cut.bytes.len() <= cut.preamble + 4) {
+            for node in &mut self.nodes {
+                node.receiving.take_if(|receiving| receiving.burst == burst);
+            }
+        }
+        self.over(burst);
+    }
+
     fn over(&mut self, burst: usize) {
         self.on_air.retain(|on| *on != burst);
         if !self.records
@@ -364,7 +377,8 @@ impl World {
             if node.chip.state() != State::Tx
                 && let Some(sending) = node.sending.take()
             {
-                self.over(sending.burst);
+                node.cut = node.chip.begins_twice();
+                self.cut_off(sending.burst);
             }
             let Some(node) = self.nodes.get_mut(at) else { continue };
             if node.chip.state() != State::Rx {

@@ -84,6 +84,12 @@ impl Model {
 
     // ------------------------------------------------------------------------------------- out
 
+    /// After a transmission that was cut off, the first byte of the next one is there twice (SWRZ020E, "extra byte"); that it always
+    /// happens is worse than a chip.
+    pub(super) fn begins_twice(&self) -> bool {
+        matches!(self, Self::Cc1101(chip) if chip.config.errata)
+    }
+
     /// Behind the sync word.
     pub(super) fn sends(&mut self) {
         if let Self::Cc1101(chip) = self {

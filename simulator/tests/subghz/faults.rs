@@ -52,6 +52,25 @@ fn a_receive_fifo_that_overflows_costs_the_packet_and_at_most_a_second() {
 }
 
 #[test]
+fn after_a_transmission_that_was_cut_off_the_next_one_is_heard_though_it_begins_twice() {
+    let mut bench = pair(22, config(Profile::Standard, 61));
+    for (round, after) in (0..30_u8).zip((333..).step_by(333)) {
+        bench.run(SECOND / 20);
+        let at = bench.air.now();
+        assert_eq!(bench.radio(0).send(at, &frame(40, round), false), Ok(()));
+        bench.run(after);
+        let at = bench.air.now();
+        bench.radio(0).abort(at);
+        bench.run(SECOND / 20);
+        bench.received(1);
+        works(&mut bench);
+        assert_eq!(bench.air.bursts().pop().unwrap().preamble, 5, "after {after} µs");
+        works(&mut bench);
+        assert_eq!(bench.air.bursts().pop().unwrap().preamble, 4, "once");
+    }
+}
+
+#[test]
 fn a_packet_that_does_not_fit_is_lost_however_little_it_is_too_long() {
     for len in 58..75 {
         let mut bench = pair(200 + len as u64, config(Profile::Fast, 255));

@@ -11,7 +11,8 @@ impl World {
         let Some(node) = self.nodes.get_mut(at) else { return };
         let modem = Modem::of(&node.chip);
         let byte_ns = modem.byte_ns;
-        let mut prefix = VecDeque::from(vec![0xAA; modem.preamble]);
+        let preamble = modem.preamble + usize::from(std::mem::take(&mut node.cut));
+        let mut prefix = VecDeque::from(vec![0xAA; preamble]);
         prefix.extend(modem.sync);
         self.bursts.push(Burst {
             sender: at,
@@ -22,7 +23,7 @@ impl World {
             gaussian: modem.gaussian,
             dbm: modem.dbm,
             bytes: prefix.pop_front().into_iter().collect(),
-            preamble: modem.preamble,
+            preamble,
         });
         self.on_air.push(start);
         node.sending = Some(Sending {
