@@ -63,6 +63,20 @@ async fn the_map_draws_locks_behind_their_router_and_says_how_old_that_is() {
     }
 }
 
+#[tokio::test]
+async fn radios_are_called_what_people_call_them() {
+    let (site, mut owner) = site(1).await;
+    let radio = Radio { up: true, detail: String::new(), restarts: 0, backup: None };
+    site.gateway.status.lock().unwrap().radios.insert("subghz".into(), radio);
+    for path in ["/", "/radios", "/map"] {
+        let page = owner.get(path).await.body;
+        for name in ["Zigbee", "LoRaWAN", "433 MHz"] {
+            assert!(page.contains(name), "{path}: {name}: {page}");
+        }
+        assert!(!page.contains("subghz"), "{path}: {page}");
+    }
+}
+
 /// A form with a file, as a browser sends it.
 fn multipart(fields: &[(&str, &str)], file: &[u8]) -> (String, Vec<u8>) {
     let mut body = Vec::new();

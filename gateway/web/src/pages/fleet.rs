@@ -9,7 +9,7 @@ use cardea_api::{Lock, Request, Status};
 use cardea_framing::LockId;
 use maud::{Markup, html};
 
-use super::{Page, Tab, Tone, chip, note, refusal, said};
+use super::{Page, Tab, Tone, chip, note, radio_name, refusal, said};
 use crate::live::{Parts, View};
 use crate::routes::{Call, see_other};
 use crate::texts::{Advice, Texts};
@@ -67,9 +67,9 @@ fn problems<'a>(text: &'a Texts, view: &'a View) -> Vec<(Tone, &'a Advice, &'a s
     }
     for (name, radio) in radios {
         if !radio.up {
-            found.push((Tone::Bad, &text.radio_down, name.as_str(), radio.detail.as_str()));
+            found.push((Tone::Bad, &text.radio_down, radio_name(name), radio.detail.as_str()));
         } else if !radio.detail.is_empty() {
-            found.push((Tone::Warn, &text.radio_unwell, name, &radio.detail));
+            found.push((Tone::Warn, &text.radio_unwell, radio_name(name), &radio.detail));
         }
     }
     if radios.is_empty() {
@@ -135,7 +135,7 @@ fn cards(text: &Texts, View { status, locks, .. }: &View) -> Markup {
             h2 { (text.radios) }
             @for (name, radio) in &status.radios {
                 div class="row" {
-                    span { (name) @if radio.restarts > 0 { " " span class="soft small" { ((text.restarts)(radio.restarts)) } } }
+                    span { (radio_name(name)) @if radio.restarts > 0 { " " span class="soft small" { ((text.restarts)(radio.restarts)) } } }
                     (chip(works(radio.up, &radio.detail), if radio.up { text.works } else { text.works_not }))
                 }
             }
@@ -191,7 +191,8 @@ impl Filter {
         (!self.only_needing || state(text, lock).0 == Tone::Warn)
             && (self.words.is_empty()
                 || lock.lock.to_string().contains(&self.words)
-                || lock.radio.to_lowercase().contains(&self.words))
+                || lock.radio.to_lowercase().contains(&self.words)
+                || radio_name(&lock.radio).to_lowercase().contains(&self.words))
     }
 }
 
@@ -271,7 +272,7 @@ pub(crate) fn locks_parts(text: &Texts, view: &View, filter: &Filter) -> Parts {
                             span class="id mono" { (lock.lock) }
                             (chip(tone, words))
                             span class="more" {
-                                @if !lock.radio.is_empty() { (lock.radio) " · " }
+                                @if !lock.radio.is_empty() { (radio_name(&lock.radio)) " · " }
                                 @match lock.heard {
                                     Some(at) => ((text.heard)(&ago(text, at))),
                                     None => (text.never_heard),
@@ -336,7 +337,7 @@ pub(crate) fn lock_parts(text: &Texts, view: &View, id: LockId) -> Parts {
     let facts = html! {
         div { (chip(tone, words)) }
         dl class="wide" {
-            div { dt { (text.radio) } dd { @if lock.radio.is_empty() { (text.without_radio) } @else { (lock.radio) } } }
+            div { dt { (text.radio) } dd { @if lock.radio.is_empty() { (text.without_radio) } @else { (radio_name(&lock.radio)) } } }
             div { dt { (text.last_heard) } dd { @match lock.heard { Some(at) => (ago(text, at)), None => (text.never_heard) } } }
             div { dt { (text.signal) } dd { @if signal.is_empty() { (text.unknown) } @else { (signal.join(", ")) } } }
             @if let Some(word) = lock.activation {

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use self::ways::{Dot, Way, Ways};
 use super::fleet::{coarse, unavailable};
 use super::plot::Strength;
-use super::{Page, Tab};
+use super::{Page, Tab, radio_name};
 use crate::Web;
 use crate::routes::Call;
 use crate::texts::Texts;
@@ -86,7 +86,7 @@ fn one(
     let words = &text.operate;
     let count = |strength| locks.iter().filter(|lock| Strength::of(lock) == strength).count();
     let [strong, fair, weak, silent] = Strength::ALL.map(count);
-    let caption = (words.map_of)(radio, strong, fair, weak, silent);
+    let caption = (words.map_of)(radio_name(radio), strong, fair, weak, silent);
     let more = locks.len().saturating_sub(most);
     let ways = Ways::new(map, worst(locks, most));
     html! {
@@ -141,7 +141,7 @@ fn drawing(text: &Texts, radio: &str, up: bool, caption: &str, ways: &Ways<'_>) 
                 line class={ "link " (class) } x1=(round(from_x)) y1=(round(from_y)) x2=(round(*x)) y2=(round(*y)) {}
             }
             circle class=(if up { "radio" } else { "radio down" }) r="34" {}
-            text class="name" y="4" text-anchor="middle" { (radio) }
+            text class="name" y="4" text-anchor="middle" { (radio_name(radio)) }
             @for (dot, (x, y)) in ways.dots().iter().zip(&places) {
                 @match dot {
                     Dot::Router(router) => {
@@ -209,7 +209,7 @@ fn table(text: &Texts, ways: &Ways<'_>) -> Markup {
                 @for (dot, lock) in locks {
                     tr {
                         td { a class="mono" href={ "/locks/" (lock.lock) } { (lock.lock) } }
-                        td { (lock.radio) }
+                        td { (radio_name(&lock.radio)) }
                         td {
                             (Strength::of(lock).words(text))
                             @if let Some(rssi) = lock.rssi { ", " (rssi) " dBm" }

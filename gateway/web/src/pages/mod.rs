@@ -55,6 +55,16 @@ pub(crate) fn note(tone: Tone, title: &str, more: &Markup) -> Markup {
     html! { section class={ "note " (tone.class()) } { h2 { (title) } (more) } }
 }
 
+/// What people call a radio that the configuration and the command line call so.
+pub(crate) fn radio_name(radio: &str) -> &str {
+    match radio {
+        "zigbee" => "Zigbee",
+        "lora" => "LoRaWAN",
+        "subghz" => "433 MHz",
+        other => other,
+    }
+}
+
 /// What is wrong with a form, read out at once.
 pub(crate) fn fault(words: Option<&str>) -> Markup {
     html! { @if let Some(words) = words { div class="note bad" role="alert" { p { (rich(words)) } } } }

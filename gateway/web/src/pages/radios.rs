@@ -12,7 +12,7 @@ use maud::{Markup, html};
 
 use super::fleet::{coarse, take, unavailable};
 use super::operate::Restore;
-use super::{Page, Tab, Tone, chip, fault, note, rich, said};
+use super::{Page, Tab, Tone, chip, fault, note, radio_name, rich, said};
 use crate::live::{Parts, View, stream};
 use crate::routes::{Call, see_other};
 use crate::texts::Texts;
@@ -87,7 +87,7 @@ fn one(text: &Texts, name: &str, radio: &Radio, detail: Option<&RadioDetail>) ->
     };
     html! {
         section class="card" {
-            div class="row" { h2 { (name) } (chip(tone, state)) }
+            div class="row" { h2 { (radio_name(name)) } (chip(tone, state)) }
             @if let Some(advice) = advice { p { (advice) } (said(text, &radio.detail)) }
             dl class="wide" {
                 @if let Some(detail) = detail.filter(|detail| detail.moves || detail.network.is_some()) {
