@@ -11,7 +11,7 @@
 //! [`Air`] owns the clock. An SPI transfer takes its time, [`Air::advance`] lets more pass, and chips change state, fill FIFOs and move
 //! their lines on the way. All chance comes from one seed.
 //!
-//! The chips follow TI's data sheet (SWRS061) and three of its errata from memory: what is here was compared neither with the paper nor
+//! The chips follow TI's data sheet (SWRS061) and its errata (SWRZ020) as far as copies of them could be had (docs/433-radio.md), but were not compared
 //! with a real chip. Bytes are the smallest thing on the air; sensitivity, capture at 6 dB and the carrier threshold are round figures. Not there: wake
 //! on radio, Manchester, FEC, OOK, address filter, synchronous and fixed-length modes, and reception with any but the doubled sync word.
 

@@ -1,20 +1,18 @@
 //! One SX126x in GFSK, as its SPI, BUSY and DIO1 show it. What it hears and says is [`air`](super::air)'s.
 //!
-//! From memory and from other open drivers, like the CC1101's; times are round figures. There are packets of variable length with a
+//! From memory and from other open drivers, like the CC1101's; times of states are those that ST gives of the same radio (RM0453 table 33). There are packets of variable length with a
 //! sync word of 32 bits, and of reception the single kind; not LoRa, sleep, fixed length, whitening, address filter, listening in turns.
 
 use super::chip::{Faults, Heard, State};
 
-/// From standby to receive or transmit, nanoseconds, BUSY all the while.
-const SETTLE_NS: u64 = 100_000;
-/// To standby.
-const STANDBY_NS: u64 = 20_000;
+/// To standby, on the crystal.
+const STANDBY_NS: u64 = 31_000;
 /// After any other order.
 const ORDER_NS: u64 = 1_000;
 /// All blocks, without a TCXO.
 const CALIBRATE_NS: u64 = 3_500_000;
-/// After NRESET, until BUSY falls.
-const BOOT_NS: u64 = 3_000_000;
+/// After NRESET, until BUSY falls: as from sleep without retention.
+const BOOT_NS: u64 = 3_500_000;
 
 const TX_DONE: u16 = 1 << 0;
 const RX_DONE: u16 = 1 << 1;
@@ -238,15 +236,15 @@ impl Sx126x {
             }
             [0x82, ..] => {
                 self.rest();
-                (self.state, self.due) = (State::Settling(false), Some(now + SETTLE_NS));
-                takes = SETTLE_NS;
+                takes = self.settle_ns(false);
+                (self.state, self.due) = (State::Settling(false), Some(now + takes));
             }
             [0x83, a, b, c] => {
                 self.rest();
                 let timeout = u64::from(u32::from_be_bytes([0, a, b, c])) * 15_625;
                 self.tx_end = (timeout > 0).then_some(now + timeout);
-                (self.state, self.due) = (State::Settling(true), Some(now + SETTLE_NS));
-                takes = SETTLE_NS;
+                takes = self.settle_ns(true);
+                (self.state, self.due) = (State::Settling(true), Some(now + takes));
             }
             [0x89, _] => {
                 takes = CALIBRATE_NS + self.tcxo_ns.unwrap_or(0);
@@ -268,6 +266,16 @@ impl Sx126x {
             _ => {}
         }
         self.busy_until = now + takes;
+    }
+
+    /// From standby to receive or transmit, nanoseconds, BUSY all the while.
+    fn settle_ns(&self, transmit: bool) -> u64 {
+        match (self.crystal, transmit) {
+            (false, false) => 83_000,
+            (false, true) => 126_000,
+            (true, false) => 62_000,
+            (true, true) => 105_000,
+        }
     }
 
     fn rest(&mut self) {

@@ -1,7 +1,7 @@
 //! Commands as bytes, and what three profiles set.
 //!
-//! Opcodes, bits and register addresses were compared with those of RadioLib; the units of rate, deviation, frequency and timeout,
-//! and what each step takes, are from memory. `docs/433-radio.md` has the list.
+//! Opcodes, bits and register addresses were compared with those of RadioLib, the units of rate, deviation and frequency with Semtech's
+//! driver, times with ST's manual of the same radio. `docs/433-radio.md` has the list.
 
 use cardea_subghz_link::Profile;
 
