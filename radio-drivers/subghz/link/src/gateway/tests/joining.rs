@@ -80,3 +80,17 @@ fn nobody_has_an_address_that_is_no_lock_s() {
     assert_eq!(admitted, 253);
     assert!(full.peers.iter().all(|peer| (1..=253).contains(&peer.address)));
 }
+
+#[test]
+fn of_two_records_with_one_address_the_second_is_refused() {
+    let mut bench = standard();
+    bench.peer().dirty = true;
+    let first = bench.gateway.poll_store().and_then(|record| record.content).unwrap();
+    let mut second = first.clone();
+    second[1] ^= 1; // another lock's name
+    let both = [&first[..], &second[..]];
+    let config = config(Profile::Standard, Region::Eu433);
+    assert!(Gateway::<4>::new(config, network_key(), both, 0).is_err());
+    second[25] ^= 2; // and another address
+    assert!(Gateway::<4>::new(config, network_key(), [&first[..], &second[..]], 0).is_ok());
+}
