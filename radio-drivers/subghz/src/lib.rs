@@ -28,6 +28,8 @@ pub mod port;
 pub mod serial;
 pub mod sx126x;
 mod transceiver;
+#[cfg(target_os = "linux")]
+mod urgency;
 mod watch;
 pub mod wire;
 

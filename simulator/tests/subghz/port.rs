@@ -113,15 +113,18 @@ struct Plan {
     steps: usize,
     /// Before which, and for how long.
     away: Vec<(usize, u64)>,
-    /// The order to send.
+    /// Which of the steps were looks at the clock.
+    looks: Vec<bool>,
+    /// Behind the order to send.
     order: usize,
     /// A chip that nobody uses: a pause at its SPI is time that passes for all, edges or not.
     pause: Option<Spi>,
 }
 
 impl Plan {
-    fn step(plan: &Rc<RefCell<Self>>) {
+    fn step(plan: &Rc<RefCell<Self>>, is_look: bool) {
         let mut plan = plan.borrow_mut();
+        plan.looks.push(is_look);
         let this = plan.steps;
         plan.steps += 1;
         let us: u64 = plan.away.iter().filter(|(at, _)| *at == this).map(|(_, us)| us).sum();
@@ -137,7 +140,7 @@ impl ErrorType for Preempted {
 
 impl SpiDevice for Preempted {
     fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), Self::Error> {
-        Plan::step(&self.plan);
+        Plan::step(&self.plan, false);
         if matches!(operations, [Operation::TransferInPlace([STX])]) {
             let mut plan = self.plan.borrow_mut();
             plan.order = plan.steps;
@@ -167,7 +170,7 @@ fn sent_by(away: &[(usize, u64)], len: usize, margin: u64) -> (usize, bool, i64)
                 sender.handle_edge(edge.at_ns / 1_000, Line::Packet, edge.high);
             }
             let mut clock = || {
-                Plan::step(&plan);
+                Plan::step(&plan, true);
                 air.now()
             };
             sender.handle_timeout(&mut clock);
@@ -183,12 +186,23 @@ fn sent_by(away: &[(usize, u64)], len: usize, margin: u64) -> (usize, bool, i64)
     *plan.borrow_mut() = Plan { away: away.to_vec(), pause, ..Plan::default() };
     let start_by = air.now() + 5_000 + margin;
     let mut clock = || {
-        Plan::step(&plan);
+        Plan::step(&plan, true);
         air.now()
     };
     sender.transmit(&mut clock, transmit(len, true, start_by));
     run(&mut sender, 500_000);
-    let order = plan.borrow().order;
+    let (order, looks) = (plan.borrow().order, plan.borrow().looks.clone());
+    if away.is_empty() {
+        let accesses =
+            |steps: &mut dyn Iterator<Item = &bool>| steps.take_while(|is_look| !**is_look).count();
+        let before = accesses(&mut looks[..order].iter().rev());
+        let after = accesses(&mut looks[order..].iter());
+        let behind = accesses(&mut looks[order + after + 1..].iter());
+        println!(
+            "accesses to the chip: {before} from the last look at the clock to the order, {after} from there to the next look, {behind} behind it"
+        );
+        assert_eq!((before, after, behind), (6, 0, 1), "docs/decisions/0022 names them");
+    }
     let late =
         air.bursts().last().map_or(i64::MIN, |burst| (burst.start_ns / 1_000) as i64 - start_by as i64);
     (order, heard, late)
