@@ -316,13 +316,23 @@ pub trait NetworkStore: std::marker::Send + Sync + 'static {
 /// One record of a [`NetworkStore`]: its name and its content.
 pub type Record = (Vec<u8>, Vec<u8>);
 
-/// One change to a [`NetworkStore`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One change to a [`NetworkStore`]. Records hold keys: what is in them is not printed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     /// Record name.
     pub key: Vec<u8>,
     /// New content; `None` erases.
     pub value: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.key.escape_ascii();
+        match &self.value {
+            Some(value) => write!(f, "Change({key}: {} bytes)", value.len()),
+            None => write!(f, "Change({key}: erased)"),
+        }
+    }
 }
 
 /// The network store failed; the text is for the operator.

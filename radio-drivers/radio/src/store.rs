@@ -99,4 +99,14 @@ mod tests {
         assert!(store.load().unwrap().is_empty());
         assert_eq!(store.commits(), 2);
     }
+
+    #[test]
+    fn what_a_record_holds_is_not_printed() {
+        let change = Change { key: b"433/lock/a0".to_vec(), value: Some(vec![0x5A; 16]) };
+        assert_eq!(format!("{change:?}"), "Change(433/lock/a0: 16 bytes)");
+        let secret = crate::AdmissionSecret::Subghz { secret: [0x5A; 16].into() };
+        let admission = crate::Admission { lock: cardea_framing::LockId([1; 8]), secret };
+        let command = format!("{:?}", crate::Command::Admit(admission));
+        assert!(!command.contains("90, 90") && !command.to_lowercase().contains("5a5a"), "{command}");
+    }
 }

@@ -110,7 +110,10 @@ pub async fn run(
     let radio = Radio { config, network, orders, wake, tell, commit, told };
     let thread = std::thread::Builder::new()
         .name("subghz".into())
-        .spawn(move || radio.run())
+        .spawn(move || {
+            crate::urgency::hurry();
+            radio.run();
+        })
         .map_err(DriverError::System)?;
     // An event that did not find room in the channel yet.
     let mut waiting = None;

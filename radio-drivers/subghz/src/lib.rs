@@ -30,6 +30,8 @@ pub mod serial;
 mod stranger;
 pub mod sx126x;
 mod transceiver;
+#[cfg(target_os = "linux")]
+mod urgency;
 mod watch;
 pub mod wire;
 

@@ -219,7 +219,15 @@ impl<T: Transceiver> Port<T> {
                 return;
             }
         }
-        match self.radio.send(now, out.transmit.frame.payload(), cca) {
+        // What has a life of its own is given in two parts, with a look at the clock between. Strobes and answers are worth nothing late, and
+        // have no time for that.
+        let frame = out.transmit.frame.payload();
+        let given = if out.transmit.cca {
+            self.radio.begin(now, frame, cca)
+        } else {
+            self.radio.send(now, frame, cca)
+        };
+        match given {
             Ok(()) => {
                 out.begun = true;
                 // Between the look at the clock and the order we may have been away.
@@ -227,6 +235,8 @@ impl<T: Transceiver> Port<T> {
                 if late(now) {
                     self.counters.late += 1;
                     self.radio.abort(now);
+                } else {
+                    self.radio.complete(now);
                 }
             }
             Err(crate::Refusal::Length) => {

@@ -28,6 +28,17 @@ pub trait Transceiver {
     /// [`Refusal`]: nothing was sent, and nothing else follows.
     fn send(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal>;
 
+    /// As [`send`](Self::send), but the end of the frame is kept back until [`complete`](Self::complete), if the transceiver can do that.
+    /// Whoever looks at a clock between the two knows that a frame which is whole on the air began before that look: what was not
+    /// completed in time is broken by the chip itself.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    fn begin(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal>;
+
+    /// The end of the frame that was [begun](Self::begin).
+    fn complete(&mut self, now: Micros);
+
     /// Switches the receiver on or off; it is on at first. A transceiver that is off sends nothing either.
     fn listen(&mut self, now: Micros, on: bool);
 

@@ -1,10 +1,13 @@
 //! The last moment to begin, and carrier sense.
 
+use std::{cell::RefCell, rc::Rc};
+
 use cardea_simulator::subghz::{Air, ChipConfig, Conditions, Spi};
 use cardea_subghz::cc1101::{Cc1101, Config};
 use cardea_subghz::port::{Port, PortEvent};
 use cardea_subghz::{Line, Profile};
 use cardea_subghz_link::{AirFrame, Transmit};
+use embedded_hal::spi::{ErrorType, Operation, SpiDevice};
 
 struct Bench {
     air: Air,
@@ -60,6 +63,9 @@ impl Bench {
     }
 }
 
+/// From the order to the first bit, with the accesses between: the SPI of the model takes 2 µs a byte.
+const TURN_US: i64 = 50;
+
 fn transmit(len: usize, cca: bool, start_by: u64) -> Transmit {
     let payload: Vec<u8> = (0..len as u8).map(|n| n.wrapping_mul(59) ^ 0xA5).collect();
     Transmit { frame: AirFrame::from_payload(&payload).unwrap(), channel: 0, preamble: 4, cca, start_by }
@@ -90,6 +96,144 @@ fn who_was_away_between_the_look_at_the_clock_and_the_order_is_cut_off() {
         bench.run(100_000);
         assert_eq!(bench.heard(1), 1 + usize::from(away == 0));
     }
+}
+
+/// CC1101: transmit.
+const STX: u8 = 0x35;
+
+/// The chip's SPI under a process that is sent away before some of its accesses; the air goes on meanwhile.
+struct Preempted {
+    spi: Spi,
+    plan: Rc<RefCell<Plan>>,
+}
+
+#[derive(Default)]
+struct Plan {
+    /// Looks at the clock and accesses to the chip so far.
+    steps: usize,
+    /// Before which, and for how long.
+    away: Vec<(usize, u64)>,
+    /// Which of the steps were looks at the clock.
+    looks: Vec<bool>,
+    /// Behind the order to send.
+    order: usize,
+    /// A chip that nobody uses: a pause at its SPI is time that passes for all, edges or not.
+    pause: Option<Spi>,
+}
+
+impl Plan {
+    fn step(plan: &Rc<RefCell<Self>>, is_look: bool) {
+        let mut plan = plan.borrow_mut();
+        plan.looks.push(is_look);
+        let this = plan.steps;
+        plan.steps += 1;
+        let us: u64 = plan.away.iter().filter(|(at, _)| *at == this).map(|(_, us)| us).sum();
+        if let (1.., Some(spi)) = (us, &mut plan.pause) {
+            spi.transaction(&mut [Operation::DelayNs(us as u32 * 1_000)]).unwrap();
+        }
+    }
+}
+
+impl ErrorType for Preempted {
+    type Error = <Spi as ErrorType>::Error;
+}
+
+impl SpiDevice for Preempted {
+    fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), Self::Error> {
+        Plan::step(&self.plan, false);
+        if matches!(operations, [Operation::TransferInPlace([STX])]) {
+            let mut plan = self.plan.borrow_mut();
+            plan.order = plan.steps;
+        }
+        self.spi.transaction(operations)
+    }
+}
+
+/// One frame by a process that is away so; which step the order was, whether a receiver got it, and when it began after the last moment.
+fn sent_by(away: &[(usize, u64)], len: usize, margin: u64) -> (usize, bool, i64) {
+    let air = Air::new(1, Conditions::default());
+    let plan = Rc::new(RefCell::new(Plan::default()));
+    let spi = Preempted { spi: air.chip(ChipConfig::default()), plan: plan.clone() };
+    let mut sender = Port::new(Cc1101::new(spi, Config::default(), 0, u64::MAX / 2), Profile::Standard, 0);
+    let receiver = Cc1101::new(air.chip(ChipConfig::default()), Config::default(), 0, u64::MAX / 2);
+    let mut receiver = Port::new(receiver, Profile::Standard, 0);
+    let mut heard = false;
+    let mut run = |sender: &mut Port<Cc1101<Preempted>>, us: u64| {
+        let end = air.now() + us;
+        while air.now() < end {
+            // The receiver's process is never away.
+            while let Some(edge) = air.edge(1) {
+                receiver.handle_edge(edge.at_ns / 1_000, Line::Packet, edge.high);
+            }
+            receiver.handle_timeout(&mut || air.now());
+            while let Some(edge) = air.edge(0) {
+                sender.handle_edge(edge.at_ns / 1_000, Line::Packet, edge.high);
+            }
+            let mut clock = || {
+                Plan::step(&plan, true);
+                air.now()
+            };
+            sender.handle_timeout(&mut clock);
+            heard |=
+                std::iter::from_fn(|| receiver.poll_event()).any(|e| matches!(e, PortEvent::Received { .. }));
+            let next = sender.poll_timeout().min(receiver.poll_timeout());
+            let now = air.now();
+            air.advance(next.clamp(now + 1, end.max(now + 1)));
+        }
+    };
+    run(&mut sender, 50_000);
+    let pause = Some(air.chip(ChipConfig::default()));
+    *plan.borrow_mut() = Plan { away: away.to_vec(), pause, ..Plan::default() };
+    let start_by = air.now() + 5_000 + margin;
+    let mut clock = || {
+        Plan::step(&plan, true);
+        air.now()
+    };
+    sender.transmit(&mut clock, transmit(len, true, start_by));
+    run(&mut sender, 500_000);
+    let (order, looks) = (plan.borrow().order, plan.borrow().looks.clone());
+    if away.is_empty() {
+        let accesses =
+            |steps: &mut dyn Iterator<Item = &bool>| steps.take_while(|is_look| !**is_look).count();
+        let before = accesses(&mut looks[..order].iter().rev());
+        let after = accesses(&mut looks[order..].iter());
+        let behind = accesses(&mut looks[order + after + 1..].iter());
+        println!(
+            "accesses to the chip: {before} from the last look at the clock to the order, {after} from there to the next look, {behind} behind it"
+        );
+        assert_eq!((before, after, behind), (6, 0, 1), "docs/decisions/0022 names them");
+    }
+    let late =
+        air.bursts().last().map_or(i64::MIN, |burst| (burst.start_ns / 1_000) as i64 - start_by as i64);
+    (order, heard, late)
+}
+
+/// Before each of its looks at the clock and accesses to the chip, for less and for more than a frame, once and twice. What a receiver takes
+/// has begun in time, or as late as the chip takes to turn around.
+#[test]
+fn wherever_a_process_is_away_no_whole_frame_begins_late() {
+    let len = 30;
+    let (order, heard, _) = sent_by(&[], len, 2_000);
+    assert!(heard && order > 10, "nobody was away, and it did not arrive");
+    let (mut cut, mut whole, mut worst) = (0, 0, i64::MIN);
+    let mut check = |away: &[(usize, u64)], margin| {
+        let (_, heard, late) = sent_by(away, len, margin);
+        if heard {
+            assert!(late <= TURN_US, "away {away:?}: a whole frame began {late} µs late");
+            worst = worst.max(late);
+        }
+        (cut, whole) = (cut + usize::from(!heard), whole + usize::from(heard));
+    };
+    for first in order.saturating_sub(30)..order + 20 {
+        for us in [300, 2_500, 30_000] {
+            check(&[(first, us)], 2_000);
+            for second in first + 1..first + 12 {
+                check(&[(first, us), (second, 40_000)], 2_000);
+            }
+        }
+    }
+    println!("{whole} whole, the latest {worst} µs after its last moment; {cut} not");
+    assert!(whole > 20 && cut > 100, "{whole} {cut}");
 }
 
 /// Whoever waited for the end of the same frame would begin in the same moment: when to try again is for the link layer to draw.

@@ -160,3 +160,25 @@ fn a_removed_lock_s_command_is_not_repeated_when_it_is_back() {
     bench.pass(60_000);
     assert_eq!(of_command(&bench), 1, "a command that ended with its lock's removal was sent again");
 }
+
+/// A broker gives a retained message to whoever subscribes, at each restart: somebody's command of last week.
+#[test]
+fn a_retained_command_for_a_lock_on_433_mhz_is_refused_and_the_radio_hears_nothing_of_it() {
+    let locks = vec![LockRecord { lock: LOCK, radio: "subghz".into() }];
+    let radios = |config: &mut Config| config.radios = vec![RadioInfo { name: "subghz".into() }];
+    let mut bench = Bench::over(radios, Snapshot { locks, ..Snapshot::default() });
+    assert!(bench.relay.locks().any(|l| l.lock == LOCK && l.joined));
+    for round in 0..3 {
+        let down = command(1, Class::Interactive, 60_000);
+        bench.message(&Topic::Down(LOCK), Encoding::Json.encode(&down), true);
+        assert_eq!(bench.results(), [refused("retained")], "round {round}");
+        bench.feed(Input::Upstream(UpstreamEvent::Disconnected));
+        bench.feed(Input::Upstream(UpstreamEvent::Connected));
+        bench.pass(70_000);
+    }
+    assert!(bench.sends.is_empty(), "a retained command was given to the radio");
+    // And the radio is there: what is not retained goes out.
+    let down = Downlink { not_after: bench.dawn + bench.now + 5_000, ..command(2, Class::Interactive, 0) };
+    bench.down(&down);
+    assert_eq!(bench.sends.len(), 1);
+}

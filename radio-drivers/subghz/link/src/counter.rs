@@ -189,6 +189,24 @@ mod tests {
         assert_eq!(rx.judge(700), Verdict::New);
     }
 
+    /// What a sender may jump when it restarts is a block, and a receiver that restarts just then must still take it.
+    #[test]
+    fn limits_are_moved_at_half_a_block_and_leave_a_block_above_what_was_accepted() {
+        let mut tx = Sender::fresh(BLOCK);
+        let mut wanted = std::vec::Vec::new();
+        for _ in 0..BLOCK {
+            tx.take();
+            wanted.push(tx.wanted(BLOCK));
+        }
+        assert_eq!(wanted[127..129], [BLOCK, 129 + BLOCK], "asked for when half of it is left");
+        let mut rx = Receiver::fresh(2 * BLOCK);
+        for counter in 0..5_000 {
+            rx.accept(counter);
+            rx.stored(rx.wanted());
+            assert!(rx.limit() - counter > BLOCK, "a restart of the sender at {counter} would be refused");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_counter_is_used_or_accepted_twice_whenever_the_power_goes(

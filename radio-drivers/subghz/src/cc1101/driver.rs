@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use embedded_hal::spi::SpiDevice;
 
 use super::chip::Chip;
-use super::registers::{COUNT, Config, OFFSET_STEP_HZ, Register, Status, Strobe};
+use super::registers::{COUNT, Config, FITS_FIFO, OFFSET_STEP_HZ, Register, Status, Strobe};
 use crate::watch::Watch;
 use crate::{Abilities, Event, Failure, Health, Line, Micros, Problem, Refusal, Tally, Transceiver};
 
@@ -40,6 +40,8 @@ const CHANGED: [Register; 6] = [
 const IN_PACKET: u8 = 0x01;
 /// PKTSTATUS: the channel is clear, as MCSM1 has it.
 const CLEAR: u8 = 0x10;
+/// Bytes of a frame that are kept back until it is completed. What is on the air instead of them is noise, which would have to be them by chance.
+const TAIL: usize = 4;
 
 /// What went wrong and was mended, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +104,8 @@ pub struct Cc1101<S> {
     ended: Option<Micros>,
     /// What the transmit FIFO has not got yet.
     unsent: VecDeque<u8>,
+    /// How many of these are kept back until the frame is completed.
+    held: usize,
     /// The transmit FIFO must be emptied when the chip is idle next.
     stale: bool,
     /// The end of a packet was seen once, without an edge.
@@ -132,6 +136,7 @@ impl<S: SpiDevice> Cc1101<S> {
             packet_since: None,
             ended: None,
             unsent: VecDeque::new(),
+            held: 0,
             stale: false,
             waited: false,
             end_of_air: now,
@@ -299,33 +304,19 @@ impl<S: SpiDevice> Transceiver for Cc1101<S> {
     }
 
     fn send(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal> {
-        if frame.is_empty() || frame.len() > usize::from(self.config.max_frame) {
-            return Err(Refusal::Length);
-        }
-        match self.phase {
-            Phase::Down | Phase::Resetting | Phase::Resting | Phase::Waking | Phase::Tuning => {
-                return Err(Refusal::NotReady);
-            }
-            Phase::Sending(_) => return Err(Refusal::Occupied),
-            Phase::Listening if self.packet_since.is_some() || self.stale => return Err(Refusal::Occupied),
-            Phase::Listening => {}
-        }
-        // A packet that no edge told of is fetched first.
-        if self.chip.steady(Status::RxBytes) != Ok(0) {
-            self.service(now);
-            return Err(Refusal::Occupied);
-        }
-        // Asked before the FIFO is filled: to empty it again the chip must stop listening.
-        if listen && self.chip.status(Status::PktStatus).is_ok_and(|status| status & CLEAR == 0) {
-            self.event(Event::Unsent(Failure::Busy));
-            return Ok(());
-        }
-        if let Err(problem) = self.begin(now, frame, listen) {
-            self.phase = Phase::Listening;
+        self.put(now, frame, listen, 0)
+    }
+
+    fn begin(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal> {
+        // A longer frame is given in parts anyway, and the host that has no time for one has none for the other.
+        let held = if frame.len() <= usize::from(FITS_FIFO) { TAIL.min(frame.len()) } else { 0 };
+        self.put(now, frame, listen, held)
+    }
+
+    fn complete(&mut self, now: Micros) {
+        if let Err(problem) = self.give_tail() {
             self.trouble(now, problem);
-            return Err(Refusal::NotReady);
         }
-        Ok(())
     }
 
     fn listen(&mut self, now: Micros, on: bool) {

@@ -376,6 +376,13 @@ impl<P: Bytes> Transceiver for Serial<P> {
     }
 
     /// It cannot be switched off.
+    /// All of it: nothing can be kept back here.
+    fn begin(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal> {
+        self.send(now, frame, listen)
+    }
+
+    fn complete(&mut self, _now: Micros) {}
+
     fn listen(&mut self, _now: Micros, _on: bool) {}
 
     /// Its channel is in its own configuration.

@@ -333,6 +333,13 @@ impl<S: SpiDevice, B: InputPin, R: OutputPin> Transceiver for Sx126x<S, B, R> {
         }
     }
 
+    /// All of it: nothing can be kept back here.
+    fn begin(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal> {
+        self.send(now, frame, listen)
+    }
+
+    fn complete(&mut self, _now: Micros) {}
+
     fn listen(&mut self, now: Micros, on: bool) {
         match (on, self.phase) {
             (false, Phase::Tuning | Phase::Listening) => {

@@ -1,6 +1,7 @@
 //! The gateway alone, with a radio that checks nothing: what it keeps to by itself.
 
 mod budget;
+mod joining;
 
 use std::vec::Vec as StdVec;
 
@@ -320,35 +321,6 @@ fn nothing_is_said_under_a_counter_that_is_not_stored() {
 }
 
 #[test]
-fn accepts_are_at_least_100_ms_apart_and_follow_storage() {
-    let mut bench = standard();
-    bench.run(300_000);
-    bench.gateway.open_join(bench.now, bench.now + 60_000_000);
-    bench.run(300_000);
-    let nonce = 2;
-    let join = Body::Join(crate::Join { lock: LOCK, nonce });
-    let asks = crate::codec::seal(header(Kind::Join, true, 254), nonce, &join.encode(), &secret().join_key());
-    let asks = asks.unwrap();
-    // Storage is slow: before it has answered nothing is said.
-    bench.gateway.handle_received(bench.now, asks.as_bytes(), Quality::default());
-    let record = bench.gateway.poll_store();
-    assert!(record.is_some_and(|record| record.name == RecordName::Lock(LOCK)));
-    bench.gateway.handle_received(bench.now, asks.as_bytes(), Quality::default());
-    bench.now += 10_000;
-    assert_eq!(bench.gateway.poll_transmit(bench.now), None, "it answers under a session that is not stored");
-    bench.gateway.handle_stored(bench.now, true);
-    let mut accepts = StdVec::new();
-    for _ in 0..100 {
-        accepts.extend(of_kind(&bench.run(20_000), Kind::Accept));
-        bench.hears(&asks);
-    }
-    assert!(accepts.len() > 10 && accepts.windows(2).all(|two| two[1] - two[0] >= 99_000), "{accepts:?}");
-    // The old session holds until the new one is proved.
-    assert!(bench.hears(&up(Kind::Data, 0, &[2; 8])));
-    assert_eq!(bench.ups, 1);
-}
-
-#[test]
 fn what_is_said_to_a_lock_with_something_pending_says_so_and_counts_on_it() {
     for waits in [false, true] {
         let mut bench = Bench::new(Profile::Standard, Region::Eu433, 500);
@@ -366,36 +338,6 @@ fn what_is_said_to_a_lock_with_something_pending_says_so_and_counts_on_it() {
         let acked = bench.peer().anchor.unwrap();
         assert_eq!(stays - acked, if waits { awake } else { 100_000 }, "linger, or as long as after a burst");
     }
-}
-
-#[test]
-fn nobody_has_an_address_that_is_no_lock_s() {
-    for address in [0, 254, 255] {
-        let mut bench = standard();
-        bench.peer().address = address;
-        bench.peer().dirty = true;
-        let record = bench.gateway.poll_store().and_then(|record| record.content).unwrap();
-        let again =
-            Gateway::<4>::new(config(Profile::Standard, Region::Eu433), network_key(), [&record[..]], 0);
-        assert!(again.is_err(), "a record with the address {address} is believed");
-    }
-    // And frames to or from these are nobody's, whatever key they are under.
-    let mut bench = standard();
-    bench.run(300_000);
-    for address in [0, ADDRESS + 1, 253, 254, 255] {
-        for kind in [Kind::Data, Kind::Hello, Kind::Ack, Kind::Wake, Kind::Beacon, Kind::Accept, Kind::Floor]
-        {
-            let body = [0; 8];
-            let frame = crate::codec::seal(header(kind, true, address), 0, &body, &keys().up).unwrap();
-            assert!(!bench.hears(&frame), "{kind:?} from {address}");
-        }
-    }
-    assert_eq!(bench.run(500_000).len(), 0);
-    let mut full =
-        Gateway::<300>::new(config(Profile::Standard, Region::Eu433), network_key(), [], 0).unwrap();
-    let admitted = (0..300_u64).filter(|n| full.admit(n.to_be_bytes(), secret()).is_ok()).count();
-    assert_eq!(admitted, 253);
-    assert!(full.peers.iter().all(|peer| (1..=253).contains(&peer.address)));
 }
 
 #[test]
@@ -441,4 +383,63 @@ fn a_jammed_network_moves_only_where_it_may() {
         let Ok(Body::Beacon(beacon)) = Body::decode(Kind::Beacon, packet.body()) else { panic!() };
         assert_eq!((beacon.channel, transmit.channel), (moved, moved));
     }
+}
+
+/// Its listenings are counted from there, whoever has sent the acknowledgement.
+#[test]
+fn the_grid_hangs_on_the_acknowledgement_that_a_lock_sent() {
+    let mut bench = Bench::new(Profile::Standard, Region::Eu433, 500);
+    bench.run(300_000);
+    bench.gateway.send(bench.now, 1, &LOCK, &[1; 8], bench.now + 5_000_000).unwrap();
+    while let Some((packet, transmit)) = bench.next(9_000_000) {
+        bench.sent(&transmit);
+        if packet.header().kind == Kind::Data {
+            break;
+        }
+    }
+    bench.now += 6_000;
+    let acked = bench.now;
+    assert!(bench.hears(&up(Kind::Ack, 1, &[0; 2])));
+    assert_eq!((bench.peer().anchor, &bench.outcomes[..]), (Some(acked), &[Outcome::Heard][..]));
+}
+
+#[test]
+fn strobes_go_where_the_lock_was_last_heard_and_say_where_the_data_comes() {
+    let mut bench = Bench::new(Profile::Standard, Region::Eu433, 500);
+    bench.run(300_000);
+    bench.hears(&up(Kind::Data, 0, &[2; 8]));
+    bench.run(1_000_000);
+    bench.gateway.move_to(bench.now, 1);
+    bench.run(300_000); // the beacon on the new channel
+    bench.gateway.send(bench.now, 1, &LOCK, &[1; 8], bench.now + 5_000_000).unwrap();
+    let mut kinds = StdVec::new();
+    while let Some((packet, transmit)) = bench.next(3_000_000) {
+        let kind = packet.header().kind;
+        kinds.push(kind);
+        if kind == Kind::Wake {
+            assert_eq!(transmit.channel, 0, "it listens where it was");
+            let Ok(Body::Wake(wake)) = Body::decode(kind, packet.body()) else { panic!() };
+            assert_eq!(wake.channel, 1);
+        } else {
+            assert_eq!(transmit.channel, 1);
+        }
+        bench.sent(&transmit);
+    }
+    assert!(kinds.contains(&Kind::Wake) && kinds.contains(&Kind::Data));
+}
+
+/// Whoever has no key says nothing: neither an acknowledgement nor data.
+#[test]
+fn what_is_under_another_key_is_counted_and_nothing_else() {
+    let mut bench = standard();
+    bench.run(300_000);
+    bench.gateway.send(bench.now, 1, &LOCK, &[1; 8], bench.now + 5_000_000).unwrap();
+    let (_, transmit) = bench.next(bench.now + 1_000_000).unwrap();
+    bench.sent(&transmit);
+    for kind in [Kind::Ack, Kind::Data, Kind::Hello] {
+        // The other direction's key is another key, too.
+        let forged = crate::codec::seal(header(kind, true, ADDRESS), 0, &[0; 2], &keys().down).unwrap();
+        assert!(!bench.hears(&forged), "{kind:?}");
+    }
+    assert_eq!((bench.gateway.stats().forged, bench.ups, bench.outcomes.len()), (3, 0, 0));
 }

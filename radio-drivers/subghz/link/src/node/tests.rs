@@ -375,3 +375,18 @@ fn trouble_is_told_after_30_s_and_whether_the_channel_was_busy() {
         assert_eq!(bench.events.iter().filter(|event| **event == NodeEvent::Trouble { busy }).count(), 1);
     }
 }
+
+/// Whoever has no key says nothing, and the other direction's key is another key.
+#[test]
+fn what_is_under_another_key_is_counted_and_nothing_else() {
+    let mut bench = standard();
+    bench.node.send(0, 1, &[1; 8], 5_000_000).unwrap();
+    let (_, transmit) = bench.next(1_000_000).unwrap();
+    bench.sent(&transmit);
+    for kind in [Kind::Ack, Kind::Floor, Kind::Data, Kind::Wake] {
+        let body = if kind == Kind::Floor { &[0, 0, 1, 0][..] } else { &[0; 2][..] };
+        bench.hears(&seal(header(kind, false, ADDRESS), 0, body, &keys().up).unwrap());
+    }
+    assert_eq!((bench.node.stats().forged, &bench.events[..]), (4, &[][..]));
+    assert!(bench.node.reply.is_none() && bench.node.out.as_ref().is_some_and(|out| out.counter == Some(0)));
+}

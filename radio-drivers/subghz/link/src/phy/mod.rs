@@ -316,6 +316,11 @@ mod tests {
     }
 
     #[test]
+    fn budgets_are_a_tenth_and_a_hundredth_of_an_hour() {
+        assert_eq!([Region::Eu433, Region::Cn433].map(Region::budget), [360_000_000, 36_000_000]);
+    }
+
+    #[test]
     fn channels_stay_inside_the_band() {
         for (profile, half) in
             [(Profile::Slow, 101_500), (Profile::Standard, 101_500), (Profile::Fast, 270_000)]

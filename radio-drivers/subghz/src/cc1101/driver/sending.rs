@@ -6,12 +6,50 @@ use super::super::registers::{
     FIFO, FITS_FIFO, IOCFG_RX_THRESHOLD, IOCFG_TX_THRESHOLD, MCSM1_AT_ONCE, MCSM1_LISTEN, Register, Status,
     Strobe, state,
 };
-use super::{CONFIRM_US, Cc1101, IN_PACKET, Phase, TUNE_US};
-use crate::{Event, Failure, Micros, Problem};
+use super::{CLEAR, CONFIRM_US, Cc1101, IN_PACKET, Phase, TUNE_US};
+use crate::{Event, Failure, Micros, Problem, Refusal};
 
 impl<S: SpiDevice> Cc1101<S> {
-    pub(super) fn begin(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Problem> {
+    /// Gives the chip a frame, all but `held` bytes of it, and orders it out.
+    pub(super) fn put(
+        &mut self,
+        now: Micros,
+        frame: &[u8],
+        listen: bool,
+        held: usize,
+    ) -> Result<(), Refusal> {
+        if frame.is_empty() || frame.len() > usize::from(self.config.max_frame) {
+            return Err(Refusal::Length);
+        }
+        match self.phase {
+            Phase::Down | Phase::Resetting | Phase::Resting | Phase::Waking | Phase::Tuning => {
+                return Err(Refusal::NotReady);
+            }
+            Phase::Sending(_) => return Err(Refusal::Occupied),
+            Phase::Listening if self.packet_since.is_some() || self.stale => return Err(Refusal::Occupied),
+            Phase::Listening => {}
+        }
+        // A packet that no edge told of is fetched first.
+        if self.chip.steady(Status::RxBytes) != Ok(0) {
+            self.service(now);
+            return Err(Refusal::Occupied);
+        }
+        // Asked before the FIFO is filled: to empty it again the chip must stop listening.
+        if listen && self.chip.status(Status::PktStatus).is_ok_and(|status| status & CLEAR == 0) {
+            self.event(Event::Unsent(Failure::Busy));
+            return Ok(());
+        }
+        if let Err(problem) = self.load(now, frame, listen, held) {
+            self.phase = Phase::Listening;
+            self.trouble(now, problem);
+            return Err(Refusal::NotReady);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, now: Micros, frame: &[u8], listen: bool, held: usize) -> Result<(), Problem> {
         self.unsent.clear();
+        self.held = held;
         self.unsent.push_back(u8::try_from(frame.len()).unwrap_or(u8::MAX));
         self.unsent.extend(frame);
         if self.config.max_frame > FITS_FIFO {
@@ -50,7 +88,16 @@ impl<S: SpiDevice> Cc1101<S> {
         }
     }
 
+    /// What was kept back. A chip that has run out of bytes meanwhile has stopped in the middle of the frame, and is found so at the next look.
+    pub(super) fn give_tail(&mut self) -> Result<(), Problem> {
+        if std::mem::take(&mut self.held) == 0 || !matches!(self.phase, Phase::Sending(_)) {
+            return Ok(());
+        }
+        self.fill(FIFO)
+    }
+
     fn fill(&mut self, room: usize) -> Result<(), Problem> {
+        let room = room.min(self.unsent.len().saturating_sub(self.held));
         let written = self.chip.write_fifo(self.unsent.make_contiguous(), room)?;
         self.unsent.drain(..written);
         Ok(())

@@ -171,3 +171,17 @@ fn being_awake_for_nothing_is_paid_from_a_budget_that_refills_by_one_in_a_hundre
     assert!(later <= span / 100 + 1_000_000, "{later} µs in {span}");
     assert!(later > span / 200 && bench.node.stats.skipped > 0, "it never listens again: {later}");
 }
+
+/// Firmware that comes late has missed the burst: to listen then would be to listen at a moment that the gateway does not know.
+#[test]
+fn a_listening_begins_at_its_moment_or_a_guard_time_later_and_else_is_left_out() {
+    for (late, listens) in
+        [(0, true), (2_000, true), (2_001, false), (400_000, false), (500_000, true), (1_502_001, false)]
+    {
+        let mut bench = Bench::joined(Profile::Standard, Region::Eu433, 500);
+        bench.node.anchor(0);
+        bench.node.handle_timeout(500_000 + late);
+        assert_eq!(bench.node.sniff.is_some(), listens, "{late} µs late");
+        assert_eq!(bench.node.next_sniff, 500_000 * (late / 500_000 + 2), "the grid stays");
+    }
+}
