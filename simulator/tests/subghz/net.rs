@@ -51,7 +51,7 @@ impl Net {
         let chip = Config {
             profile: match config.profile {
                 Profile::Slow => cardea_subghz::cc1101::Profile::Slow,
-                Profile::Standard => cardea_subghz::cc1101::Profile::Standard,
+                Profile::Standard | Profile::Serial(_) => cardea_subghz::cc1101::Profile::Standard,
                 Profile::Fast => cardea_subghz::cc1101::Profile::Fast,
             },
             ..Config::default()

@@ -32,11 +32,8 @@ impl fmt::Display for Module {
 
 /// Opens the TTY, and makes it a [`Serial`] and what is waited on.
 pub(super) fn open(module: &Module, setting: Setting) -> Result<Opened, OpenError> {
-    let config = Config {
-        module: module.uart,
-        budget_us: setting.region.budget(),
-        silence_us: setting.silence_us,
-    };
+    let config =
+        Config { module: module.uart, budget_us: setting.region.budget(), silence_us: setting.silence_us };
     let tty = Tty::open(&module.tty, module.uart.baud)
         .map_err(|error| OpenError::Device(module.tty.clone(), error))?;
     let radio = Serial::new(tty.clone(), config, now());

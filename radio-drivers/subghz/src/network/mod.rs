@@ -301,8 +301,7 @@ impl Network {
                         self.shed = self.shed.saturating_add(1);
                         continue;
                     }
-                    let quality =
-                        Quality { rssi: quality.rssi.map(Into::into), snr: None, lqi: quality.lqi };
+                    let quality = Quality { rssi: quality.rssi.map(Into::into), snr: None, lqi: quality.lqi };
                     self.events.push_back(Event::Up(Up {
                         lock: LockId(lock),
                         frame: frame.to_vec().into(),
@@ -326,13 +325,7 @@ impl Network {
     fn link_event(&self, lock: LockId, interval_ms: u16) -> Event {
         let interval = u32::from(interval_ms);
         let (retry_ms, life_ms) = patience(self.config.profile, interval);
-        Event::Link {
-            lock,
-            mtu_down: MTU as u16,
-            sleepy: false,
-            retry_ms,
-            life_ms,
-        }
+        Event::Link { lock, mtu_down: MTU as u16, sleepy: false, retry_ms, life_ms }
     }
 
     fn jammed(&mut self, now: Micros, jammed: bool) {
@@ -401,7 +394,8 @@ fn patience(profile: Profile, interval_ms: u32) -> (u32, u32) {
     match profile {
         // Both, each with one repeat and the wait for it.
         Profile::Serial(_) => {
-            let each = profile.start() + profile.air_time_of_body(MTU) + profile.ack_wait() + 4 * profile.slot();
+            let each =
+                profile.start() + profile.air_time_of_body(MTU) + profile.ack_wait() + 4 * profile.slot();
             let retry = u32::try_from(4 * each / 1_000).unwrap_or(u32::MAX).clamp(2_000, 30_000);
             (retry, if retry > 4_000 { 24_000 } else { 10_000 })
         }
