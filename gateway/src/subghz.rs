@@ -99,3 +99,99 @@ fn voltage(tcxo: SubghzTcxo) -> Option<u8> {
         SubghzTcxo::V3_3 => 7,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings_of(text: &str) -> DriverConfig {
+        settings(&cardea_config::parse(&format!("[subghz]\nenabled = true\n{text}"), &[]).unwrap())
+    }
+
+    #[test]
+    fn each_chip_is_what_it_is_in_the_file() {
+        let place = Place::Spidev {
+            spi: "/dev/spidev0.0".into(),
+            speed_hz: 4_000_000,
+            gpio: "/dev/gpiochip0".into(),
+            lines: cc1101::Wiring { gdo0: 25 },
+        };
+        let cc1101 = cc1101::Module { place, power: Power::Plus10 };
+        assert_eq!(settings_of("").module, Module::Cc1101(cc1101));
+        let place = Place::Spidev {
+            spi: "/dev/spidev0.1".into(),
+            speed_hz: 8_000_000,
+            gpio: "/dev/gpiochip4".into(),
+            lines: sx126x::Wiring { dio1: 5, busy: 6, nreset: 7 },
+        };
+        let sx126x = sx126x::Module {
+            place,
+            power_dbm: -3,
+            amplifier: Amplifier::Low,
+            tcxo: Some(Tcxo { voltage: 3, start_us: 7_000 }),
+            dio2_switch: false,
+            dcdc: true,
+        };
+        let text = "chip = \"sx126x\"\ndevice = \"/dev/spidev0.1\"\nspi_hz = 8000000\ngpio_chip = \"/dev/gpiochip4\"\n\
+                    dio1 = 5\nbusy = 6\nnreset = 7\npower = -3\nmodel = \"sx1261\"\ntcxo = \"2.2V\"\ntcxo_start_ms = 7\n\
+                    dio2_switch = false\ndcdc = true\n";
+        assert_eq!(settings_of(text).module, Module::Sx126x(sx126x.clone()));
+        let socket = settings_of("chip = \"sx126x\"\ndevice = \"unix:/run/module\"\n").module;
+        let usual = sx126x::Module {
+            place: Place::Socket("/run/module".into()),
+            power_dbm: 10,
+            amplifier: Amplifier::High,
+            tcxo: None,
+            dio2_switch: true,
+            dcdc: false,
+        };
+        assert_eq!(socket, Module::Sx126x(usual));
+        let uart = cardea_subghz::UartModule {
+            baud: 19_200,
+            air_bps: 5_000,
+            packet: 58,
+            overhead_us: 20_000,
+            hold_us: 10_000,
+        };
+        let serial = serial::Module { tty: "/dev/ttyAMA0".into(), uart };
+        let text = "chip = \"serial\"\ndevice = \"/dev/ttyAMA0\"\nbaud = 19200\npower = 8\nair_bps = 5000\npacket_bytes = 58\n\
+                    overhead_ms = 20\nhold_ms = 10\n";
+        let settings = settings_of(text);
+        assert_eq!(settings.module, Module::Serial(serial));
+        assert_eq!(
+            settings.network.profile,
+            cardea_subghz::Profile::Serial(uart),
+            "its times are the link's"
+        );
+        // A module with one channel has no other to move to.
+        assert_eq!((settings_of(text).network.channels, settings_of("").network.channels), (1, 0b111));
+    }
+
+    /// By the chip's table of voltages, in rising order.
+    #[test]
+    fn every_voltage_and_power_is_the_chips_own_and_never_more_than_asked_for() {
+        let names = ["1.6V", "1.7V", "1.8V", "2.2V", "2.4V", "2.7V", "3.0V", "3.3V"];
+        for (number, name) in (0..).zip(names) {
+            let Module::Sx126x(module) =
+                settings_of(&format!("chip = \"sx126x\"\ntcxo = \"{name}\"\n")).module
+            else {
+                panic!("another module")
+            };
+            assert_eq!(module.tcxo, Some(Tcxo { voltage: number, start_us: 5_000 }), "{name}");
+        }
+        let known = [
+            (-30, Power::Minus30),
+            (-20, Power::Minus20),
+            (-10, Power::Minus10),
+            (0, Power::Zero),
+            (5, Power::Plus5),
+            (7, Power::Plus7),
+            (10, Power::Plus10),
+        ];
+        for (dbm, expected) in known {
+            assert_eq!(power(dbm), expected);
+            let above = power(dbm + 1);
+            assert!(above == expected || known.contains(&(dbm + 1, above)), "{dbm}");
+        }
+    }
+}

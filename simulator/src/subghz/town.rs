@@ -25,6 +25,13 @@ impl Town {
         Self { air, locks: Vec::new(), stranger: None, gateway, edges: VecDeque::new() }
     }
 
+    /// The gateway has another chip from now on; edges of the one before are nobody's.
+    pub fn set_gateway(&mut self, chip: usize) {
+        while self.air.edge(self.gateway).is_some() {}
+        self.edges.clear();
+        self.gateway = chip;
+    }
+
     /// An edge of the gateway's chip that nobody has taken.
     pub fn edge(&mut self) -> Option<Edge> {
         self.edges.pop_front()

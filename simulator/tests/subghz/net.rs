@@ -1,15 +1,16 @@
-//! The gateway's driver on a model of its chip, in a town of locks, in the air's own time.
+//! The gateway's driver on a model of its chip, of either kind, in a town of locks, in the air's own time.
 
 use cardea_framing::LockId;
 use cardea_radio::{Admission, AdmissionSecret, Command, Event, MemoryStore, Outcome, Send};
 use cardea_simulator::subghz::{
-    Air, ChipConfig, Conditions, LockRadio, RadioConfig, RadioEvent, Spi, Stranger, Town,
+    Air, ChipConfig, Conditions, Faults, LockRadio, RadioConfig, RadioEvent, Stranger, Sx126xConfig, Town,
 };
 use cardea_subghz::cc1101::{Cc1101, Config};
 use cardea_subghz::engine::{Named, due, turn};
 use cardea_subghz::network::{Epoch, Network, NetworkConfig, Seeds};
 use cardea_subghz::port::Port;
-use cardea_subghz::{Kind, Line, Profile, Region};
+use cardea_subghz::sx126x::{self, Sx126x};
+use cardea_subghz::{Kind, Line, Profile, Region, Transceiver};
 use cardea_subghz_link::{Packet, Secret};
 
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -19,11 +20,38 @@ const MS: u64 = 5_000;
 pub(crate) struct Net {
     pub(crate) town: Town,
     pub(crate) network: Network,
-    pub(crate) port: Port<Cc1101<Spi>>,
+    pub(crate) port: Port<Box<dyn Transceiver>>,
+    kind: Kind,
+    gateway: usize,
     pub(crate) store: MemoryStore,
     pub(crate) events: Vec<Event>,
     pub(crate) heard: Vec<(u64, usize, RadioEvent)>,
     pub(crate) config: NetworkConfig,
+}
+
+/// A driver of this kind, on a chip of its own, and which that is.
+fn radio(kind: Kind, air: &Air, profile: Profile) -> (Box<dyn Transceiver>, usize) {
+    let now = air.now();
+    if kind == Kind::Sx126x {
+        let (spi, busy, reset) = air.sx126x(Sx126xConfig::default());
+        let (config, chip) = (sx126x::Config { profile, ..sx126x::Config::default() }, spi.chip());
+        (Box::new(Sx126x::new(spi, busy, reset, config, now, NEVER)), chip)
+    } else {
+        let spi = air.chip(ChipConfig::default());
+        let (config, chip) = (Config { profile: theirs(profile), ..Config::default() }, spi.chip());
+        (Box::new(Cc1101::new(spi, config, now, NEVER)), chip)
+    }
+}
+
+/// A chip that hears nothing is not reset.
+const NEVER: u64 = u64::MAX / 2;
+
+fn theirs(profile: Profile) -> cardea_subghz::cc1101::Profile {
+    match profile {
+        Profile::Slow => cardea_subghz::cc1101::Profile::Slow,
+        Profile::Standard | Profile::Serial(_) => cardea_subghz::cc1101::Profile::Standard,
+        Profile::Fast => cardea_subghz::cc1101::Profile::Fast,
+    }
 }
 
 pub(crate) fn id(lock: usize) -> LockId {
@@ -43,22 +71,29 @@ pub(crate) fn payload(number: u64, len: usize) -> Vec<u8> {
 
 impl Net {
     pub(crate) fn new(seed: u64, weather: Conditions, config: NetworkConfig) -> Self {
+        Self::with(Kind::Cc1101, seed, weather, config)
+    }
+
+    /// A gateway with this chip; the locks have CC1101s.
+    pub(crate) fn with(kind: Kind, seed: u64, weather: Conditions, config: NetworkConfig) -> Self {
         println!("seed {seed}");
         let air = Air::new(seed, weather);
-        let spi = air.chip(ChipConfig::default());
-        let town = Town::new(air, spi.chip());
+        let (radio, chip) = radio(kind, &air, config.profile);
+        let town = Town::new(air, chip);
         let store = MemoryStore::new();
-        let chip = Config {
-            profile: match config.profile {
-                Profile::Slow => cardea_subghz::cc1101::Profile::Slow,
-                Profile::Standard | Profile::Serial(_) => cardea_subghz::cc1101::Profile::Standard,
-                Profile::Fast => cardea_subghz::cc1101::Profile::Fast,
-            },
-            ..Config::default()
-        };
-        let port = Port::new(Cc1101::new(spi, chip, 0, u64::MAX / 2), config.profile, 0);
+        let port = Port::new(radio, config.profile, 0);
         let network = network(config, &store, 0);
-        let mut net = Self { town, network, port, store, events: Vec::new(), heard: Vec::new(), config };
+        let mut net = Self {
+            town,
+            network,
+            port,
+            kind,
+            gateway: chip,
+            store,
+            events: Vec::new(),
+            heard: Vec::new(),
+            config,
+        };
         net.run(SECOND / 20);
         net
     }
@@ -131,6 +166,20 @@ impl Net {
         self.turn();
     }
 
+    /// The daemon starts again, on another chip; the one before is without power.
+    pub(crate) fn refit(&mut self, kind: Kind) {
+        let mute = Faults { mute_lines: true, ..Faults::default() };
+        self.town.air.set_faults(self.gateway, mute);
+        self.town.air.brown_out(self.gateway);
+        let (radio, chip) = radio(kind, &self.town.air, self.config.profile);
+        self.town.set_gateway(chip);
+        (self.port, self.kind, self.gateway) =
+            (Port::new(radio, self.config.profile, self.now()), kind, chip);
+        self.events.clear();
+        self.network = network(self.config, &self.store, self.now());
+        self.run(SECOND / 20);
+    }
+
     pub(crate) fn saw(&self, wanted: impl Fn(&Event) -> bool) -> bool {
         self.events.iter().any(wanted)
     }
@@ -181,7 +230,7 @@ impl Net {
 
     pub(crate) fn turn(&mut self) {
         let air = self.town.air.clone();
-        let named = Named { kind: Kind::Cc1101, place: "a model".into() };
+        let named = Named { kind: self.kind, place: "a model".into() };
         loop {
             turn(&mut self.network, &mut self.port, &named, &mut || air.now());
             while let Some(event) = self.network.poll_event() {
@@ -222,7 +271,11 @@ impl Net {
             let next = due(&mut self.network, &self.port, now).clamp(now + 1, end.max(now + 1));
             self.town.advance(next);
             while let Some(edge) = self.town.edge() {
-                let line = if edge.gdo == 0 { Line::Packet } else { Line::Fifo };
+                let line = match (self.kind, edge.gdo) {
+                    (Kind::Sx126x, _) => Line::Done,
+                    (_, 0) => Line::Packet,
+                    _ => Line::Fifo,
+                };
                 self.port.handle_edge(edge.at_ns / 1_000, line, edge.high);
             }
         }

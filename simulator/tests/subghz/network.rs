@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cardea_radio::{Admission, AdmissionSecret, Command, Event, Failure, Outcome, Refusal};
+use cardea_radio::{Admission, AdmissionSecret, Command, Event, Failure, Outcome, Quality, Refusal};
 use cardea_simulator::subghz::{Conditions, Faults, Jammer, RadioEvent};
 use cardea_subghz::network::JOIN_WINDOW;
-use cardea_subghz::{Profile, Region};
+use cardea_subghz::{Kind as Chip, Profile, Region};
 use cardea_subghz_link::{AirFrame, Body, Kind};
 
 use crate::net::{Net, SECOND, config, id, payload};
@@ -17,27 +17,59 @@ fn quiet(seed: u64) -> Net {
 #[test]
 fn a_lock_that_is_admitted_joins_and_frames_go_both_ways_in_all_profiles() {
     for profile in [Profile::Slow, Profile::Standard, Profile::Fast] {
-        let mut net = Net::new(1, Conditions::default(), config(profile));
-        net.member(1);
-        assert!(net.saw(|e| matches!(e, Event::Admitted { result: Ok(()), .. })));
-        assert!(net.saw(|e| matches!(e, Event::Link { mtu_down: 48, sleepy: false, .. })));
-        net.run(5 * SECOND);
-        for number in 0..5 {
-            let (now, frame) = (net.now(), payload(number, 48));
-            net.town.locks[0].send(now, &frame, now + 10 * SECOND).unwrap();
-            assert!(net.until(10 * SECOND, |net| net.up().contains(&frame)), "{profile:?} up {number}");
-            net.run(7 * SECOND); // asleep again
-            let frame = payload(100 + number, 44);
-            net.send(number, 1, &frame, 20_000);
-            assert!(net.until(20 * SECOND, |net| net.down(0).contains(&frame)), "{profile:?} down {number}");
-            assert!(net.until(SECOND, |net| net.outcome(number) == Some(Outcome::Sent)));
-        }
-        let quality =
-            net.events.iter().find_map(|e| if let Event::Up(up) = e { Some(up.quality) } else { None });
-        let quality = quality.unwrap();
+        let quality = both_ways(Chip::Cc1101, profile);
         assert_eq!((quality.rssi, quality.snr), (Some(-60), None));
         assert!(quality.lqi.is_some_and(|lqi| lqi > 200), "{quality:?}");
     }
+}
+
+/// Locks with the other chip, which do not notice.
+#[test]
+fn so_they_do_at_a_gateway_with_an_sx126x() {
+    for profile in [Profile::Slow, Profile::Standard, Profile::Fast] {
+        let quality = both_ways(Chip::Sx126x, profile);
+        assert_eq!((quality.rssi, quality.snr), (Some(-60), None));
+    }
+}
+
+/// Whoever changes the module takes no lock out, whichever way.
+#[test]
+fn a_gateway_gets_the_other_chip_and_back_and_nobody_joins_anew() {
+    let mut net = quiet(5);
+    net.member(1);
+    for (number, chip) in [(1, Chip::Sx126x), (2, Chip::Cc1101)] {
+        net.refit(chip);
+        let joins = |net: &Net| net.on_air().iter().filter(|(.., p)| p.header().kind == Kind::Join).count();
+        let before = joins(&net);
+        let frame = payload(number, 40);
+        net.send(number, 1, &frame, 20_000);
+        assert!(net.until(20 * SECOND, |net| net.down(0).contains(&frame)), "{chip:?}");
+        let (now, frame) = (net.now(), payload(10 + number, 40));
+        net.town.locks[0].send(now, &frame, now + 10 * SECOND).unwrap();
+        assert!(net.until(10 * SECOND, |net| net.up().contains(&frame)), "{chip:?}");
+        assert_eq!(joins(&net), before);
+    }
+}
+
+/// Joins, five frames up, and five down to a lock that sleeps. How the gateway heard.
+fn both_ways(chip: Chip, profile: Profile) -> Quality {
+    let mut net = Net::with(chip, 1, Conditions::default(), config(profile));
+    net.member(1);
+    assert!(net.saw(|e| matches!(e, Event::Admitted { result: Ok(()), .. })));
+    assert!(net.saw(|e| matches!(e, Event::Link { mtu_down: 48, sleepy: false, .. })));
+    net.run(5 * SECOND);
+    for number in 0..5 {
+        let (now, frame) = (net.now(), payload(number, 48));
+        net.town.locks[0].send(now, &frame, now + 10 * SECOND).unwrap();
+        assert!(net.until(10 * SECOND, |net| net.up().contains(&frame)), "{profile:?} up {number}");
+        net.run(7 * SECOND); // asleep again
+        let frame = payload(100 + number, 44);
+        net.send(number, 1, &frame, 20_000);
+        assert!(net.until(20 * SECOND, |net| net.down(0).contains(&frame)), "{profile:?} down {number}");
+        assert!(net.until(SECOND, |net| net.outcome(number) == Some(Outcome::Sent)));
+    }
+    let quality = net.events.iter().find_map(|e| if let Event::Up(up) = e { Some(up.quality) } else { None });
+    quality.unwrap()
 }
 
 #[test]

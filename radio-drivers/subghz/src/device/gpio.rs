@@ -110,3 +110,91 @@ impl OutputPin for Output {
         self.set(Value::Active)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// A chip of the kernel's `gpio-sim` with four lines, gone when dropped.
+    struct Simulated {
+        device: PathBuf,
+        chip: PathBuf,
+        lines: PathBuf,
+    }
+
+    impl Simulated {
+        /// Needs root, the module and configfs.
+        fn new(name: &str) -> Option<Self> {
+            let root = Path::new("/sys/kernel/config/gpio-sim");
+            if !root.is_dir() {
+                return None;
+            }
+            let device = root.join(name);
+            let bank = device.join("bank0");
+            std::fs::create_dir_all(&bank).unwrap();
+            std::fs::write(bank.join("num_lines"), "4").unwrap();
+            std::fs::write(device.join("live"), "1").unwrap();
+            let read = |file: PathBuf| std::fs::read_to_string(file).unwrap().trim().to_owned();
+            let chip = read(bank.join("chip_name"));
+            let lines = Path::new("/sys/devices/platform").join(read(device.join("dev_name"))).join(&chip);
+            Some(Self { device, chip: Path::new("/dev").join(chip), lines })
+        }
+
+        fn pull(&self, line: u32, up: bool) {
+            let pull = self.lines.join(format!("sim_gpio{line}/pull"));
+            std::fs::write(pull, if up { "pull-up" } else { "pull-down" }).unwrap();
+        }
+
+        fn level(&self, line: u32) -> String {
+            std::fs::read_to_string(self.lines.join(format!("sim_gpio{line}/value")))
+                .unwrap()
+                .trim()
+                .to_owned()
+        }
+    }
+
+    impl Drop for Simulated {
+        fn drop(&mut self) {
+            let _ = std::fs::write(self.device.join("live"), "0");
+            let _ = std::fs::remove_dir(self.device.join("bank0"));
+            let _ = std::fs::remove_dir(&self.device);
+        }
+    }
+
+    #[test]
+    #[allow(clippy::print_stdout, reason = "a test that did not run must not look like one that passed")]
+    fn lines_of_the_kernels_simulated_chip_have_the_levels_that_they_should() {
+        let Some(simulated) = Simulated::new("cardea-subghz-test") else {
+            println!("skipped: this kernel has no gpio-sim, or it is not loaded");
+            return;
+        };
+        let mut nreset = Output::open(&simulated.chip, 0).unwrap();
+        assert_eq!(simulated.level(0), "1", "a chip that is opened is not held in reset");
+        nreset.set_low().unwrap();
+        assert_eq!(simulated.level(0), "0");
+        nreset.set_high().unwrap();
+        assert_eq!(simulated.level(0), "1");
+        simulated.pull(1, true);
+        let mut busy = Input::open(&simulated.chip, 1).unwrap();
+        assert!(busy.is_high().unwrap());
+        simulated.pull(1, false);
+        assert!(busy.is_low().unwrap());
+        simulated.pull(2, false);
+        let mut dio1 = Edges::open(&simulated.chip, 2, Line::Done).unwrap();
+        let before = super::super::now();
+        simulated.pull(2, true);
+        let edges = dio1.edges().unwrap();
+        assert_eq!(edges.len(), 1, "{edges:?}");
+        assert!(edges[0].high && edges[0].line == Line::Done);
+        assert!((before..=super::super::now()).contains(&edges[0].at), "the kernel's clock is ours");
+        assert!(Input::open(&simulated.chip, 2).is_err(), "a line is one's own");
+    }
+
+    #[test]
+    fn a_chip_that_is_not_there_is_named_with_the_line() {
+        let Err(error) = Output::open(Path::new("/dev/gpiochip-none"), 23) else { panic!("it is there") };
+        assert!(error.to_string().starts_with("/dev/gpiochip-none, line 23: "), "{error}");
+    }
+}
