@@ -383,7 +383,10 @@ fn locks_text(locks: &[Lock]) -> String {
             lock.snr.map(|v| format!("SNR {v:.1} dB")),
             lock.lqi.map(|v| format!("LQI {v}")),
         ];
-        let signal: Vec<String> = signal.into_iter().flatten().collect();
+        let mut signal: Vec<String> = signal.into_iter().flatten().collect();
+        if signal.is_empty() && lock.heard.is_some() {
+            signal.push("not known".into());
+        }
         let line = format!(
             "{:<16}  {:<8}  {:<12}  {:<10}  {:<10}  {:<11}  {}",
             lock.lock.to_string(),

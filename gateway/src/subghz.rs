@@ -146,17 +146,23 @@ mod tests {
             dcdc: false,
         };
         assert_eq!(socket, Module::Sx126x(usual));
-        let serial = serial::Module {
-            tty: "/dev/ttyAMA0".into(),
+        let uart = cardea_subghz::UartModule {
             baud: 19_200,
             air_bps: 5_000,
             packet: 58,
             overhead_us: 20_000,
             hold_us: 10_000,
         };
+        let serial = serial::Module { tty: "/dev/ttyAMA0".into(), uart };
         let text = "chip = \"serial\"\ndevice = \"/dev/ttyAMA0\"\nbaud = 19200\npower = 8\nair_bps = 5000\npacket_bytes = 58\n\
                     overhead_ms = 20\nhold_ms = 10\n";
-        assert_eq!(settings_of(text).module, Module::Serial(serial));
+        let settings = settings_of(text);
+        assert_eq!(settings.module, Module::Serial(serial));
+        assert_eq!(
+            settings.network.profile,
+            cardea_subghz::Profile::Serial(uart),
+            "its times are the link's"
+        );
         // A module with one channel has no other to move to.
         assert_eq!((settings_of(text).network.channels, settings_of("").network.channels), (1, 0b111));
     }

@@ -16,6 +16,7 @@ mod board;
 mod broker;
 mod forwarder;
 mod lock;
+mod pty;
 mod radio;
 mod random;
 pub mod subghz;

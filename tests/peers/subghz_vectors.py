@@ -57,6 +57,7 @@ def main():
     wrapped = bytes(a ^ b for a, b in zip(pad, network_key))
     bodies = {
         "ack": (-70 & 0xFF).to_bytes(1, "big") + bytes([200]),
+        "unknown": bytes([127, 0]),
         "wake": (500).to_bytes(2, "big") + bytes([2]),
         "beacon": (4097).to_bytes(4, "big") + bytes([0, 0x3F]) + (20).to_bytes(2, "big") + bytes([10, 1]),
         "join": lock + node_nonce.to_bytes(4, "big"),
@@ -85,6 +86,7 @@ def main():
         kind = "data"
         add(f"random {index}", some(16), rng.randrange(1 << 32), rng.randrange(1, 254), kind,
             bool(rng.randrange(2)), bool(rng.randrange(2)), bool(rng.randrange(2)), some(rng.randrange(49)))
+    add("it is heard by one who cannot say how well", keys["up"], 65538, 5, "ack", True, False, False, bodies["unknown"])
     print(json.dumps({
         "_about": "Frames of docs/433-link.md by tests/peers/subghz_vectors.py: CRC by crcmod 1.7, HMAC by Python, whitening written for it.",
         "secret": secret.hex(), "lock": lock.hex(), "node_nonce": node_nonce, "gateway_nonce": gateway_nonce,

@@ -145,7 +145,7 @@ impl RelayLoop {
         };
         RadioDetail {
             network: (budget > 0).then(|| format!("{:02x}", facts.id)),
-            channel: (budget > 0).then_some(facts.channel),
+            channel: facts.channel.filter(|_| budget > 0),
             open_s: facts.open_until.filter(|until| *until > now).map(|until| (until - now) / 1_000),
             duty: if budget > 0 { vec![band] } else { Vec::new() },
             ..plain("subghz")

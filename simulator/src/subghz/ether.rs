@@ -22,13 +22,12 @@ use embedded_hal::spi::SpiDevice as _;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc as async_mpsc;
 
+use super::mailbox::{Act, LIFE, Mailbox};
 use super::{
     Air, BusyPin, ChipConfig, Conditions, LockRadio, RadioConfig, RadioEvent, ResetPin, Spi, Stranger,
     Sx126xConfig, Town,
 };
 
-/// A lock's frame is of no use after so long: it has said it again by then.
-const LIFE: Micros = 10_000_000;
 /// While bytes are on the air the thread looks this often; edges have their exact times all the same.
 const FINEST: Duration = Duration::from_micros(300);
 /// The longest sleep.
@@ -90,13 +89,6 @@ pub struct Ether {
     failure: Arc<Mutex<Option<String>>>,
 }
 
-/// A lock's end of its radio.
-pub(super) struct Mailbox {
-    lock: LockId,
-    orders: Orders,
-    events: async_mpsc::UnboundedReceiver<RadioEvent>,
-}
-
 impl Ether {
     /// Starts the thread, with an air on which the gateway's chip alone is.
     ///
@@ -147,7 +139,19 @@ impl Ether {
         let (tell, events) = async_mpsc::unbounded_channel();
         let lock = config.lock;
         orders.give(Order::Add(Box::new(config), tell));
-        Some(Mailbox { lock, orders, events })
+        let act = move |act| {
+            orders.give(Order::Work(Box::new(move |town| {
+                let now = town.air.now();
+                if let Some(radio) = town.locks.iter_mut().find(|radio| radio.lock() == lock) {
+                    match act {
+                        Act::Join => radio.join(now),
+                        Act::Reboot => radio.reboot(now),
+                        Act::Send(frame) => drop(radio.send(now, &frame, now + LIFE)),
+                    }
+                }
+            })));
+        };
+        Some(Mailbox::new(act, events))
     }
 
     /// Does something to the town, on its thread, and waits for what it gives.
@@ -200,38 +204,6 @@ impl Drop for Ether {
         // Locks may hold clones of the orders: the thread ends with the last of them, or with the process.
         self.thread.take();
         let _ = std::fs::remove_file(&self.config.socket);
-    }
-}
-
-impl Mailbox {
-    pub(super) fn join(&self) {
-        self.radio(|radio, now| radio.join(now));
-    }
-
-    pub(super) fn reboot(&self) {
-        self.radio(LockRadio::reboot);
-    }
-
-    pub(super) fn send(&self, frame: Vec<u8>) {
-        self.radio(move |radio, now| {
-            if let Err(refusal) = radio.send(now, &frame, now + LIFE) {
-                tracing::debug!(%refusal, "a lock's radio");
-            }
-        });
-    }
-
-    pub(super) async fn receive(&mut self) -> Option<RadioEvent> {
-        self.events.recv().await
-    }
-
-    fn radio(&self, work: impl FnOnce(&mut LockRadio, Micros) + Send + 'static) {
-        let lock = self.lock;
-        self.orders.give(Order::Work(Box::new(move |town| {
-            let now = town.air.now();
-            if let Some(radio) = town.locks.iter_mut().find(|radio| radio.lock() == lock) {
-                work(radio, now);
-            }
-        })));
     }
 }
 

@@ -9,8 +9,8 @@ use cardea_radio::AdmissionSecret;
 use cardea_subghz_link::{MTU, Profile, Secret};
 use tokio::time::{sleep, sleep_until};
 
-use super::ether::Mailbox;
-use super::{Ether, RadioConfig, RadioEvent};
+use super::mailbox::Mailbox;
+use super::{Ether, RadioConfig, RadioEvent, SerialEther};
 use crate::lock::{Life, Made};
 use crate::{FIRMWARE, Happening, Random, VirtualLock};
 
@@ -21,7 +21,7 @@ const LINGER_MS: u16 = 300;
 /// Between two attempts to join: from, to.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
-/// A lock of ours on an [`Ether`]. Everything but its radio is a [`VirtualLock`]'s.
+/// A lock of ours on an [`Ether`] or a [`SerialEther`]. Everything but its radio is a [`VirtualLock`]'s.
 pub struct SubghzLock;
 
 impl SubghzLock {
@@ -31,6 +31,24 @@ impl SubghzLock {
     /// # Errors
     /// As [`VirtualLock::new`], or the air is gone.
     pub fn new_lock(seed: u64, number: u64, profile: Profile, ether: &Ether) -> io::Result<VirtualLock> {
+        Self::make(seed, number, profile, |config| ether.add(config))
+    }
+
+    /// Makes a lock with a serial module of the air's kind, which always listens. It is off until it is
+    /// [switched on](VirtualLock::switch_on).
+    ///
+    /// # Errors
+    /// As [`new_lock`](Self::new_lock).
+    pub fn new_serial(seed: u64, number: u64, ether: &SerialEther) -> io::Result<VirtualLock> {
+        Self::make(seed, number, Profile::Serial(ether.module()), |config| ether.add(config))
+    }
+
+    fn make(
+        seed: u64,
+        number: u64,
+        profile: Profile,
+        add: impl FnOnce(RadioConfig) -> Option<Mailbox>,
+    ) -> io::Result<VirtualLock> {
         let random = Arc::new(Random::new(seed, number + 1));
         let made = Made::new(&random, number).map_err(io::Error::other)?;
         let mut secret = [0; 16];
@@ -43,7 +61,7 @@ impl SubghzLock {
             let Ok(radio) = mailboxes.recv() else { return };
             run(life, radio).await;
         })?;
-        let radio = ether.add(RadioConfig {
+        let radio = add(RadioConfig {
             lock: lock.id().0,
             secret: Secret(secret),
             profile,

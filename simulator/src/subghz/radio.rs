@@ -238,13 +238,17 @@ impl LockRadio {
     }
 }
 
-fn node(config: &RadioConfig, record: Option<&[u8]>, now: Micros) -> Result<Node, cardea_subghz_link::Error> {
+pub(super) fn node(
+    config: &RadioConfig,
+    record: Option<&[u8]>,
+    now: Micros,
+) -> Result<Node, cardea_subghz_link::Error> {
     let RadioConfig { lock, secret, profile, interval_ms, linger_ms, seed, .. } = config.clone();
     let config = NodeConfig { lock, profile, region: Region::Eu433, interval_ms, linger_ms, seed };
     Node::new(config, secret, record, now)
 }
 
-fn told(event: NodeEvent) -> Option<RadioEvent> {
+pub(super) fn told(event: NodeEvent) -> Option<RadioEvent> {
     Some(match event {
         NodeEvent::Joined => RadioEvent::Joined,
         NodeEvent::NotJoined => RadioEvent::NotJoined,
@@ -259,7 +263,8 @@ fn told(event: NodeEvent) -> Option<RadioEvent> {
 pub(super) fn chip_config(profile: Profile) -> Config {
     let chip = match profile {
         Profile::Slow => cardea_subghz::cc1101::Profile::Slow,
-        Profile::Standard => cardea_subghz::cc1101::Profile::Standard,
+        // A serial module is no chip.
+        Profile::Standard | Profile::Serial(_) => cardea_subghz::cc1101::Profile::Standard,
         Profile::Fast => cardea_subghz::cc1101::Profile::Fast,
     };
     let frequency_hz = profile.channels().first().copied().unwrap_or(433_920_000);

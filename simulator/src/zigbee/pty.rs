@@ -1,18 +1,12 @@
 //! A pseudo-terminal whose other end is opened and closed by whoever likes.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::{ffi::OsStrExt, fs::symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
@@ -40,23 +34,7 @@ pub(super) enum Heard {
 impl Pty {
     /// A new pseudo-terminal, behind `link`.
     pub(super) fn open(link: &Path) -> io::Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        let name = ptsname(&master, Vec::new())?;
-        let path = PathBuf::from(OsStr::from_bytes(name.as_bytes()));
-        // Opened once and closed: from now on reading says EIO while nobody has it open. Without echo, lest the NCP
-        // talks to itself before a host has set the terminal up.
-        let other = File::options().read(true).write(true).open(&path)?;
-        let mut settings = tcgetattr(&other)?;
-        settings.make_raw();
-        tcsetattr(&other, OptionalActions::Now, &settings)?;
-        drop(other);
-        fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
-        let beside = link.with_extension("new");
-        let _ = fs::remove_file(&beside);
-        symlink(&path, &beside)?;
-        fs::rename(&beside, link)?;
+        let (master, path) = crate::pty::open(link)?;
         Ok(Self { master: Arc::new(master), watched: None, path })
     }
 

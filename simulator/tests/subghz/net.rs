@@ -49,7 +49,7 @@ const NEVER: u64 = u64::MAX / 2;
 fn theirs(profile: Profile) -> cardea_subghz::cc1101::Profile {
     match profile {
         Profile::Slow => cardea_subghz::cc1101::Profile::Slow,
-        Profile::Standard => cardea_subghz::cc1101::Profile::Standard,
+        Profile::Standard | Profile::Serial(_) => cardea_subghz::cc1101::Profile::Standard,
         Profile::Fast => cardea_subghz::cc1101::Profile::Fast,
     }
 }

@@ -425,7 +425,7 @@ fn a_jammed_channel_is_an_alarm_once_and_the_network_moves() {
     assert!(net.until(60 * SECOND, |net| net.saw(|e| matches!(e, Event::Alarm { cause: "jam", .. }))));
     assert!(net.saw(|e| matches!(e, Event::Health(health) if health.up && health.detail.contains("busy"))));
     let now = net.now();
-    assert_ne!(net.network.counters(now).network.channel, 0);
+    assert_ne!(net.network.counters(now).network.channel, Some(0));
     net.run(300 * SECOND);
     assert_eq!(net.events.iter().filter(|e| matches!(e, Event::Alarm { .. })).count(), 1);
     net.town.air.jam(None);

@@ -34,6 +34,7 @@ fn rtl_433_reads_the_bytes_that_the_driver_sends_in_all_profiles() {
                 Profile::Slow => (250e3, "g001_433.92M_250k.cu8", "classic", 6000),
                 Profile::Standard => (250e3, "g001_433.92M_250k.cu8", "minmax", 1500),
                 Profile::Fast => (1e6, "g001_433.92M_1000k.cu8", "minmax", 1500),
+                Profile::Serial(_) => unreachable!("it has no chip"),
             };
             let iq = Iq { rate, centre_hz: 433.92e6, snr_db: 25.0, inverted: false };
             let dir = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ fn history(text: &Texts, heard: &[HeardSample]) -> Markup {
                     @for sample in heard.iter().rev() {
                         tr {
                             td { (ago(text, sample.at)) }
-                            td { (signal(sample)) }
+                            td { (signal(text, sample)) }
                             td { (sample.frames) }
                         }
                     }
@@ -117,13 +117,15 @@ fn history(text: &Texts, heard: &[HeardSample]) -> Markup {
     }
 }
 
-pub(super) fn signal(sample: &HeardSample) -> String {
+pub(super) fn signal(text: &Texts, sample: &HeardSample) -> String {
     let parts = [
         sample.rssi.map(|v| format!("{v} dBm")),
         sample.snr.map(|v| format!("SNR {v:.1} dB")),
         sample.lqi.map(|v| format!("LQI {v}")),
     ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    // A serial module tells nothing of how it heard.
+    if parts.is_empty() { text.unknown.into() } else { parts.join(", ") }
 }
 
 fn commands(text: &Texts, all: &[CommandState]) -> Markup {

@@ -84,7 +84,7 @@ pub(super) fn plot(text: &Texts, heard: &[HeardSample]) -> Markup {
     #[expect(clippy::cast_precision_loss, reason = "a drawing of a few hundred units")]
     let y = |value: f32| EDGE as f32 + (high - value) / (high - low) * (HEIGHT - 2 * EDGE) as f32;
     let line: Vec<String> = points.iter().map(|(at, v)| format!("{:.1},{:.1}", x(*at), y(*v))).collect();
-    let label = format!("{}: {}", text.operate.history, signal(newest));
+    let label = format!("{}: {}", text.operate.history, signal(text, newest));
     html! {
         svg class="plot" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(label) {
             @for mark in [high, low] {

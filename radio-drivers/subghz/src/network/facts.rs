@@ -27,10 +27,10 @@ pub struct Counters {
 pub struct NetworkFacts {
     /// Network id.
     pub id: u8,
-    /// Channel number of the profile.
-    pub channel: u8,
+    /// Channel number of the profile; `None`: it is in a serial module's own settings, which nobody can read.
+    pub channel: Option<u8>,
     /// Centre of that channel, Hz.
-    pub frequency_hz: u32,
+    pub frequency_hz: Option<u32>,
     /// Until when locks that were let in may join; `None`: it is closed.
     pub open_until: Option<Millis>,
     /// Time on the air in the last hour, and what is allowed, µs.
@@ -41,7 +41,9 @@ impl Network {
     /// All but what is the radio's.
     pub fn counters(&mut self, now: Micros) -> Counters {
         let channel = self.link.channel();
-        let frequency_hz = self.config.profile.channels().get(usize::from(channel)).copied().unwrap_or(0);
+        let known = self.config.profile.carrier_sense().then_some(channel);
+        let frequency_hz =
+            known.and_then(|channel| self.config.profile.channels().get(usize::from(channel)).copied());
         // Whole tenths of a second: a watcher need not be woken by every frame.
         let used = self.link.air_time(now) / 100_000 * 100_000;
         Counters {
@@ -49,7 +51,7 @@ impl Network {
             shed: self.shed,
             network: NetworkFacts {
                 id: self.settings.id,
-                channel,
+                channel: known,
                 frequency_hz,
                 open_until: self.joins_until.map(|until| self.epoch.millis(until)),
                 airtime: (used, self.config.region.budget()),

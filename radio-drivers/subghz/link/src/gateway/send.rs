@@ -44,11 +44,9 @@ impl<const PEERS: usize> Gateway<PEERS> {
             Some(exchange) => Some(exchange.timeout()),
             None => self.next_exchange(now).map(|(start, ..)| start),
         };
-        [reply, exchange, Some(self.next_beacon.max(self.yields_until))]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.max(now))
+        // A beacon waits for the end of an exchange, and is not due before.
+        let beacon = self.exchange.is_none().then_some(self.next_beacon.max(self.yields_until));
+        [reply, exchange, beacon].into_iter().flatten().min().map(|at| at.max(now))
     }
 
     /// Time has passed.
