@@ -262,6 +262,14 @@ impl<T: Transceiver + ?Sized> Transceiver for Box<T> {
         (**self).send(now, frame, listen)
     }
 
+    fn begin(&mut self, now: Micros, frame: &[u8], listen: bool) -> Result<(), Refusal> {
+        (**self).begin(now, frame, listen)
+    }
+
+    fn complete(&mut self, now: Micros) {
+        (**self).complete(now);
+    }
+
     fn listen(&mut self, now: Micros, on: bool) {
         (**self).listen(now, on);
     }
