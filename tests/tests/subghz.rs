@@ -1,11 +1,13 @@
-//! A lock on 433 MHz, from its label to its bolt: the real daemon, a broker, the platform, and a module that is a model of the chip
-//! behind a socket, on an air with the real link layer's other end. Then what happens to radios, and what enemies do.
+//! A lock on 433 MHz, from its label to its bolt: the real daemon, a broker, the platform, and a module that is a model of either chip
+//! behind a socket, on an air with the real link layer's other end, on a CC1101 always. Then what happens to radios, and what enemies do.
 
-use std::{process::Output, time::Duration};
+use std::{path::Path, process::Output, time::Duration};
 
 use cardea_radio::{Admission, AdmissionSecret};
 use cardea_sdk::{Bolt, LockName, Outcome, PlatformEvent};
-use cardea_simulator::subghz::{Burst, Conditions, Ether, EtherConfig, Faults, SubghzLock};
+use cardea_simulator::subghz::{
+    Burst, Conditions, Ether, EtherConfig, Faults, GatewayChip, SubghzLock, Sx126xConfig,
+};
 use cardea_simulator::{Happening, VirtualLock};
 use cardea_subghz::Profile;
 use cardea_subghz_link::{AirFrame, Kind, Packet};
@@ -51,19 +53,33 @@ fn ignored(daemon: &Daemon, reason: &str) -> u64 {
     counted(daemon, &format!("cardea_subghz_ignored_total{{reason=\"{reason}\"}}"))
 }
 
+/// A module as most are that have an SX1262: with a TCXO.
+const SX126X: GatewayChip = GatewayChip::Sx126x(Sx126xConfig { ppm: 0.0, tcxo: true });
+
+/// An air with this module at its socket.
+fn air(dir: &Path, chip: GatewayChip) -> Ether {
+    let (socket, conditions) = (dir.join("module"), Conditions::default());
+    Ether::start(EtherConfig { socket, chip, seed: SEED, conditions, records: true }).unwrap()
+}
+
+/// What the owner writes who has this module.
+fn section(chip: GatewayChip, ether: &Ether) -> String {
+    let chip = match chip {
+        // As it was before there was another.
+        GatewayChip::Cc1101 => "",
+        GatewayChip::Sx126x(_) => "chip = \"sx126x\"\ntcxo = \"1.8V\"\n",
+    };
+    format!("[subghz]\nenabled = true\ndevice = \"unix:{}\"\n{chip}", ether.socket().display())
+}
+
 impl Home {
     /// A lock that was let in by its label and activated by its code.
-    async fn new() -> Self {
+    async fn new(chip: GatewayChip) -> Self {
         println!("seed {SEED}");
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start(dir.path(), "");
-        let socket = dir.path().join("cc1101");
-        let conditions = Conditions::default();
-        let ether =
-            Ether::start(EtherConfig { socket: socket.clone(), seed: SEED, conditions, records: true })
-                .unwrap();
-        let more = format!("[subghz]\nenabled = true\ndevice = \"unix:{}\"\n", socket.display());
-        let daemon = Daemon::start(dir.path(), broker.port, &more);
+        let ether = air(dir.path(), chip);
+        let daemon = Daemon::start(dir.path(), broker.port, &section(chip, &ether));
         status(&daemon, "subghz up");
         let site = Site::new(dir.path(), broker.port, PATIENCE);
         let lock = SubghzLock::new_lock(SEED, 1, Profile::Standard, &ether).unwrap();
@@ -90,7 +106,17 @@ impl Home {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_on_433_mhz_is_activated_and_obeys_and_goes_on_after_a_kill_and_without_its_radio() {
-    let mut home = Home::new().await;
+    journey(GatewayChip::Cc1101).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_sx126x_carries_the_same_lock_through_the_same_journey() {
+    journey(SX126X).await;
+}
+
+/// From the label to the bolt, over two kills of the daemon and ten seconds without the module.
+async fn journey(chip: GatewayChip) {
+    let mut home = Home::new(chip).await;
     home.moves("activation").await;
     let id = home.lock.id();
     for kill in 1..=2 {
@@ -113,10 +139,36 @@ async fn a_lock_on_433_mhz_is_activated_and_obeys_and_goes_on_after_a_kill_and_w
     assert_eq!(ignored(&home.daemon, "forged"), 0);
 }
 
+/// The owner of the wrong module, and of one that is wired wrong, is told what to do; with the right one it goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_is_not_what_is_configured_is_named() {
+    for (is, configured, words) in [
+        (GatewayChip::Cc1101, SX126X, "is no SX126x but a chip of the other kind: say `chip = \"cc1101\"`"),
+        (SX126X, GatewayChip::Cc1101, "is no CC1101 but a chip of the other kind: say `chip = \"sx126x\"`"),
+        (GatewayChip::Sx126x(Sx126xConfig::default()), SX126X, "`tcxo` must be the voltage"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "");
+        let ether = air(dir.path(), is);
+        let daemon = Daemon::start(dir.path(), broker.port, &section(configured, &ether));
+        status(&daemon, words);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path(), "");
+    let ether = air(dir.path(), SX126X);
+    let stuck = Faults { busy: Some(true), ..Faults::default() };
+    ether.with(move |town| town.air.set_faults(0, stuck)).unwrap();
+    let daemon = Daemon::start(dir.path(), broker.port, &section(SX126X, &ether));
+    status(&daemon, "does not do what it is told, and is reset: look at its power, and whether `busy`");
+    ether.with(|town| town.air.set_faults(0, Faults::default())).unwrap();
+    status(&daemon, "subghz up");
+    assert_eq!(ether.with(|town| town.air.bursts().len()).unwrap(), 0);
+}
+
 /// A command that nobody waits for any more is not on the air; whoever has no key moves nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_command_and_whoever_has_no_key_open_nothing() {
-    let home = Home::new().await;
+    let home = Home::new(GatewayChip::Cc1101).await;
     home.moves("activation").await;
     let id = home.lock.id();
 
@@ -185,12 +237,8 @@ async fn a_late_command_and_whoever_has_no_key_open_nothing() {
 async fn a_wrong_secret_lets_nobody_in_and_a_label_for_a_radio_that_is_off_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path(), "");
-    let socket = dir.path().join("cc1101");
-    let config =
-        EtherConfig { socket: socket.clone(), seed: SEED, conditions: Conditions::default(), records: true };
-    let ether = Ether::start(config).unwrap();
-    let more = format!("[subghz]\nenabled = true\ndevice = \"unix:{}\"\n", socket.display());
-    let daemon = Daemon::start(dir.path(), broker.port, &more);
+    let ether = air(dir.path(), GatewayChip::Cc1101);
+    let daemon = Daemon::start(dir.path(), broker.port, &section(GatewayChip::Cc1101, &ether));
     status(&daemon, "subghz up");
     let mut lock = SubghzLock::new_lock(SEED, 2, Profile::Standard, &ether).unwrap();
     let wrong = Admission { lock: lock.id(), secret: AdmissionSecret::Subghz { secret: [7; 16].into() } };
