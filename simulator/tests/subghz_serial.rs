@@ -223,7 +223,7 @@ fn a_module_that_is_pulled_out_is_told_loses_what_it_had_and_goes_on_when_it_is_
             .rev()
             .find_map(|e| if let Event::Health(h) = e { Some((h.up, h.detail.clone())) } else { None })
     };
-    assert_eq!(up(&net).unwrap().0, true);
+    assert!(up(&net).unwrap().0);
     net.send(1, 1, &payload(1, 48), 60_000);
     net.plug.set(true);
     net.run(2 * SECOND);

@@ -190,7 +190,7 @@ async fn a_command_past_its_deadline_is_not_put_on_the_wire() {
     // What the module is given later than this would not be out in time. The platform's clock and the air's are read a moment apart, and
     // this test's thread sees bytes a moment after they were written.
     let profile = cardea_subghz::Profile::Serial(UartModule::HC12);
-    let last = LIFE.as_micros() as u64 - profile.air_time_of_body(20) + 250_000;
+    let last = LIFE.as_micros() as u64 - profile.start() - profile.air_time_of_body(20) + 250_000;
     assert!(!requests.is_empty() && requests.iter().all(|at| *at <= last), "{requests:?}");
     home.moves("it hears again").await;
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use cardea_subghz::device::{self, Module, Opened, Place, Setting, sx126x};
 use cardea_subghz::sx126x::{Amplifier, BUSY_LOOKS, BUSY_US};
 use cardea_subghz::wire::{Decoder, Message};
-use cardea_subghz::{Event, Problem, Profile, Region, Transceiver as _};
+use cardea_subghz::{Event, Kind, Problem, Profile, Region, Transceiver as _};
 
 /// A socket of its own, gone when dropped.
 struct Socket(PathBuf);
@@ -106,6 +106,33 @@ fn a_reset_is_low_and_then_high_and_a_busy_that_stays_is_looked_at_so_often_and_
     let transfers: Vec<_> = asked.iter().filter(|asked| matches!(asked, Message::Transfer(_))).collect();
     let stranger = [Message::Transfer(vec![0xF0, 0xFF]), Message::Transfer(vec![0xF1, 0xFF])];
     assert_eq!(transfers, stranger.iter().collect::<Vec<_>>(), "a busy chip is told nothing");
+}
+
+/// What means nothing to an SX126x may be an order to transmit for a CC1101.
+#[test]
+fn a_cc1101_is_recognised_before_it_is_told_anything() {
+    let socket = Socket::new("cc1101");
+    let peer = peer(&socket, |question| {
+        Some(match question {
+            Message::AskBusy => Message::Busy { high: false },
+            // Its status byte, and behind it what is asked for; IOCFG2 looks like a mode of an SX126x.
+            Message::Transfer(bytes) => Message::Transfer(match bytes[..] {
+                [0xC0, _] => vec![0x0F, 0x29],
+                [0xF0, _] => vec![0x0F, 0x00],
+                [0xF1, _] => vec![0x0F, 0x14],
+                _ => vec![0x0F; bytes.len()],
+            }),
+            other => other.clone(),
+        })
+    });
+    let mut opened = open(&socket);
+    assert_eq!(down(&mut opened, BUSY_US).0, Some(Problem::Other(Kind::Cc1101)));
+    drop(opened);
+    for question in peer.join().unwrap() {
+        let Message::Transfer(bytes) = question else { continue };
+        // Status, name, PARTNUM, VERSION.
+        assert!(matches!(bytes[..], [0xC0, _] | [0x1D, 0x03, 0x20, ..] | [0xF0 | 0xF1, _]), "{bytes:02x?}");
+    }
 }
 
 #[test]
