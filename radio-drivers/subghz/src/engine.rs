@@ -73,6 +73,7 @@ fn take<T: Transceiver>(
             }
         }
         PortEvent::Sent { at } => network.handle_sent(at),
+        PortEvent::Cut { air } => network.spent(now, air),
         PortEvent::NotSent => network.handle_not_sent(now),
         PortEvent::Carrier(busy) => network.handle_carrier(now, busy),
         PortEvent::Health(health) => {

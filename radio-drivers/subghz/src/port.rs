@@ -37,6 +37,11 @@ pub enum PortEvent {
         /// When.
         at: Micros,
     },
+    /// It was begun and not sent whole; so long it was on the air, at the most. [`NotSent`](Self::NotSent) follows.
+    Cut {
+        /// Microseconds.
+        air: Micros,
+    },
     /// The channel was not clear, or it could not begin in time, or not be sent whole: it counts as not sent.
     NotSent,
     /// A look at the carrier while nothing of ours was on the air; true: somebody's is.
@@ -69,6 +74,7 @@ struct Out {
 /// One transceiver, as the link layer sees it.
 pub struct Port<T> {
     radio: T,
+    profile: Profile,
     frequencies: &'static [u32],
     channel: u8,
     out: Option<Out>,
@@ -82,6 +88,7 @@ impl<T: Transceiver> Port<T> {
     pub fn new(radio: T, profile: Profile, now: Micros) -> Self {
         Self {
             radio,
+            profile,
             frequencies: profile.channels(),
             channel: 0,
             out: None,
@@ -274,7 +281,9 @@ impl<T: Transceiver> Port<T> {
                     }
                 }
                 Event::Unsent(failure) => {
-                    if self.out.as_ref().is_some_and(|out| out.begun) {
+                    if let Some(out) = self.out.as_ref().filter(|out| out.begun) {
+                        let air = self.profile.air_time(out.transmit.frame.len());
+                        self.events.push_back(PortEvent::Cut { air });
                         self.counters.failed += u64::from(failure != Failure::Aborted);
                         self.give_up();
                     }

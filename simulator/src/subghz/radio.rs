@@ -203,7 +203,7 @@ impl LockRadio {
                 self.node.handle_busy(now);
                 self.tune(now);
             }
-            PortEvent::Carrier(_) | PortEvent::Health(_) => {}
+            PortEvent::Cut { .. } | PortEvent::Carrier(_) | PortEvent::Health(_) => {}
         }
     }
 

@@ -90,6 +90,9 @@ fn who_was_away_between_the_look_at_the_clock_and_the_order_is_cut_off() {
             (0, [PortEvent::Sent { .. }]) | (30_000, [PortEvent::NotSent])
         ));
         assert_eq!(bench.ports[0].counters().late, u64::from(away > 0));
+        // What was on the air of it counts for the hour.
+        let cut = Profile::Standard.air_time(40);
+        assert_eq!(bench.events[0].contains(&PortEvent::Cut { air: cut }), away > 0);
         // And it goes on as before.
         let now = bench.air.now();
         bench.ports[0].transmit(&mut || air.now(), transmit(30, true, now + 50_000));

@@ -226,6 +226,11 @@ impl Network {
         self.take_events(now);
     }
 
+    /// A frame was cut off that had been on the air for so long.
+    pub fn spent(&mut self, now: Micros, air: Micros) {
+        self.link.spent_before(now, air);
+    }
+
     /// A look at the carrier.
     pub fn handle_carrier(&mut self, now: Micros, busy: bool) {
         self.link.handle_sample(now, busy);

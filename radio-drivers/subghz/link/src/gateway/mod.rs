@@ -311,7 +311,7 @@ impl<const PEERS: usize> Gateway<PEERS> {
         }
     }
 
-    /// Time on the air that belongs to this hour and is older than this gateway.
+    /// Time on the air that belongs to this hour and is older than this gateway, or of a frame that did not go out whole.
     pub fn spent_before(&mut self, now: Micros, air: Micros) {
         self.duty.spend(now, air);
     }

@@ -51,10 +51,11 @@ impl<const PEERS: usize> Gateway<PEERS> {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Micros) {
-        if let Some((_, _, until)) = self.flight
+        if let Some((_, air, until)) = self.flight
             && now >= until
         {
-            self.handle_busy(now); // the driver never said what became of it
+            self.duty.spend(now, air); // the driver never said what became of it: it may have been on the air
+            self.handle_busy(now);
         }
         if self.flight.is_none() {
             self.check_exchange(now);

@@ -443,3 +443,18 @@ fn what_is_under_another_key_is_counted_and_nothing_else() {
     }
     assert_eq!((bench.gateway.stats().forged, bench.ups, bench.outcomes.len()), (3, 0, 0));
 }
+
+#[test]
+fn a_network_that_is_followed_moves_again_after_another_thirty_seconds() {
+    let mut config = config(Profile::Standard, Region::Eu433);
+    config.channels = 0b111;
+    let mut gateway = Gateway::<4>::new(config, network_key(), [], 0).unwrap();
+    let mut channels = StdVec::new();
+    for tenth in 0..1_000 {
+        gateway.handle_sample(tenth * 100_000, true);
+        channels.push((tenth / 100, gateway.channel()));
+    }
+    channels.dedup();
+    let moves: StdVec<_> = channels.windows(2).filter(|two| two[0].1 != two[1].1).map(|two| two[1]).collect();
+    assert_eq!(moves, [(3, 1), (6, 2), (9, 0)], "in which ten seconds, and where to");
+}

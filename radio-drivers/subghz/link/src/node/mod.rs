@@ -279,10 +279,11 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Micros) {
         self.clock = now;
         self.refill(now);
-        if let Some((flight, _, until)) = self.flight
+        if let Some((flight, air, until)) = self.flight
             && now >= until
         {
-            self.not_sent(now, flight); // the driver never said what became of it
+            self.duty.spend(now, air); // the driver never said what became of it: it may have been on the air
+            self.not_sent(now, flight);
         }
         self.check_out(now);
         self.check_hello(now);

@@ -390,3 +390,12 @@ fn what_is_under_another_key_is_counted_and_nothing_else() {
     assert_eq!((bench.node.stats().forged, &bench.events[..]), (4, &[][..]));
     assert!(bench.node.reply.is_none() && bench.node.out.as_ref().is_some_and(|out| out.counter == Some(0)));
 }
+
+#[test]
+fn a_frame_of_which_nothing_was_ever_said_is_counted() {
+    let mut bench = standard();
+    bench.node.send(0, 1, &[1; 48], 60_000_000).unwrap();
+    let (_, transmit) = bench.next(1_000_000).unwrap();
+    bench.node.handle_timeout(2_000_000);
+    assert_eq!(bench.node.air_time(2_000_000), Profile::Standard.air_time(transmit.frame.len()));
+}

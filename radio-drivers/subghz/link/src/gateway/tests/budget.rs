@@ -94,3 +94,16 @@ fn a_burst_is_not_begun_if_the_frame_behind_it_would_be_too_much() {
     assert_eq!(of_kind(&bench.run(5_000_000), Kind::Wake), StdVec::<u64>::new());
     assert_eq!(bench.outcomes, [Outcome::NoAirtime]);
 }
+
+#[test]
+fn a_frame_of_which_nothing_was_ever_said_is_counted() {
+    let mut bench = standard();
+    bench.run(300_000);
+    let before = bench.gateway.duty.spent(bench.now);
+    bench.gateway.send(bench.now, 1, &LOCK, &[1; 48], bench.now + 60_000_000).unwrap();
+    let (_, transmit) = bench.next(bench.now + 1_000_000).unwrap();
+    let later = bench.now + 1_000_000;
+    bench.gateway.handle_timeout(later);
+    let air = Profile::Standard.air_time(transmit.frame.len());
+    assert_eq!(bench.gateway.duty.spent(later), before + air);
+}
