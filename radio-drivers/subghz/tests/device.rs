@@ -1,7 +1,7 @@
 //! The shell around an SX126x, down to what leaves it: a peer at the socket writes down what it is asked. Time is an argument.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
