@@ -160,7 +160,7 @@ impl SerialRadio {
                     }
                     PortEvent::Sent { at } => self.node.handle_sent(at),
                     PortEvent::NotSent => self.node.handle_busy(now),
-                    PortEvent::Carrier(_) | PortEvent::Health(_) => {}
+                    PortEvent::Cut { .. } | PortEvent::Carrier(_) | PortEvent::Health(_) => {}
                 }
                 moved = true;
             }
