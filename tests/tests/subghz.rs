@@ -1,8 +1,14 @@
 //! A lock on 433 MHz, from its label to its bolt: the real daemon, a broker, the platform, and a module that is a model of either chip
 //! behind a socket, on an air with the real link layer's other end, on a CC1101 always. Then what happens to radios, and what enemies do.
 
-use std::{path::Path, process::Output, time::Duration};
+use std::{
+    path::Path,
+    process::Output,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use cardea_envelope::{Data, Downlink, DownlinkResult, Encoding, MessageId, Topic, Topics};
+use cardea_framing::{FragmentHeader, Header};
 use cardea_radio::{Admission, AdmissionSecret};
 use cardea_sdk::{Bolt, LockName, Outcome, PlatformEvent};
 use cardea_simulator::subghz::{
@@ -16,6 +22,7 @@ use cardea_tests::{
     daemon::Daemon,
     eventually,
     site::{Door, Site},
+    spy::Spy,
 };
 use tokio::time::sleep;
 
@@ -27,7 +34,9 @@ struct Home {
     lock: VirtualLock,
     ether: Ether,
     daemon: Daemon,
-    _broker: Broker,
+    /// Everything that the broker carried.
+    spy: Spy,
+    broker: Broker,
     // Last, so that the logs outlive the processes that a failing test prints.
     _dir: tempfile::TempDir,
 }
@@ -58,7 +67,11 @@ const SX126X: GatewayChip = GatewayChip::Sx126x(Sx126xConfig { ppm: 0.0, tcxo: t
 
 /// An air with this module at its socket.
 fn air(dir: &Path, chip: GatewayChip) -> Ether {
-    let (socket, conditions) = (dir.join("module"), Conditions::default());
+    weather(dir, chip, Conditions::default())
+}
+
+fn weather(dir: &Path, chip: GatewayChip, conditions: Conditions) -> Ether {
+    let socket = dir.join("module");
     Ether::start(EtherConfig { socket, chip, seed: SEED, conditions, records: true }).unwrap()
 }
 
@@ -75,10 +88,15 @@ fn section(chip: GatewayChip, ether: &Ether) -> String {
 impl Home {
     /// A lock that was let in by its label and activated by its code.
     async fn new(chip: GatewayChip) -> Self {
+        Self::on(chip, Conditions::default()).await
+    }
+
+    async fn on(chip: GatewayChip, conditions: Conditions) -> Self {
         println!("seed {SEED}");
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start(dir.path(), "");
-        let ether = air(dir.path(), chip);
+        let ether = weather(dir.path(), chip, conditions);
+        let spy = Spy::start(broker.port);
         let daemon = Daemon::start(dir.path(), broker.port, &section(chip, &ether));
         status(&daemon, "subghz up");
         let site = Site::new(dir.path(), broker.port, PATIENCE);
@@ -87,7 +105,7 @@ impl Home {
         daemon.admit(&[cardea_radio::label::reveal(lock.admission()).to_string()]);
         site.platform.enroll(LockName::Thumbprint(*lock.thumbprint()), lock.owner_code()).await.unwrap();
         lock.switch_on();
-        let mut home = Self { site, lock, ether, daemon, _broker: broker, _dir: dir };
+        let mut home = Self { site, lock, ether, daemon, spy, broker, _dir: dir };
         home.site.activated(id).await;
         home
     }
@@ -95,6 +113,20 @@ impl Home {
     /// What the bolt does not do now.
     fn other(&self) -> Bolt {
         if *self.lock.bolt().borrow() == Bolt::Locked { Bolt::Unlocked } else { Bolt::Locked }
+    }
+
+    /// All that the platform gave the gateway for locks.
+    fn given(&self) -> Vec<Downlink> {
+        let down = |m: &cardea_tests::spy::Message| {
+            [Encoding::Json, Encoding::Cbor].iter().find_map(|e| e.decode(&m.payload).ok())
+        };
+        self.spy.ending("/down").iter().map(|m| down(m).unwrap()).collect()
+    }
+
+    /// What the air's zero was on the wall's clock, microseconds. The air is never ahead and may be behind: the least is nearest.
+    fn dawn(&self) -> u64 {
+        let look = |_| unix_us() - self.ether.with(|town| town.air.now()).unwrap();
+        (0..50).map(look).min().unwrap()
     }
 
     /// Throws or withdraws the bolt, whichever it is not.
@@ -210,7 +242,7 @@ async fn a_late_command_and_whoever_has_no_key_open_nothing() {
     assert_eq!(*home.lock.bolt().borrow(), bolt, "an enemy moved the bolt");
     home.moves("enemies").await;
 
-    // A repeat of the last command, which the lock has answered, may still wait at the gateway for as long as that lives.
+    // A repeat of the last command, which the lock has answered, may still wait at the gateway for as long as that lives: its receipt was lost.
     sleep(MOVE + Duration::from_secs(2)).await;
     // Nobody is there to hear: the command is sent while it lives, and never after.
     let chip = home.ether.with(|town| town.locks[0].chip()).unwrap();
@@ -235,6 +267,128 @@ async fn a_late_command_and_whoever_has_no_key_open_nothing() {
     let last = LIFE.as_micros() as u64 + 250_000;
     assert!(!requests.is_empty() && requests.iter().all(|at| *at <= last), "{requests:?}");
     home.moves("it hears again").await;
+}
+
+/// Each frame is told from all others by its bytes, which are those that the platform gave. A frame of the command before may be on the air
+/// while this one lives, or after its end: each has an end of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_frame_of_a_command_begins_after_the_end_of_that_command() {
+    let mut home = Home::on(GatewayChip::Cc1101, Conditions { loss: 0.3, ..Conditions::default() }).await;
+    let (id, chip) = (home.lock.id(), home.ether.with(|town| town.locks[0].chip()).unwrap());
+    let deaf = |home: &Home, deaf| {
+        let faults = Faults { deaf, ..Faults::default() };
+        home.ether.with(move |town| town.air.set_faults(chip, faults)).unwrap();
+    };
+    let dawn = home.dawn();
+    for round in 0..8_u64 {
+        // A long one that gets no receipt, and behind it a short one; now and then the lock hears.
+        deaf(&home, round % 3 != 2);
+        let lives = [Duration::from_secs(9), Duration::from_millis(1_500 + round * 250)];
+        let (platform, more) = (home.site.platform.clone(), home.site.platform.clone());
+        let commands = async {
+            let first = platform.unlock(id, lives[0]);
+            let second = async {
+                sleep(Duration::from_secs(1)).await;
+                more.lock(id, lives[1]).await
+            };
+            tokio::join!(first, second)
+        };
+        let daemon = &mut home.daemon;
+        let troubles = async {
+            sleep(Duration::from_millis(1_700 + round * 130)).await;
+            match round % 4 {
+                // Away, for longer than what is under way may live.
+                0 | 2 => {
+                    daemon.process().signal("STOP");
+                    sleep(Duration::from_millis(400 + round * 150)).await;
+                    daemon.process().signal("CONT");
+                }
+                1 => {
+                    daemon.kill();
+                    daemon.up();
+                }
+                _ => {}
+            }
+        };
+        let (outcomes, ()) = tokio::join!(commands, troubles);
+        println!(
+            "round {round}: {:?}",
+            [outcomes.0.map(|o| o.to_string()), outcomes.1.map(|o| o.to_string())]
+        );
+    }
+    sleep(Duration::from_secs(12)).await;
+    let dawn = dawn.min(home.dawn());
+    let given = home.given();
+    let bursts = home.ether.with(|town| town.air.bursts()).unwrap();
+    let (mut frames, mut worst, mut behind) = (0, i64::MIN, 0);
+    for (start, body) in bursts.iter().filter_map(|burst| Some((burst.start_ns / 1_000, said(burst)?))) {
+        let own: Vec<_> = given.iter().filter(|down| is_of(&body, &down.data.0)).collect();
+        let end = own
+            .iter()
+            .map(|down| down.not_after)
+            .max()
+            .unwrap_or_else(|| panic!("nobody's frame {body:02x?}"));
+        let late = i64::try_from(dawn + start).unwrap() - i64::try_from(end * 1_000).unwrap();
+        (frames, worst) = (frames + 1, worst.max(late));
+        assert!(late <= CLOCKS, "a frame is begun {late} µs after the end of its own command");
+        // The frame is of a command, and another one that was given later has already ended.
+        let at = given.iter().position(|down| is_of(&body, &down.data.0)).unwrap();
+        behind += usize::from(
+            given.iter().skip(at + 1).any(|later| later.not_after * 1_000 + 1_000_000 < dawn + start),
+        );
+    }
+    println!("{frames} frames of {} datagrams, the latest {worst} µs after its end", given.len());
+    println!("{behind} were on the air a second or more after the end of a later command: of the one before");
+    assert!(frames > 30 && worst > -3_000_000, "{frames} frames, the latest {worst} µs after its end");
+}
+
+/// A broker gives a retained message to whoever subscribes, as often as that is: somebody's command of last week.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retained_command_for_a_lock_on_433_mhz_is_refused_and_nothing_goes_on_the_air() {
+    let mut home = Home::new(GatewayChip::Cc1101).await;
+    home.moves("activation").await;
+    sleep(MOVE.min(Duration::from_secs(12))).await; // what is repeated of that is over
+    let (topics, lock) = (Topics::new("cardea/v1", "gw-test").unwrap(), home.lock.id());
+    // As a broker would give it: the bytes of a command that the lock obeyed, under a new id, and alive.
+    let old =
+        home.given().into_iter().rev().find(|down| down.lock == lock && down.data.0.len() > 12).unwrap();
+    let not_after = unix_us() / 1_000 + 600_000;
+    let retained = Downlink { id: MessageId([0x5A; 16]), not_after, ..old.clone() };
+    // And one that no lock has seen yet.
+    let mut fresh = old.data.0.clone();
+    fresh[6..].iter_mut().for_each(|byte| *byte ^= 0x33);
+    let fresh = Downlink { id: MessageId([0x5B; 16]), not_after, data: Data(fresh), ..old };
+    let (bolt, from) = (*home.lock.bolt().borrow(), home.ether.with(|town| town.air.now()).unwrap());
+    for (round, down) in [&retained, &fresh].into_iter().enumerate() {
+        home.daemon.kill();
+        // Whoever has a session gets it as if it were new, and its end decides; whoever has none is told that it was retained.
+        let port = home.broker.port;
+        std::thread::spawn(move || forget_session(port)).join().unwrap();
+        home.spy.publish(&topics.name(&Topic::Down(lock)), &Encoding::Json.encode(down), true);
+        home.spy.wait("/down", |message| {
+            let seen = Encoding::Json.decode::<Downlink>(&message.payload);
+            seen.is_ok_and(|seen| seen.id == down.id).then_some(())
+        });
+        home.daemon.up(); // it subscribes, and there it is
+        let reason = home.spy.wait("/result", |message| {
+            let results = [Encoding::Json, Encoding::Cbor].into_iter();
+            let mut results = results.filter_map(|e| e.decode::<DownlinkResult>(&message.payload).ok());
+            results
+                .find(|result| result.id == down.id && result.state.is_terminal())
+                .map(|result| result.reason)
+        });
+        assert_eq!(reason.as_deref(), Some("retained"), "round {round}");
+    }
+    sleep(Duration::from_secs(5)).await;
+    let bursts = home.ether.with(|town| town.air.bursts()).unwrap();
+    let since = bursts.iter().filter(|burst| burst.start_ns / 1_000 >= from).filter_map(said);
+    let commands =
+        since.filter(|body| [&retained, &fresh].iter().any(|down| is_of(body, &down.data.0))).count();
+    assert_eq!(commands, 0, "a retained command was on the air");
+    assert_eq!(*home.lock.bolt().borrow(), bolt, "a retained command moved the bolt");
+    // The broker forgets it, and the lock obeys who may order it.
+    home.spy.publish(&topics.name(&Topic::Down(lock)), &[], true);
+    home.moves("a retained command").await;
 }
 
 /// The secret of another label lets nobody in, and the right one does.
@@ -265,6 +419,48 @@ async fn a_wrong_secret_lets_nobody_in_and_a_label_for_a_radio_that_is_off_says_
 const MOVE: Duration = Duration::from_secs(30);
 /// How long the command lives that nobody hears.
 const LIFE: Duration = Duration::from_secs(5);
+
+/// The wall's clock and the air's are read a moment apart, microseconds.
+const CLOCKS: i64 = 100_000;
+
+/// Makes the broker forget the gateway's session: a clean one takes its place and leaves.
+fn forget_session(port: u16) {
+    let options = rumqttc::MqttOptions::new("gw-test", "127.0.0.1", port);
+    let (client, mut connection) = rumqttc::Client::new(options, 10);
+    client.disconnect().unwrap();
+    let left = |e: &Result<_, _>| {
+        e.is_err() || matches!(e, Ok(rumqttc::Event::Outgoing(rumqttc::Outgoing::Disconnect)))
+    };
+    assert!(connection.iter().any(|event| left(&event)));
+}
+
+fn unix_us() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
+}
+
+/// What the gateway said to a lock in one whole burst: a frame of framing that is no receipt.
+fn said(burst: &Burst) -> Option<Vec<u8>> {
+    let packet = Packet::parse(burst.bytes.get(burst.preamble + 4..)?).ok()?;
+    let header = Header::decode(*packet.body().first()?).ok()?;
+    let ours = burst.sender == 0 && packet.header().kind == Kind::Data;
+    (ours && header.kind != cardea_framing::Kind::Receipt).then(|| packet.body().to_vec())
+}
+
+/// Whether a frame is this datagram, or a part of it.
+fn is_of(frame: &[u8], datagram: &[u8]) -> bool {
+    let header = Header::decode(frame[0]).unwrap();
+    if !header.more {
+        return frame == datagram;
+    }
+    let fragment = FragmentHeader::decode([frame[1], frame[2]]).unwrap();
+    let (stream, content) = (&datagram[1..], &frame[3..]);
+    // Chunks are of one size, and the last holds the checksum.
+    let chunk = cardea_subghz_link::MTU - 3;
+    let from = (chunk * usize::from(fragment.index)).min(stream.len());
+    let clear = content.len().min(stream.len() - from);
+    let whole = fragment.index < fragment.last || from + content.len() == stream.len() + 4;
+    whole && content[..clear] == stream[from..from + clear]
+}
 
 /// When a burst of the gateway's ended that was a command: a frame of kind platform OSCORE with a request in it.
 fn request(burst: &Burst) -> Option<u64> {
