@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod modules;
+
 use cardea_subghz_link::mic::{Key, Secret};
 use cardea_subghz_link::*;
 use rand_chacha::ChaCha20Rng;
@@ -237,22 +239,7 @@ impl Air {
                 }
             }
             What::End(sender) => self.end(sender),
-            What::Begin(index, generation, frame) => {
-                if generation == self.ends[index].generation {
-                    self.carry(Some(index), frame, 0);
-                }
-            }
-            What::Out(index, generation) => {
-                if generation == self.ends[index].generation {
-                    self.sent(index);
-                    self.settle(index);
-                }
-            }
-            What::Given(index, generation, frame) => {
-                if generation == self.ends[index].generation {
-                    self.received(index, &frame);
-                }
-            }
+            What::Begin(..) | What::Out(..) | What::Given(..) => self.module_step(what),
             What::Silence(index, since) => {
                 let end = &self.ends[index];
                 let Listen::Sniff { channel } = end.listen else { return };
@@ -308,37 +295,11 @@ impl Air {
             }
             return self.settle(index);
         }
-        let Profile::Serial(module) = self.profile else { return self.carry(Some(index), frame, channel) };
-        // Its bytes take their time on the UART, and the module takes what it likes up to its hold; the driver counts with all of it.
-        let len = frame.len() - 3;
-        let (wire, hold) = (module.wire_us(Module::stream(len)), Micros::from(module.hold_us));
-        let generation = self.ends[index].generation;
-        let begins = self.now + wire + self.below(hold + 1);
-        let out = self.now + wire + phy::PORT + hold + self.profile.air_time(len);
-        self.at(begins, What::Begin(index, generation, frame));
-        self.at(out, What::Out(index, generation));
-    }
-
-    fn sent(&mut self, index: usize) {
-        self.ends[index].sending = false;
-        let local = self.local(index);
-        match &mut self.ends[index].machine {
-            Machine::Gateway(gateway) => gateway.handle_sent(local),
-            Machine::Node(node) => node.handle_sent(local),
+        if self.profile.carrier_sense() {
+            self.carry(Some(index), frame, channel);
+        } else {
+            self.give(index, frame);
         }
-    }
-
-    fn received(&mut self, index: usize, frame: &[u8]) {
-        let tells = self.profile.carrier_sense();
-        let quality = Quality { rssi: tells.then_some(-60), lqi: tells.then_some(90) };
-        let local = self.local(index);
-        match &mut self.ends[index].machine {
-            Machine::Gateway(gateway) => {
-                gateway.handle_received(local, frame, quality);
-            }
-            Machine::Node(node) => node.handle_received(local, frame, quality),
-        }
-        self.settle(index);
     }
 
     /// A carrier, of an end or (without a sender) of a stranger; any two at once on a channel spoil each other.
@@ -391,14 +352,11 @@ impl Air {
             if index == sender || deaf || spoilt || self.chance(self.loss) {
                 continue;
             }
-            let Some(module) = module else {
+            if module.is_some() {
+                self.hear(index, &frame);
+            } else {
                 self.received(index, &frame);
-                continue;
-            };
-            let wire = module.wire_us(Module::stream(frame.len() - 3));
-            let given = now + wire + self.below(u64::from(module.hold_us) + phy::PORT);
-            let generation = self.ends[index].generation;
-            self.at(given, What::Given(index, generation, frame.clone()));
+            }
         }
         if sender != usize::MAX {
             self.settle(sender);
