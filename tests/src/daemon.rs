@@ -115,6 +115,23 @@ socket = "{socket}"
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
     }
 
+    /// Waits until it says this of itself, well or not.
+    pub fn reaches(&self, words: &str, limit: Duration) {
+        crate::eventually(words, limit, || {
+            let out = self.cli(&["status"]);
+            let said = [out.stdout, out.stderr].concat();
+            String::from_utf8_lossy(&said).contains(words).then_some(())
+        });
+    }
+
+    /// One of its counters, by name and labels.
+    pub fn counted(&self, name: &str) -> u64 {
+        let metrics = self.metrics();
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.trim().parse().unwrap()
+    }
+
     /// Runs the CLI against it.
     pub fn cli(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(program("cardea"));

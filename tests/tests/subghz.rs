@@ -3,7 +3,6 @@
 
 use std::{
     path::Path,
-    process::Output,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -41,25 +40,8 @@ struct Home {
     _dir: tempfile::TempDir,
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
-}
-
-/// Waits until the daemon says this of itself.
-fn status(daemon: &Daemon, words: &str) {
-    eventually(words, PATIENCE, || text(&daemon.cli(&["status"])).contains(words).then_some(()));
-}
-
-/// One of the daemon's counters.
-fn counted(daemon: &Daemon, name: &str) -> u64 {
-    let metrics = daemon.metrics();
-    let line =
-        metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-    line.trim().parse().unwrap()
-}
-
 fn ignored(daemon: &Daemon, reason: &str) -> u64 {
-    counted(daemon, &format!("cardea_subghz_ignored_total{{reason=\"{reason}\"}}"))
+    daemon.counted(&format!("cardea_subghz_ignored_total{{reason=\"{reason}\"}}"))
 }
 
 /// A module as most are that have an SX1262: with a TCXO.
@@ -98,7 +80,7 @@ impl Home {
         let ether = weather(dir.path(), chip, conditions);
         let spy = Spy::start(broker.port);
         let daemon = Daemon::start(dir.path(), broker.port, &section(chip, &ether));
-        status(&daemon, "subghz up");
+        daemon.reaches("subghz up", PATIENCE);
         let site = Site::new(dir.path(), broker.port, PATIENCE);
         let lock = SubghzLock::new_lock(SEED, 1, Profile::Standard, &ether).unwrap();
         let id = lock.id();
@@ -164,12 +146,12 @@ async fn journey(chip: GatewayChip) {
         home.moves(&format!("kill {kill}")).await;
     }
     home.ether.unplug(Duration::from_secs(10));
-    status(&home.daemon, "subghz down");
-    status(&home.daemon, "subghz up");
+    home.daemon.reaches("subghz down", PATIENCE);
+    home.daemon.reaches("subghz up", PATIENCE);
     home.moves("ten seconds in a drawer").await;
     // Its interrupt line is wired: frames are found by its edges, and not by looking now and then.
-    let missed = counted(&home.daemon, "cardea_subghz_missed_edges_total");
-    let ends = ["received", "sent"].map(|what| counted(&home.daemon, &format!("cardea_subghz_{what}_total")));
+    let missed = home.daemon.counted("cardea_subghz_missed_edges_total");
+    let ends = ["received", "sent"].map(|what| home.daemon.counted(&format!("cardea_subghz_{what}_total")));
     println!("{missed} of {ends:?} ends were told by no edge");
     assert!(missed * 4 < ends.iter().sum(), "{missed} of {ends:?}");
     assert!(!home.daemon.log().contains("panicked"));
@@ -188,7 +170,7 @@ async fn a_module_that_is_not_what_is_configured_is_named() {
         let broker = Broker::start(dir.path(), "");
         let ether = air(dir.path(), is);
         let daemon = Daemon::start(dir.path(), broker.port, &section(configured, &ether));
-        status(&daemon, words);
+        daemon.reaches(words, PATIENCE);
     }
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path(), "");
@@ -196,9 +178,12 @@ async fn a_module_that_is_not_what_is_configured_is_named() {
     let stuck = Faults { busy: Some(true), ..Faults::default() };
     ether.with(move |town| town.air.set_faults(0, stuck)).unwrap();
     let daemon = Daemon::start(dir.path(), broker.port, &section(SX126X, &ether));
-    status(&daemon, "does not do what it is told, and is reset: look at its power, and whether `busy`");
+    daemon.reaches(
+        "does not do what it is told, and is reset: look at its power, and whether `busy`",
+        PATIENCE,
+    );
     ether.with(|town| town.air.set_faults(0, Faults::default())).unwrap();
-    status(&daemon, "subghz up");
+    daemon.reaches("subghz up", PATIENCE);
     assert_eq!(ether.with(|town| town.air.bursts().len()).unwrap(), 0);
 }
 
@@ -398,7 +383,7 @@ async fn a_wrong_secret_lets_nobody_in_and_a_label_for_a_radio_that_is_off_says_
     let broker = Broker::start(dir.path(), "");
     let ether = air(dir.path(), GatewayChip::Cc1101);
     let daemon = Daemon::start(dir.path(), broker.port, &section(GatewayChip::Cc1101, &ether));
-    status(&daemon, "subghz up");
+    daemon.reaches("subghz up", PATIENCE);
     let mut lock = SubghzLock::new_lock(SEED, 2, Profile::Standard, &ether).unwrap();
     let wrong = Admission { lock: lock.id(), secret: AdmissionSecret::Subghz { secret: [7; 16].into() } };
     daemon.admit(&[cardea_radio::label::reveal(&wrong).to_string()]);
@@ -408,7 +393,7 @@ async fn a_wrong_secret_lets_nobody_in_and_a_label_for_a_radio_that_is_off_says_
     daemon.admit(&[cardea_radio::label::reveal(lock.admission()).to_string()]);
     let joined = async { while !matches!(lock.happened().await, Some((_, Happening::Joined)) | None) {} };
     assert!(tokio::time::timeout(PATIENCE, joined).await.is_ok(), "the right label lets it in");
-    let list = text(&daemon.cli(&["radio", "list"]));
+    let list = daemon.told(&["radio", "list"]);
     assert!(list.contains("subghz, network ") && list.contains("433.05–434.79 MHz"), "{list}");
     // The secret is nowhere to be read.
     let AdmissionSecret::Subghz { secret } = &lock.admission().secret else { panic!() };

@@ -10,7 +10,6 @@ use std::{
 use cardea_simulator::Random;
 use cardea_simulator::subghz::{Air, Burst, ChipConfig, Conditions, Iq, Spi, cu8};
 use cardea_subghz::cc1101::{Cc1101, Config, Profile};
-use cardea_subghz::{Event, Transceiver};
 use cardea_tests::venv;
 use embedded_hal::spi::SpiDevice;
 
@@ -21,24 +20,8 @@ const SEED: u64 = 433;
 /// What our driver has its chip send.
 fn on_air(config: Config, frame: &[u8]) -> Burst {
     let air = Air::new(SEED, Conditions::default());
-    let mut radio = Cc1101::new(air.chip(ChipConfig::default()), config, 0, u64::MAX / 2);
-    let mut given = false;
-    for _ in 0..100_000 {
-        radio.handle_timeout(air.now());
-        while let Some(event) = radio.poll_event() {
-            match event {
-                Event::Health(health) if health.up && !given => {
-                    radio.send(air.now(), frame, false).unwrap();
-                    given = true;
-                }
-                Event::Sent { .. } => return air.bursts().remove(0),
-                _ => {}
-            }
-        }
-        while air.edge(0).is_some() {}
-        air.advance(air.now() + 100);
-    }
-    panic!("the frame did not go out");
+    let radio = Cc1101::new(air.chip(ChipConfig::default()), config, 0, u64::MAX / 2);
+    air.sent_by(radio, frame).expect("the frame did not go out")
 }
 
 /// `None`, and a line that says why, where rtl_433 is not installed and may be missing.

@@ -1,7 +1,7 @@
 //! A lock with a transparent serial module (HC-12, E32), from its label to its bolt: the real daemon at a pseudo-terminal, whose other end is a
 //! model of such a module with latency, loss, packets in pieces and bytes that nobody said; the real link layer's other end; the lock agent.
 
-use std::{process::Output, time::Duration};
+use std::time::Duration;
 
 use cardea_sdk::{Bolt, LockName, Outcome, PlatformEvent};
 use cardea_simulator::VirtualLock;
@@ -12,7 +12,6 @@ use cardea_subghz_link::{AirFrame, Kind, Packet};
 use cardea_tests::{
     broker::Broker,
     daemon::Daemon,
-    eventually,
     site::{Door, Site},
 };
 use tokio::time::sleep;
@@ -37,25 +36,8 @@ struct Home {
     _dir: tempfile::TempDir,
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
-}
-
-/// Waits until the daemon says this of itself.
-fn status(daemon: &Daemon, words: &str) {
-    eventually(words, PATIENCE, || text(&daemon.cli(&["status"])).contains(words).then_some(()));
-}
-
-/// One of the daemon's counters.
-fn counted(daemon: &Daemon, name: &str) -> u64 {
-    let metrics = daemon.metrics();
-    let line =
-        metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-    line.trim().parse().unwrap()
-}
-
 fn ignored(daemon: &Daemon, reason: &str) -> u64 {
-    counted(daemon, &format!("cardea_subghz_ignored_total{{reason=\"{reason}\"}}"))
+    daemon.counted(&format!("cardea_subghz_ignored_total{{reason=\"{reason}\"}}"))
 }
 
 impl Home {
@@ -71,7 +53,7 @@ impl Home {
         let more =
             format!("[subghz]\nenabled = true\nchip = \"serial\"\ndevice = \"{}\"\n{CONFIG}", link.display());
         let daemon = Daemon::start(dir.path(), broker.port, &more);
-        status(&daemon, "subghz up");
+        daemon.reaches("subghz up", PATIENCE);
         let site = Site::new(dir.path(), broker.port, PATIENCE);
         let lock = SubghzLock::new_serial(SEED, 1, &ether).unwrap();
         let id = lock.id();
@@ -114,9 +96,9 @@ async fn a_lock_with_a_serial_module_is_activated_and_obeys_and_goes_on_after_a_
     let mut home = Home::new(weather).await;
     home.moves("activation").await;
     let id = home.lock.id();
-    let locks = text(&home.daemon.cli(&["locks"]));
+    let locks = home.daemon.told(&["locks"]);
     assert!(locks.contains("not known") && !locks.contains("dBm") && !locks.contains("LQI"), "{locks}");
-    let radios = text(&home.daemon.cli(&["radio", "list"]));
+    let radios = home.daemon.told(&["radio", "list"]);
     assert!(radios.contains("subghz, network "), "{radios}");
 
     home.daemon.kill();
@@ -131,16 +113,16 @@ async fn a_lock_with_a_serial_module_is_activated_and_obeys_and_goes_on_after_a_
     home.moves("a kill").await;
 
     home.ether.unplug(Duration::from_secs(5));
-    status(&home.daemon, "subghz down");
-    status(&home.daemon, "subghz up");
+    home.daemon.reaches("subghz down", PATIENCE);
+    home.daemon.reaches("subghz up", PATIENCE);
     home.moves("five seconds in a drawer").await;
 
     // The daemon starts without it, and finds it when it comes.
     home.ether.unplug(Duration::from_secs(8));
     home.daemon.kill();
     home.daemon.up();
-    status(&home.daemon, "subghz down");
-    status(&home.daemon, "subghz up");
+    home.daemon.reaches("subghz down", PATIENCE);
+    home.daemon.reaches("subghz up", PATIENCE);
     home.moves("a start without it").await;
     assert!(!home.daemon.log().contains("panicked"));
     assert_eq!(ignored(&home.daemon, "forged"), 0);

@@ -8,7 +8,6 @@ use cardea_simulator::Random;
 use cardea_simulator::subghz::{Air, Burst, ChipConfig, Conditions, Sx126xConfig};
 use cardea_subghz::cc1101::{self, Cc1101, Profile};
 use cardea_subghz::sx126x::{self, Sx126x};
-use cardea_subghz::{Event, Transceiver};
 use cardea_subghz_link::codec::{Header, Kind, MIC_LEN, seal};
 use cardea_subghz_link::mic::Key;
 use cardea_tests::venv;
@@ -51,32 +50,11 @@ fn frame(chance: &Random, body: usize) -> (Vec<u8>, Vec<u8>) {
     (plain, seal(header, counter, &bytes, &key).unwrap().payload().to_vec())
 }
 
-/// What a driver has its chip send.
-fn on_air(air: &Air, mut radio: impl Transceiver, payload: &[u8]) -> Burst {
-    let mut given = false;
-    for _ in 0..100_000 {
-        radio.handle_timeout(air.now());
-        while let Some(event) = radio.poll_event() {
-            match event {
-                Event::Health(health) if health.up && !given => {
-                    radio.send(air.now(), payload, false).unwrap();
-                    given = true;
-                }
-                Event::Sent { .. } => return air.bursts().remove(0),
-                _ => {}
-            }
-        }
-        while air.edge(0).is_some() {}
-        air.advance(air.now() + 100);
-    }
-    panic!("the frame did not go out");
-}
-
 fn by_cc1101(profile: Profile, payload: &[u8]) -> Burst {
     let air = Air::new(SEED, Conditions::default());
     let config = cc1101::Config { profile, ..cc1101::Config::default() };
     let radio = Cc1101::new(air.chip(ChipConfig::default()), config, 0, u64::MAX / 2);
-    on_air(&air, radio, payload)
+    air.sent_by(radio, payload).expect("the frame did not go out")
 }
 
 fn by_sx126x(profile: Profile, payload: &[u8]) -> Burst {
@@ -88,7 +66,8 @@ fn by_sx126x(profile: Profile, payload: &[u8]) -> Burst {
         Profile::Fast => cardea_subghz::Profile::Fast,
     };
     let config = sx126x::Config { profile, ..sx126x::Config::default() };
-    on_air(&air, Sx126x::new(spi, busy, reset, config, 0, u64::MAX / 2), payload)
+    let radio = Sx126x::new(spi, busy, reset, config, 0, u64::MAX / 2);
+    air.sent_by(radio, payload).expect("the frame did not go out")
 }
 
 #[test]

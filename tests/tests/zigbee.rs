@@ -9,7 +9,6 @@ use cardea_simulator::zigbee::{Direction, Dongle, DongleConfig, Faults, Ncp, Ncp
 use cardea_tests::{
     broker::Broker,
     daemon::Daemon,
-    eventually,
     site::{Door, Site},
 };
 use cardea_zigbee::Eui64;
@@ -78,10 +77,10 @@ impl Home {
         let broker = Broker::start(dir.path(), "");
         let dongle = family.plug_in(dir.path(), Nvram::default());
         let daemon = family.daemon(dir.path(), broker.port, &dongle);
-        status(&daemon, "in no network");
+        daemon.reaches("in no network", PATIENCE);
         let formed = daemon.cli(&["radio", "form", "zigbee"]);
         assert!(formed.status.success(), "{}", text(&formed));
-        status(&daemon, "zigbee up");
+        daemon.reaches("zigbee up", PATIENCE);
 
         let site = Site::new(dir.path(), broker.port, PATIENCE);
         let lock = SealedLock::start(SEED, 1, POLL, &dongle).unwrap();
@@ -111,11 +110,6 @@ impl Home {
         let traffic = self.dongle.with(|ncp, _| ncp.traffic());
         (traffic.formed, traffic.joined)
     }
-}
-
-/// Waits until the daemon says this of itself.
-fn status(daemon: &Daemon, words: &str) {
-    eventually(words, PATIENCE, || text(&daemon.cli(&["status"])).contains(words).then_some(()));
 }
 
 /// Each of these is shown on a dongle of either family.
@@ -175,8 +169,8 @@ async fn a_lock_on_zigbee_is_activated_and_obeys_and_whatever_happens_to_the_don
 
     let opened = home.dongle.opened();
     home.dongle.unplug(Duration::from_secs(30));
-    status(&home.daemon, "zigbee down");
-    status(&home.daemon, "zigbee up");
+    home.daemon.reaches("zigbee down", PATIENCE);
+    home.daemon.reaches("zigbee up", PATIENCE);
     home.moves("thirty seconds in a drawer").await;
     assert!(home.dongle.opened() > opened, "the port stayed open");
 
@@ -220,26 +214,26 @@ async fn a_network_that_the_gateway_neither_formed_nor_adopted_is_left_as_it_is_
     // Somebody used this dongle before, at another gateway.
     let dongle = family.plug_in(elsewhere.path(), Nvram::default());
     let other = start(elsewhere.path(), &dongle);
-    status(&other, "in no network");
+    other.reaches("in no network", PATIENCE);
     assert!(other.cli(&["radio", "form", "zigbee"]).status.success());
-    status(&other, "zigbee up");
+    other.reaches("zigbee up", PATIENCE);
     drop(other);
     let used = dongle.with(|ncp, _| ncp.nvram().clone());
     drop(dongle);
 
     let dongle = family.plug_in(here.path(), used.clone());
     let daemon = start(here.path(), &dongle);
-    status(&daemon, "in another network");
+    daemon.reaches("in another network", PATIENCE);
     let refused = daemon.cli(&["radio", "form", "zigbee"]);
     assert!(!refused.status.success() && text(&refused).contains("--replace"), "{}", text(&refused));
     let network = || dongle.with(|ncp, _| ncp.nvram().network());
     assert_eq!((network(), dongle.with(|ncp, _| ncp.traffic().formed)), (used.network(), 0));
     let adopted = daemon.cli(&["radio", "adopt", "zigbee"]);
     assert!(adopted.status.success(), "{}", text(&adopted));
-    status(&daemon, "zigbee up");
+    daemon.reaches("zigbee up", PATIENCE);
     assert_eq!((network(), dongle.with(|ncp, _| ncp.traffic().formed)), (used.network(), 0));
     let formed = daemon.cli(&["radio", "form", "zigbee", "--replace"]);
     assert!(formed.status.success(), "{}", text(&formed));
-    status(&daemon, "zigbee up");
+    daemon.reaches("zigbee up", PATIENCE);
     assert_ne!(network(), used.network());
 }

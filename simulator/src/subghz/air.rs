@@ -7,6 +7,8 @@ mod sending;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cardea_subghz::{Event, Transceiver};
+
 use super::chip::{Chip, ChipConfig, Faults, Heard, State};
 use super::model::Model;
 use super::spent::{Account, Spent};
@@ -227,6 +229,28 @@ impl Air {
     #[must_use]
     pub fn edge(&self, chip: usize) -> Option<Edge> {
         self.world().nodes.get_mut(chip)?.edges.pop_front()
+    }
+
+    /// What a driver has the air's first chip send, once it is ready; `None` if that does not come.
+    #[must_use]
+    pub fn sent_by(&self, mut radio: impl Transceiver, payload: &[u8]) -> Option<Burst> {
+        let mut given = false;
+        for _ in 0..100_000 {
+            radio.handle_timeout(self.now());
+            while let Some(event) = radio.poll_event() {
+                match event {
+                    Event::Health(health) if health.up && !given => {
+                        radio.send(self.now(), payload, false).ok()?;
+                        given = true;
+                    }
+                    Event::Sent { .. } => return self.bursts().into_iter().next(),
+                    _ => {}
+                }
+            }
+            while self.edge(0).is_some() {}
+            self.advance(self.now() + 100);
+        }
+        None
     }
 
     /// All that was on the air.

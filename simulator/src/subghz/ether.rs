@@ -9,8 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use cardea_subghz::Line;
@@ -19,10 +18,10 @@ use cardea_subghz::wire::{Decoder, Message};
 use cardea_subghz_link::{LockId, Micros};
 use embedded_hal::digital::{InputPin as _, OutputPin as _};
 use embedded_hal::spi::SpiDevice as _;
-use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc as async_mpsc;
 
-use super::mailbox::{Act, LIFE, Mailbox};
+use super::mailbox::Mailbox;
+use super::orders::{Hand, Order};
 use super::{
     Air, BusyPin, ChipConfig, Conditions, LockRadio, RadioConfig, RadioEvent, ResetPin, Spi, Stranger,
     Sx126xConfig, Town,
@@ -58,35 +57,10 @@ pub struct EtherConfig {
     pub records: bool,
 }
 
-type Work = Box<dyn FnOnce(&mut Town) + Send>;
-
-enum Order {
-    Add(Box<RadioConfig>, async_mpsc::UnboundedSender<RadioEvent>),
-    Work(Work),
-    Unplug(Duration),
-}
-
-/// What the thread is told, and by what it is woken.
-#[derive(Clone)]
-struct Orders {
-    orders: mpsc::Sender<Order>,
-    wake: Arc<OwnedFd>,
-}
-
-impl Orders {
-    fn give(&self, order: Order) {
-        // A thread that is gone leaves a world in which nothing happens, which a test notices.
-        let _ = self.orders.send(order);
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-    }
-}
-
 /// A town in real time. It ends when dropped.
 pub struct Ether {
-    orders: Option<Orders>,
+    hand: Hand<Town>,
     config: EtherConfig,
-    thread: Option<JoinHandle<()>>,
-    failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Ether {
@@ -102,29 +76,23 @@ impl Ether {
         }
         let module = Module::new(&air, config.chip);
         let town = Town::new(air, module.spi.chip());
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (give, orders) = mpsc::channel();
-        let thread = Thread {
-            town,
-            module,
-            boxes: BTreeMap::new(),
-            origin: device::now(),
-            orders,
-            wake: wake.clone(),
-            socket: config.socket.clone(),
-            listener: Some(listener),
-            host: None,
-            back: None,
-        };
-        let failure = Arc::new(Mutex::new(None));
-        let told = failure.clone();
-        let thread = std::thread::Builder::new().name("ether".into()).spawn(move || {
-            if let Err(error) = thread.run() {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-            }
+        let socket = config.socket.clone();
+        let hand = Hand::start("ether", move |orders, wake| {
+            let thread = Thread {
+                town,
+                module,
+                boxes: BTreeMap::new(),
+                origin: device::now(),
+                orders,
+                wake,
+                socket,
+                listener: Some(listener),
+                host: None,
+                back: None,
+            };
+            thread.run()
         })?;
-        let orders = Some(Orders { orders: give, wake });
-        Ok(Self { orders, config, thread: Some(thread), failure })
+        Ok(Self { hand, config })
     }
 
     /// Where the gateway's chip is.
@@ -135,23 +103,7 @@ impl Ether {
 
     /// Another lock's radio.
     pub(super) fn add(&self, config: RadioConfig) -> Option<Mailbox> {
-        let orders = self.orders.clone()?;
-        let (tell, events) = async_mpsc::unbounded_channel();
-        let lock = config.lock;
-        orders.give(Order::Add(Box::new(config), tell));
-        let act = move |act| {
-            orders.give(Order::Work(Box::new(move |town| {
-                let now = town.air.now();
-                if let Some(radio) = town.locks.iter_mut().find(|radio| radio.lock() == lock) {
-                    match act {
-                        Act::Join => radio.join(now),
-                        Act::Reboot => radio.reboot(now),
-                        Act::Send(frame) => drop(radio.send(now, &frame, now + LIFE)),
-                    }
-                }
-            })));
-        };
-        Some(Mailbox::new(act, events))
+        self.hand.add(config)
     }
 
     /// Does something to the town, on its thread, and waits for what it gives.
@@ -162,21 +114,12 @@ impl Ether {
         &self,
         work: impl FnOnce(&mut Town) -> T + Send + 'static,
     ) -> io::Result<T> {
-        let (tell, told) = mpsc::channel();
-        if let Some(orders) = &self.orders {
-            orders.give(Order::Work(Box::new(move |town| drop(tell.send(work(town))))));
-        }
-        told.recv().map_err(|_| {
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            io::Error::other(failure.unwrap_or_else(|| "the air's thread has ended".into()))
-        })
+        self.hand.with(work)
     }
 
     /// The module is pulled out of the gateway for so long.
     pub fn unplug(&self, time: Duration) {
-        if let Some(orders) = &self.orders {
-            orders.give(Order::Unplug(time));
-        }
+        self.hand.unplug(time);
     }
 
     /// One who belongs to nobody comes to town, unless he is there.
@@ -197,12 +140,6 @@ impl Ether {
 
 impl Drop for Ether {
     fn drop(&mut self) {
-        if let Some(Orders { orders, wake }) = self.orders.take() {
-            drop(orders);
-            let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
-        }
-        // Locks may hold clones of the orders: the thread ends with the last of them, or with the process.
-        self.thread.take();
         let _ = std::fs::remove_file(&self.config.socket);
     }
 }
@@ -213,7 +150,7 @@ struct Thread {
     boxes: BTreeMap<LockId, async_mpsc::UnboundedSender<RadioEvent>>,
     /// The machine's clock at the air's zero.
     origin: Micros,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Order<Town>>,
     wake: Arc<OwnedFd>,
     socket: PathBuf,
     listener: Option<UnixListener>,

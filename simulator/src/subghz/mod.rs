@@ -22,6 +22,7 @@ mod iq;
 mod lock;
 mod mailbox;
 mod model;
+mod orders;
 mod radio;
 mod serial;
 mod spent;

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use cardea_subghz_link::Micros;
+use cardea_subghz_link::{LockId, Micros};
 
+use super::mailbox::{Act, LIFE};
+use super::orders::Households;
 use super::{Air, Edge, LockRadio, Stranger};
 
 /// Locks and a stranger on one air, beside a chip whose host is somebody else.
@@ -87,6 +89,19 @@ impl Town {
             }
             if told || stranger.due() <= air.now() {
                 stranger.turn(&mut clock);
+            }
+        }
+    }
+}
+
+impl Households for Town {
+    fn act(&mut self, lock: LockId, act: Act) {
+        let now = self.air.now();
+        if let Some(radio) = self.locks.iter_mut().find(|radio| radio.lock() == lock) {
+            match act {
+                Act::Join => radio.join(now),
+                Act::Reboot => radio.reboot(now),
+                Act::Send(frame) => drop(radio.send(now, &frame, now + LIFE)),
             }
         }
     }

@@ -5,9 +5,8 @@ use embedded_hal::spi::SpiDevice;
 use super::registers::{COUNT, FIFO, Register, STABLE, Status, Strobe, access, port, state};
 use crate::{Kind, Problem, stranger};
 
-/// Reads of a register that changes meanwhile, until two in a row agree (errata: a read may meet the change). Many: where one read in
-/// forty is wrong, which is far more than on any chip, eight were too few about once in a quarter of an hour of a busy channel,
-/// and a chip in order was reset.
+/// Reads of a register that changes meanwhile, until two in a row agree (errata: a read may meet the change). Many: on a model that gives
+/// one wrong read in forty, eight were too few twice in some minutes of a busy channel, and a chip in order was reset.
 const READS: usize = 24;
 /// Looks at the state after an order to be idle, which takes the chip a microsecond or none.
 const IDLE_LOOKS: usize = 16;
@@ -137,5 +136,48 @@ impl<S: SpiDevice> Chip<S> {
 
     fn transfer(&mut self, bytes: &mut [u8]) -> Result<(), Problem> {
         self.spi.transfer_in_place(bytes).map_err(|_| Problem::NoChip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use embedded_hal::spi::{ErrorType, Operation};
+
+    use super::*;
+
+    /// A register of which each second read is wrong until so many are over.
+    struct Trembling {
+        reads: usize,
+        until: usize,
+    }
+
+    impl ErrorType for Trembling {
+        type Error = Infallible;
+    }
+
+    impl SpiDevice for Trembling {
+        fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), Infallible> {
+            for operation in operations {
+                if let Operation::TransferInPlace([_, value]) = operation {
+                    let wrong = self.reads < self.until && self.reads % 2 == 1;
+                    *value = if wrong { 0x80 | self.reads as u8 } else { 0x0D };
+                    self.reads += 1;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_register_that_is_read_wrong_ten_times_running_is_no_chip_that_is_stuck() {
+        let steady = |until| Chip::new(Trembling { reads: 0, until }).steady(Status::MarcState);
+        assert_eq!(steady(20), Ok(0x0D));
+        assert_eq!(
+            steady(usize::MAX),
+            Err(Problem::Stuck),
+            "and one that is read wrong for ever is given up"
+        );
     }
 }

@@ -12,16 +12,16 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use cardea_subghz::device::{self, wait};
 use cardea_subghz_link::{LockId, Micros, Module};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use tokio::sync::mpsc as async_mpsc;
 
 use super::mailbox::{Act, LIFE, Mailbox};
+use super::orders::{Hand, Households, Order};
 use super::{RadioConfig, RadioEvent};
 pub use modules::{Modules, SerialConditions};
 pub use radio::{SerialRadio, Uart};
@@ -103,33 +103,23 @@ impl SerialTown {
     }
 }
 
-type Work = Box<dyn FnOnce(&mut SerialTown) + Send>;
-
-enum Order {
-    Add(Box<RadioConfig>, async_mpsc::UnboundedSender<RadioEvent>),
-    Work(Work),
-    Unplug(Duration),
-}
-
-#[derive(Clone)]
-struct Orders {
-    orders: mpsc::Sender<Order>,
-    wake: Arc<OwnedFd>,
-}
-
-impl Orders {
-    fn give(&self, order: Order) {
-        // A thread that is gone leaves a world in which nothing happens, which a test notices.
-        let _ = self.orders.send(order);
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+impl Households for SerialTown {
+    fn act(&mut self, lock: LockId, act: Act) {
+        let now = self.modules.borrow().now();
+        if let Some(radio) = self.locks.iter_mut().find(|radio| radio.lock() == lock) {
+            match act {
+                Act::Join => radio.join(now),
+                Act::Reboot => radio.reboot(now),
+                Act::Send(frame) => drop(radio.send(now, &frame, now + LIFE)),
+            }
+        }
     }
 }
 
 /// A town in real time. It ends when dropped.
 pub struct SerialEther {
-    orders: Option<Orders>,
+    hand: Hand<SerialTown>,
     config: SerialEtherConfig,
-    failure: Arc<Mutex<Option<String>>>,
 }
 
 impl SerialEther {
@@ -139,16 +129,11 @@ impl SerialEther {
     /// There is no terminal, or no thread.
     pub fn start(config: SerialEtherConfig) -> io::Result<Self> {
         let (master, _) = crate::pty::open(&config.link)?;
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (give, orders) = mpsc::channel();
-        let failure = Arc::new(Mutex::new(None));
-        let (told, settings, woken) = (failure.clone(), config.clone(), wake.clone());
-        std::thread::Builder::new().name("serial-ether".into()).spawn(move || {
-            if let Err(error) = Thread::new(settings, master, orders, woken).run() {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-            }
+        let settings = config.clone();
+        let hand = Hand::start("serial-ether", move |orders, wake| {
+            Thread::new(settings, master, orders, wake).run()
         })?;
-        Ok(Self { orders: Some(Orders { orders: give, wake }), config, failure })
+        Ok(Self { hand, config })
     }
 
     /// The gateway's terminal.
@@ -165,23 +150,7 @@ impl SerialEther {
 
     /// Another lock's radio.
     pub(super) fn add(&self, config: RadioConfig) -> Option<Mailbox> {
-        let orders = self.orders.clone()?;
-        let (tell, events) = async_mpsc::unbounded_channel();
-        let lock = config.lock;
-        orders.give(Order::Add(Box::new(config), tell));
-        let act = move |act| {
-            orders.give(Order::Work(Box::new(move |town| {
-                let now = town.modules.borrow().now();
-                if let Some(radio) = town.locks.iter_mut().find(|radio| radio.lock() == lock) {
-                    match act {
-                        Act::Join => radio.join(now),
-                        Act::Reboot => radio.reboot(now),
-                        Act::Send(frame) => drop(radio.send(now, &frame, now + LIFE)),
-                    }
-                }
-            })));
-        };
-        Some(Mailbox::new(act, events))
+        self.hand.add(config)
     }
 
     /// Does something to the town, on its thread, and waits for what it gives.
@@ -192,31 +161,17 @@ impl SerialEther {
         &self,
         work: impl FnOnce(&mut SerialTown) -> T + Send + 'static,
     ) -> io::Result<T> {
-        let (tell, told) = mpsc::channel();
-        if let Some(orders) = &self.orders {
-            orders.give(Order::Work(Box::new(move |town| drop(tell.send(work(town))))));
-        }
-        told.recv().map_err(|_| {
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            io::Error::other(failure.unwrap_or_else(|| "the air's thread has ended".into()))
-        })
+        self.hand.with(work)
     }
 
     /// The module is pulled out of the gateway for so long, and is then at the same name in another place.
     pub fn unplug(&self, time: Duration) {
-        if let Some(orders) = &self.orders {
-            orders.give(Order::Unplug(time));
-        }
+        self.hand.unplug(time);
     }
 }
 
 impl Drop for SerialEther {
     fn drop(&mut self) {
-        if let Some(Orders { orders, wake }) = self.orders.take() {
-            drop(orders);
-            let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
-        }
-        // Locks may hold clones of the orders: the thread ends with the last of them, or with the process.
         let _ = std::fs::remove_file(&self.config.link);
     }
 }
@@ -227,7 +182,7 @@ struct Thread {
     boxes: BTreeMap<LockId, async_mpsc::UnboundedSender<RadioEvent>>,
     /// The machine's clock at the air's zero.
     origin: Micros,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Order<SerialTown>>,
     wake: Arc<OwnedFd>,
     /// Our end of the terminal, while it is plugged in.
     master: Option<OwnedFd>,
@@ -241,7 +196,7 @@ impl Thread {
     fn new(
         config: SerialEtherConfig,
         master: OwnedFd,
-        orders: mpsc::Receiver<Order>,
+        orders: mpsc::Receiver<Order<SerialTown>>,
         wake: Arc<OwnedFd>,
     ) -> Self {
         let town = SerialTown::new(config.module, config.conditions, config.seed);
